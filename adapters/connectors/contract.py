@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connector's contract: how an agency's own system meets its mailbox.
+
+A connector knows one kind of system and nothing of records, keys or logs. It collects what is new as `Batch`es of
+`Draft`s (or `Problem`s, for rows that cannot be read), and delivers what has arrived. The runner calls it; the mailbox
+owns all durable state. A connector keeps none that it could not lose, except in the agency's own system.
+
+Crash rules: `collect` may yield a batch again after a crash; `Batch.source` is the idempotency key and the outbox
+recognises it. `settle` and `deliver` run at least once and must be idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from schemas.forms import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One event that the agency wants to send."""
+
+    line: str
+    """Where it stands in its source ("Orientation!3", "submission"): unique within the batch; shown to its author."""
+    to: str
+    """Recipient's agency id or handle, `bi/k7t4`."""
+    type: str
+    """Event type, `referral.requested`."""
+    person: str | None
+    """The agency's own reference of the person (case number): linkage inside the agency only; never travels."""
+    thread: str | None
+    """Continue this thread; None: a new one, or the one that `ref` belongs to."""
+    facts: Facts
+    ref: str | None = None
+    """The `evt` this answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something the author must correct. For the author's eyes only: it may quote what she wrote."""
+
+    where: str
+    """Line and column as the author sees them: "ligne 7, colonne F"."""
+    code: str
+    """A code of `schemas.errors.CODES`."""
+    fr: str
+    en: str
+    line: str = ""
+    """The `Draft.line` it replaces, when it concerns one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    source: str
+    """Idempotency key: "sha256:<hex of the content>" for a file, the instance id for a submission."""
+    name: str
+    """For people: the file's name as dropped. Kept inside the agency."""
+    items: tuple[Draft | Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item of a batch, durable in the outbox when the connector hears it."""
+
+    line: str
+    evt: str | None
+    """Event id when accepted for sending."""
+    problem: Problem | None
+    """Why it was not."""
+    again: bool = False
+    """The batch was known already; this is what was said the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One event, verified, opened, validated, durable in the inbox."""
+
+    ident: str
+    """"<iss>/<evt>": the idempotency key towards the agency's system."""
+    iss: str
+    evt: str
+    type: str
+    thread: str
+    ref: str | None
+    facts: Facts
+    person: str | None
+    """The agency's own reference, when this thread is linked to one."""
+    state: str
+    """The thread's state after this event."""
+    issuer_label: str
+    """How to show the sender to a person here, from the registry (fr)."""
+    late: bool
+    at_ms: int
+    """The log's time, milliseconds since the epoch."""
+    may_answer: tuple[str, ...]
+    """Event types that this agency may send next on the thread."""
+
+
+class NotNow(Exception):  # noqa: N818 - it is no error of the item
+    """`deliver` or `settle` could not reach the agency's system (disk full, file open in Excel): tried again later."""
+
+
+class Undeliverable(Exception):  # noqa: N818
+    """`deliver` will never succeed for this item: it is quarantined with the problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+class Connector(Protocol):
+    name: ClassVar[str]
+
+    def collect(self) -> AsyncIterator[Batch]:
+        """Whatever is new now, then ends; called again after `poll_seconds`. Raises nothing for bad input: a Problem."""
+
+    async def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """The outcomes are durable: write the report, move the file. Idempotent. Raises NotNow."""
+
+    async def deliver(self, arrived: Arrived) -> None:
+        """Into the agency's system; in order per thread, idempotent by `ident`. Raises NotNow, Undeliverable."""
+
+    async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
+        """An outgoing item moved (sent, delivered, refused, accepted, ...): tell the caseworker where she works."""

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caseworker says, before it becomes a message and after it was one: `Facts`.
+
+A connector turns whatever its agency has (a row, a Kobo submission, a FHIR server's resource) into `Facts`;
+`schemas.events` turns Facts into the sealed parts of a record and back. So connectors never see FHIR or keys, and
+two agencies with different systems meet here.
+
+Fields whose metadata says `identity` name or locate a person: they travel only in the identity part. Everything here
+is sensitive; models print no values in errors (`hide_input_in_errors`) and in `repr` (`repr=False`).
+
+Sources: IASC inter-agency referral form (2017), HTCDS 2.0 (IOM, CC BY 4.0), FHIR R4 for the words.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+"""One line for a person to read."""
+Note = Annotated[str, StringConstraints(min_length=1, max_length=8000, strip_whitespace=True)]
+"""Free text; identity by nature, since anything may stand in it."""
+HtcdsCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,80}$")]
+LanguageTag = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
+"""ISO 639 code, as in CLDR."""
+
+IDENTITY: dict[str, Any] = {"identity": True}
+
+
+class Form(BaseModel):
+    """Closed, frozen, silent about values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    __str__ = __repr__
+
+
+Priority = Literal["immediate", "emergency", "urgent", "normal"]
+"""2 h (telephone first), 24 h, 72 h, 14 days; FHIR stat, asap, urgent, routine."""
+Basis = Literal["consent", "legal-duty", "vital-interests"]
+
+
+class Birth(Form):
+    """When she was born, as precisely as is known: never an invented 1 January."""
+
+    precision: Literal["day", "month", "year", "age", "unknown"]
+    basis: Literal["document", "declared", "estimated", "disputed"] = "declared"
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = Field(
+        None, json_schema_extra=IDENTITY
+    )
+    """YYYY-MM-DD, YYYY-MM or YYYY, by `precision`; a real calendar date."""
+    age_years: int | None = Field(None, ge=0, le=120)
+    """With precision `age`: the age stated, at `occurred_at`."""
+
+
+class Name(Form):
+    """One required field as given; parts where she uses them. One-word names are complete names."""
+
+    as_given: Text = Field(json_schema_extra=IDENTITY)
+    first: Text | None = Field(None, json_schema_extra=IDENTITY)
+    middle: Text | None = Field(None, json_schema_extra=IDENTITY)
+    last: Text | None = Field(None, json_schema_extra=IDENTITY)
+    script: Literal["Latn", "Arab"] = "Latn"
+
+
+class Interpreter(Form):
+    needed: bool
+    language: LanguageTag | None = None
+    sex_preferred: Literal["female", "male", "any"] = "any"
+    not_from_same_community: Literal[True] = True
+
+
+class SafeContact(Form):
+    channel: Literal["telephone", "sms", "whatsapp", "in-person", "through-referrer", "none"]
+    address: Text | None = Field(None, json_schema_extra=IDENTITY)
+    """Number or handle; absent for in-person, through-referrer, none."""
+    times: Text | None = Field(None, json_schema_extra=IDENTITY)
+    may_leave_message: bool = False
+    may_say_who_calls: bool = False
+    never_contact: tuple[Text, ...] = Field((), max_length=10, json_schema_extra=IDENTITY)
+
+
+class Caregiver(Form):
+    """For a child, or where age is unknown or disputed."""
+
+    status: Literal["guardian", "representative", "pending", "suspected"]
+    """`pending`: none known yet; `suspected`: the guardian may be involved and is never notified."""
+    name: Text | None = Field(None, json_schema_extra=IDENTITY)
+    relation: Text | None = Field(None, json_schema_extra=IDENTITY)
+    contact: Text | None = Field(None, json_schema_extra=IDENTITY)
+    informed: bool = False
+    why_not_informed: Note | None = Field(None, json_schema_extra=IDENTITY)
+    best_interest_note: Note | None = Field(None, json_schema_extra=IDENTITY)
+    child_assent: Literal["assent", "dissent", "not-asked"] = "not-asked"
+
+
+class Risk(Form):
+    level: Literal["low", "medium", "high", "extreme", "unknown"]
+    from_whom: Note | None = Field(None, json_schema_extra=IDENTITY)
+    must_not_know: Note | None = Field(None, json_schema_extra=IDENTITY)
+    not_to_place: Note | None = Field(None, json_schema_extra=IDENTITY)
+
+
+class Consent(Form):
+    """What she agreed to: for this recipient, this purpose, this period."""
+
+    given_at: AwareDatetime
+    expires_at: AwareDatetime
+    form_version: Text = "1"
+    language: LanguageTag | None = None
+    how: Literal["signature", "thumbprint", "oral", "recorded"] = "signature"
+    scope: tuple[Literal["referral", "statistics", "investigation", "return"], ...] = ("referral",)
+
+
+class Lawful(Form):
+    """Why this may be shared at all: consent, or another basis with author and reason."""
+
+    basis: Basis
+    consent: Consent | None = None
+    """Required iff basis is consent."""
+    legal_reference: Text | None = None
+    """Dated text reference; required iff basis is legal-duty."""
+    author: Text | None = Field(None, json_schema_extra=IDENTITY)
+    """Who decided; required unless basis is consent."""
+    reason: Note | None = Field(None, json_schema_extra=IDENTITY)
+    """Why; required unless basis is consent."""
+
+
+class Referral(Form):
+    """The sealed referral form (design of the IASC form), beside the HTCDS answers."""
+
+    priority: Priority
+    name: Name
+    birth: Birth
+    services: tuple[HtcdsCode, ...] = Field(min_length=1, max_length=9)
+    """HTCDS spl_Type codes asked for."""
+    local_service: Text | None = None
+    languages: tuple[LanguageTag, ...] = Field((), max_length=10)
+    interpreter: Interpreter = Interpreter(needed=False)
+    access_needs: Note | None = Field(None, json_schema_extra=IDENTITY)
+    pregnant_or_nursing: Literal["yes", "no", "unknown"] = "unknown"
+    dependants: tuple[int, ...] = Field((), max_length=20)
+    """Ages in years of those who come along."""
+    safe_contact: SafeContact = SafeContact(channel="through-referrer")
+    caregiver: Caregiver | None = None
+    risk: Risk = Risk(level="unknown")
+    already_given: tuple[HtcdsCode, ...] = Field((), max_length=9)
+    told_and_refused: tuple[Text, ...] = Field((), max_length=40)
+    """Names of fields that she did not want shared."""
+    transport: Literal["escorted", "own", "needed", "none"] = "none"
+    reason: Note | None = Field(None, json_schema_extra=IDENTITY)
+    feedback_by: AwareDatetime | None = None
+    referring_unit: Text | None = None
+    on_call_telephone: Text | None = Field(None, json_schema_extra=IDENTITY)
+
+
+class Answer(Form):
+    """What the recipient of a referral says. An answer carries no identity."""
+
+    reason: Literal[
+        "no-capacity", "not-our-service", "unsafe-here", "person-declined", "incomplete", "duplicate", "other"
+    ] | None = None
+    """Required iff declined."""
+    outcome: Literal["service-completed", "goals-met", "referred-on"] | None = None
+    """Required iff completed."""
+    expected_from: AwareDatetime | None = None
+
+
+class Service(Form):
+    """service.provided: one service of a running referral."""
+
+    type: HtcdsCode
+    """HTCDS spl_Type."""
+    began_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+
+
+class Receipt(Form):
+    """receipt.delivered / receipt.rejected: exactly what arrived, by digest."""
+
+    record_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the record's value."""
+    signed_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the manifest's `header.payload`."""
+    topic: Text
+    offset: int = Field(ge=0)
+    received_at: AwareDatetime
+    opened: bool = True
+    """False: verified and kept, opened at the next session of a person."""
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")] | None = None
+    path: Annotated[str, StringConstraints(max_length=300)] | None = None
+    """With `receipt.rejected`: the error code and the path that is wrong."""
+
+
+class Facts(Form):
+    """Everything one event says. Which members must be there depends on the event type (`schemas.events`)."""
+
+    occurred_at: AwareDatetime
+    """When it happened; writing down is later (`recorded_at`), paper first is normal."""
+    htcds: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """HTCDS field name -> text, date or code; a tuple of codes where the field is multi-valued."""
+    lawful: Lawful | None = None
+    referral: Referral | None = None
+    caregiver: Caregiver | None = None
+    """For case events about a child; in a referral it stands in `referral`."""
+    answer: Answer | None = None
+    service: Service | None = None
+    receipt: Receipt | None = None

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log's contract: bytes, never meaning. One contract test suite runs against every driver.
+
+A log is a set of topics; a topic is a totally ordered sequence of entries at offsets 0, 1, 2, ... A driver stores
+and returns bytes; who may write or read them is decided before (gateway, broker ACLs), what they mean is decided
+elsewhere (`schemas`). Beside the topics it keeps *grants*: small deletable values under string keys.
+
+What every driver promises:
+
+- **Durable at acknowledgement.** `append` and `put_grants` return only when the bytes survive a power cut.
+- **At least once.** If `append` raises, is cancelled, or the process dies, each entry may or may not be there; the
+  caller appends the same bytes again. SQLite and HTTP recognise the repeat (`copy=True`, the first offset); Kafka
+  may hold a second identical copy, which readers recognise by `ident`.
+- **Order.** Entries of one call to one topic take ascending offsets in the order given, never interleaved with those
+  of another call.
+- **No silent skip.** Reading below the first kept offset raises `retention_passed`.
+
+Cursors belong to the reader: a cursor is (log_id, topic, offset). Another `log_id` means another log: start at -1
+and recognise what is known by `ident`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.errors import LogError
+
+MAX_VALUE_BYTES = 900_000
+"""Largest entry value; larger is answered with `too_large` (Kafka's max.message.bytes leaves room for headers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    topic: str
+    """Mailbox topic, "bi.referral.k7t4"."""
+    key: bytes
+    """The thread: base64url text as in the manifest, ASCII."""
+    ident: str
+    """"<iss>/<evt>": what a retry is recognised by."""
+    value: bytes
+    """The record, never parsed here."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+    """Unauthenticated CloudEvents copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    offset: int
+    """From 0, dense, per topic."""
+    at_ms: int
+    """The log's clock at append, milliseconds since the epoch (Kafka: LogAppendTime)."""
+    copy: bool = False
+    """The same bytes were there already; `offset` and `at_ms` are the first copy's."""
+    promise: bytes | None = None
+    """Over HTTP: the gateway's signed promise with this line's Merkle path, as evidence (JSON, see gateway)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    topic: str
+    offset: int
+    key: bytes
+    ident: str
+    value: bytes
+    at_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    first: int
+    """Offset of the first entry still kept (== next when none is)."""
+    next: int
+    """Offset that the next append will take."""
+
+
+class Log(Protocol):
+    @property
+    def log_id(self) -> str:
+        """Random, made with the log, never changed. Over HTTP it is known after the first answer."""
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        """Append in the order given; one answer each; one refused entry refuses no other.
+
+        Durable before it returns. Refusals: `topic_unknown`, `too_large`, `storage_full`, `unavailable`,
+        `log_closed`, `evt_conflict` (this `ident` is there with other bytes; not noticed by Kafka);
+        over HTTP also every code with which a gateway refuses a record.
+        """
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        """Entries with offset > after (-1: from the start), ascending, at least one even past `max_bytes`.
+
+        Nothing there: waits up to `wait_s` seconds for one, then returns []. Raises LogError `retention_passed` when
+        after + 1 < first kept offset, `topic_unknown`, `log_closed`, `unavailable`.
+        """
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        """`read` over several topics with one wait: returns as soon as any has something.
+
+        Ascending per topic; no order between topics; every topic with entries gets a fair share of the limits.
+        Raises as `read`; `path` of the error then is the topic.
+        """
+
+    async def ends(self, topic: str) -> Ends:
+        """First kept and next offset. Raises LogError `topic_unknown`, `log_closed`, `unavailable`."""
+
+    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
+        """Store grants under `{domain}.grants.{agency}`, key "<iss>/<evt>|<kid>"; same key: replaced.
+
+        Durable when it returns, and always before the record it belongs to is appended. Over HTTP grants travel with
+        their record: they are staged in this handle and become durable with the append (decision record 0004).
+        """
+
+    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of `keys` that are there. Sees every put this handle made."""
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        """Durably gone when it returns; no error when absent.
+
+        Over HTTP nothing is deleted by a bare call: grants go as the effect of a signed record with `acts.erase`; the
+        call confirms that they are gone and else raises `not_permitted`.
+        """
+
+    async def close(self) -> None:
+        """Idempotent. Pending and later calls end with LogError `log_closed`."""
+
+
+def grants_topic(agency: str) -> str:
+    """`bi/k7t4` -> `bi.grants.k7t4`."""
+    domain, _, name = agency.partition("/")
+    return f"{domain}.grants.{name}"
+
+
+def grant_key(ident: str, kid: str) -> str:
+    """The grants topic's key of one grant: `<iss>/<evt>|<kid>`."""
+    return f"{ident}|{kid}"
