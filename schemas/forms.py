@@ -161,9 +161,18 @@ class Referral(Form):
 class Answer(Form):
     """What the recipient of a referral says. An answer carries no identity."""
 
-    reason: Literal[
-        "no-capacity", "not-our-service", "unsafe-here", "person-declined", "incomplete", "duplicate", "other"
-    ] | None = None
+    reason: (
+        Literal[
+            "no-capacity",
+            "not-our-service",
+            "unsafe-here",
+            "person-declined",
+            "incomplete",
+            "duplicate",
+            "other",
+        ]
+        | None
+    ) = None
     """Required iff declined."""
     outcome: Literal["service-completed", "goals-met", "referred-on"] | None = None
     """Required iff completed."""

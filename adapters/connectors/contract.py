@@ -98,11 +98,11 @@ class Arrived:
     """Event types that this agency may send next on the thread."""
 
 
-class NotNow(Exception):  # noqa: N818 - it is no error of the item
+class NotNowError(Exception):
     """`deliver` or `settle` could not reach the agency's system (disk full, file open in Excel): tried again later."""
 
 
-class Undeliverable(Exception):  # noqa: N818
+class UndeliverableError(Exception):
     """`deliver` will never succeed for this item: it is quarantined with the problem."""
 
     def __init__(self, problem: Problem) -> None:
@@ -117,10 +117,10 @@ class Connector(Protocol):
         """Whatever is new now, then ends; called again after `poll_seconds`. Raises nothing for bad input: a Problem."""
 
     async def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
-        """The outcomes are durable: write the report, move the file. Idempotent. Raises NotNow."""
+        """The outcomes are durable: write the report, move the file. Idempotent. Raises NotNowError."""
 
     async def deliver(self, arrived: Arrived) -> None:
-        """Into the agency's system; in order per thread, idempotent by `ident`. Raises NotNow, Undeliverable."""
+        """Into the agency's system; in order per thread, idempotent by `ident`. Raises NotNowError, UndeliverableError."""
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """An outgoing item moved (sent, delivered, refused, accepted, ...): tell the caseworker where she works."""
