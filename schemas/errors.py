@@ -98,45 +98,95 @@ def _rebuild(kind: type[UmuhuzaError], code: str, path: str | None, expected: st
 
 class RecordError(UmuhuzaError):
     codes = frozenset(
-        "record_malformed header_forbidden issuer_mismatch signature_invalid topic_mismatch key_mismatch header_mismatch "
-        "part_digest_mismatch part_unopenable grant_missing grant_unopenable key_commitment_mismatch too_large "
-        "evt_conflict duplicate version_unsupported training_record".split()
+        [
+            "record_malformed",
+            "header_forbidden",
+            "issuer_mismatch",
+            "signature_invalid",
+            "topic_mismatch",
+            "key_mismatch",
+            "header_mismatch",
+            "part_digest_mismatch",
+            "part_unopenable",
+            "grant_missing",
+            "grant_unopenable",
+            "key_commitment_mismatch",
+            "too_large",
+            "evt_conflict",
+            "duplicate",
+            "version_unsupported",
+            "training_record",
+        ]
     )
 
 
 class PayloadError(UmuhuzaError):
-    codes = frozenset("payload_invalid safeguard_missing version_unsupported too_large".split())
+    codes = frozenset(["payload_invalid", "safeguard_missing", "version_unsupported", "too_large"])
 
 
 class PolicyError(UmuhuzaError):
     codes = frozenset(
-        "not_permitted agreement_missing consent_missing consent_expired safeguard_missing quota_exceeded".split()
+        [
+            "not_permitted",
+            "agreement_missing",
+            "consent_missing",
+            "consent_expired",
+            "safeguard_missing",
+            "quota_exceeded",
+        ]
     )
 
 
 class OrderError(UmuhuzaError):
     codes = frozenset(
-        "seq_gap chain_broken clock_ahead late_acceptance transition_invalid thread_unknown evt_conflict".split()
+        [
+            "seq_gap",
+            "chain_broken",
+            "clock_ahead",
+            "late_acceptance",
+            "transition_invalid",
+            "thread_unknown",
+            "evt_conflict",
+        ]
     )
 
 
 class RegistryError(UmuhuzaError):
-    codes = frozenset("agency_unknown key_unknown key_revoked registry_stale registry_invalid training_record".split())
+    codes = frozenset(
+        ["agency_unknown", "key_unknown", "key_revoked", "registry_stale", "registry_invalid", "training_record"]
+    )
 
 
 class AccessError(UmuhuzaError):
-    codes = frozenset("token_invalid token_expired audience_mismatch agency_unknown key_unknown key_revoked".split())
+    codes = frozenset(
+        ["token_invalid", "token_expired", "audience_mismatch", "agency_unknown", "key_unknown", "key_revoked"]
+    )
 
 
 class LogError(UmuhuzaError):
     codes = frozenset(
-        "topic_unknown storage_full unavailable log_closed too_large retention_passed evt_conflict not_permitted "
-        "log_inconsistent ledger_behind root_mismatch record_missing record_rewritten record_unlogged quorum_missing".split()
+        [
+            "topic_unknown",
+            "storage_full",
+            "unavailable",
+            "log_closed",
+            "too_large",
+            "retention_passed",
+            "evt_conflict",
+            "not_permitted",
+            "log_inconsistent",
+            "ledger_behind",
+            "root_mismatch",
+            "record_missing",
+            "record_rewritten",
+            "record_unlogged",
+            "quorum_missing",
+        ]
     )
 
 
 class SourceError(UmuhuzaError):
-    codes = frozenset("source_unreadable row_invalid too_large storage_full".split())
+    codes = frozenset(["source_unreadable", "row_invalid", "too_large", "storage_full"])
 
 
 def _load() -> Mapping[str, Code]:
