@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Language = Literal["fr", "en"]
 
@@ -47,6 +47,30 @@ class Code:
 
     def advice(self, language: Language = "en") -> str:
         return self.advice_fr if language == "fr" else self.advice_en
+
+
+_ROWS: list[dict[str, Any]] = json.loads(
+    resources.files("schemas").joinpath("data", "errors.json").read_text(encoding="utf-8")
+)
+
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        row["code"]: Code(
+            row["code"],
+            row["retriable"],
+            row["title"]["en"],
+            row["title"]["fr"],
+            row["advice"]["en"],
+            row["advice"]["fr"],
+        )
+        for row in _ROWS
+    }
+)
+"""Every code, with its words (`data/errors.json`)."""
+
+
+def _raised_as(kind: str) -> frozenset[str]:
+    return frozenset(row["code"] for row in _ROWS if kind in row["raised_as"])
 
 
 class UmuhuzaError(Exception):
@@ -97,114 +121,32 @@ def _rebuild(kind: type[UmuhuzaError], code: str, path: str | None, expected: st
 
 
 class RecordError(UmuhuzaError):
-    codes = frozenset(
-        [
-            "record_malformed",
-            "header_forbidden",
-            "issuer_mismatch",
-            "signature_invalid",
-            "topic_mismatch",
-            "key_mismatch",
-            "header_mismatch",
-            "part_digest_mismatch",
-            "part_unopenable",
-            "grant_missing",
-            "grant_unopenable",
-            "key_commitment_mismatch",
-            "too_large",
-            "evt_conflict",
-            "duplicate",
-            "version_unsupported",
-            "training_record",
-        ]
-    )
+    codes = _raised_as("RecordError")
 
 
 class PayloadError(UmuhuzaError):
-    codes = frozenset(["payload_invalid", "safeguard_missing", "version_unsupported", "too_large"])
+    codes = _raised_as("PayloadError")
 
 
 class PolicyError(UmuhuzaError):
-    codes = frozenset(
-        [
-            "not_permitted",
-            "agreement_missing",
-            "consent_missing",
-            "consent_expired",
-            "safeguard_missing",
-            "quota_exceeded",
-        ]
-    )
+    codes = _raised_as("PolicyError")
 
 
 class OrderError(UmuhuzaError):
-    codes = frozenset(
-        [
-            "seq_gap",
-            "chain_broken",
-            "clock_ahead",
-            "late_acceptance",
-            "transition_invalid",
-            "thread_unknown",
-            "evt_conflict",
-        ]
-    )
+    codes = _raised_as("OrderError")
 
 
 class RegistryError(UmuhuzaError):
-    codes = frozenset(
-        ["agency_unknown", "key_unknown", "key_revoked", "registry_stale", "registry_invalid", "training_record"]
-    )
+    codes = _raised_as("RegistryError")
 
 
 class AccessError(UmuhuzaError):
-    codes = frozenset(
-        ["token_invalid", "token_expired", "audience_mismatch", "agency_unknown", "key_unknown", "key_revoked"]
-    )
+    codes = _raised_as("AccessError")
 
 
 class LogError(UmuhuzaError):
-    codes = frozenset(
-        [
-            "topic_unknown",
-            "storage_full",
-            "unavailable",
-            "log_closed",
-            "too_large",
-            "retention_passed",
-            "evt_conflict",
-            "not_permitted",
-            "log_inconsistent",
-            "ledger_behind",
-            "root_mismatch",
-            "record_missing",
-            "record_rewritten",
-            "record_unlogged",
-            "quorum_missing",
-        ]
-    )
+    codes = _raised_as("LogError")
 
 
 class SourceError(UmuhuzaError):
-    codes = frozenset(["source_unreadable", "row_invalid", "too_large", "storage_full"])
-
-
-def _load() -> Mapping[str, Code]:
-    rows = json.loads(resources.files("schemas").joinpath("data", "errors.json").read_text(encoding="utf-8"))
-    return MappingProxyType(
-        {
-            row["code"]: Code(
-                row["code"],
-                row["retriable"],
-                row["title"]["en"],
-                row["title"]["fr"],
-                row["advice"]["en"],
-                row["advice"]["fr"],
-            )
-            for row in rows
-        }
-    )
-
-
-CODES: Mapping[str, Code] = _load()
-"""Every code, with its words (`data/errors.json`)."""
+    codes = _raised_as("SourceError")

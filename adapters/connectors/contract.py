@@ -114,13 +114,16 @@ class Connector(Protocol):
     name: ClassVar[str]
 
     def collect(self) -> AsyncIterator[Batch]:
-        """Whatever is new now, then ends; called again after `poll_seconds`. Raises nothing for bad input: a Problem."""
+        """Whatever is new now, then ends; called again and again. Bad input is a Problem, never raised."""
 
     async def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """The outcomes are durable: write the report, move the file. Idempotent. Raises NotNowError."""
 
     async def deliver(self, arrived: Arrived) -> None:
-        """Into the agency's system; in order per thread, idempotent by `ident`. Raises NotNowError, UndeliverableError."""
+        """Into the agency's system, in order per thread, idempotent by `ident`.
+
+        Raises NotNowError, UndeliverableError.
+        """
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """An outgoing item moved (sent, delivered, refused, accepted, ...): tell the caseworker where she works."""
