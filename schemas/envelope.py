@@ -1,0 +1,741 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wire format version 1: the bytes of a record. Sign, verify, seal, open, grant.
+
+    value = L1 LF L2                      ASCII, no final LF, at most 900,000 bytes
+    L1    = compact JWS (RFC 7515)        the manifest: signed clear metadata, at most 8 KiB
+    L2    = JWE ~ JWE [~ JWE ...]         one compact JWE (RFC 7516, dir, A256GCM) per part
+
+Order of use. Writing: `seal_parts` once, when the event enters the outbox; `sign_manifest` when its turn in the
+topic's chain has come; `make_grant` per recipient key. Reading: `parse_record` (shape only), `Record.verify` (whose
+signature), `Record.verify_body` (parts are the signed ones, sizes are allowed), `open_grant`, `open_parts`.
+
+Invariants:
+- Bytes are signed as they are and never re-serialised: what was signed is `header.payload` exactly as received.
+- A record is recognised by (iss, evt) and SHA-256 of `header.payload` (`Record.digest`), never by its bytes, since
+  ES256 signatures are malleable: the signature twin is the same record.
+- The message never chooses an algorithm, key or version: a header has exactly three members with fixed values, but
+  for `kid`, and the registry says what that key is.
+- Every reader is strict; every refusal has a code and a path, never a value.
+
+This module must never do I/O, read a clock or draw randomness of its own (HPKE's encapsulation excepted, which OpenSSL
+draws).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas import ijson
+from schemas.errors import RecordError
+from schemas.keys import RandomBytes, SealingKey, SealTo, SigningKey, VerifyKey, b64url, unb64url
+
+MAX_RECORD_BYTES = 900_000
+MAX_MANIFEST_BYTES = 8 * 1024
+MAX_PARTS = 32
+MAX_PADDED_BYTES = 640 * 1024
+PADDED_SIZES = (1024, 4 * 1024, 16 * 1024, 64 * 1024, 256 * 1024)
+"""Plaintext sizes: an adult and a child, a yes and a no look alike."""
+MAX_GRANT_BYTES = 16 * 1024
+
+EVENT_TYP = "umuhuza-event+jws"
+PART_TYP = "umuhuza-part+jwe"
+
+Kind = Literal["request", "answer", "update", "control"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FLOWS = (
+    "referral",
+    "case",
+    "alert",
+    "investigation",
+    "bilateral",
+    "rights",
+    "statistics",
+    "directory",
+    "knowledge",
+    "receipt",
+)
+
+_AGENCY = re.compile(r"[a-z]{2}/[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_TOPIC = re.compile(r"([a-z]{2})\.([a-z]+)\.([a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)")
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_PART = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_B64_32 = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_B64_16 = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
+_KID = re.compile(r"[A-Za-z0-9_-]{22}")
+_AGREEMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+_TEXT_SAFE = re.compile(rb"[\x21-\x7e]+")
+
+_REQUIRED = frozenset(("v", "evt", "iss", "to", "topic", "kind", "thread", "seq", "prev", "iat", "reg", "parts"))
+_OPTIONAL = frozenset(("acts", "training", "ref", "voids", "answer_by", "agreement"))
+_PART_MEMBERS = frozenset(("name", "sha256", "len", "kc"))
+_MAX_INT = 2**53 - 1
+
+
+def _bad(path: str) -> RecordError:
+    return RecordError("record_malformed", path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Identifiers
+
+
+def is_agency(text: str) -> bool:
+    """`bi/iom`, or a handle, `bi/k7t4`."""
+    return _AGENCY.fullmatch(text) is not None
+
+
+def mailbox_topic(flow: str, agency: str) -> str:
+    """`("referral", "bi/k7t4")` -> `bi.referral.k7t4`."""
+    domain, _, name = agency.partition("/")
+    return f"{domain}.{flow}.{name}"
+
+
+def split_topic(topic: str) -> tuple[str, str]:
+    """`bi.referral.k7t4` -> `("referral", "bi/k7t4")`.
+
+    Raises:
+        RecordError: topic_mismatch.
+    """
+    match = _TOPIC.fullmatch(topic)
+    if match is None:
+        raise RecordError("topic_mismatch", "topic")
+    return match[2], f"{match[1]}/{match[3]}"
+
+
+def new_evt(at_ms: int, random: RandomBytes) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
+    bits = int.from_bytes(random(10), "big")
+    number = (at_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | bits & (2**62 - 1)
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_evt(text: str) -> bool:
+    return _UUID7.fullmatch(text) is not None
+
+
+def new_thread(random: RandomBytes) -> str:
+    """128 random bits, base64url: means nothing, joins nothing beyond one pair of agencies."""
+    return b64url(random(16))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One sealed part as the manifest states it."""
+
+    name: str
+    sha256: str
+    """base64url SHA-256 of the part's compact JWE text."""
+    len: int
+    """Length of that text in bytes."""
+    kc: str
+    """Key commitment: base64url SHA-256 of `umuhuza/1 cek\\n` + the part's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What a control record makes gateways do: `erase` deletes the grants of the targets ("<iss>/<evt>"), `grant` says
+    that the grants beside this record are also for these targets."""
+
+    erase: tuple[str, ...] = ()
+    grant: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    evt: str
+    iss: str
+    to: str
+    topic: str
+    kind: Kind
+    thread: str
+    seq: int
+    """The issuer's counter on this topic, from 1."""
+    prev: str
+    """base64url SHA-256 of the issuer's previous `header.payload` on this topic; "" with seq 1."""
+    iat: int
+    """Seconds since the epoch: the issuer's claim."""
+    reg: int
+    """Version of the issuer's home registry."""
+    parts: tuple[Part, ...]
+    acts: Acts | None = None
+    training: bool = False
+    ref: str | None = None
+    """The `evt` this answers, corrects or retracts."""
+    voids: tuple[int, ...] = ()
+    """Earlier `seq`s of the issuer on this topic that were refused and will never come."""
+    answer_by: int | None = None
+    """Deadline, seconds since the epoch."""
+    agreement: str | None = None
+
+    @property
+    def ident(self) -> str:
+        return f"{self.iss}/{self.evt}"
+
+    @property
+    def flow(self) -> str:
+        return split_topic(self.topic)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record whose shape is right; nothing is verified yet."""
+
+    value: bytes
+    manifest: Manifest
+    kid: str
+    signed: bytes
+    """`header.payload`: what the signature covers."""
+    signature: bytes
+    body: tuple[str, ...]
+    """The parts' compact JWEs, in the manifest's order."""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of `header.payload`: the identity of what was signed, the same for a signature twin."""
+        return hashlib.sha256(self.signed).digest()
+
+    def verify(self, key: VerifyKey) -> None:
+        """Raises RecordError `signature_invalid` unless `key` signed this manifest."""
+        if key.kid != self.kid or not key.verifies(self.signed, self.signature):
+            raise RecordError("signature_invalid", "L1")
+
+    def verify_body(self) -> None:
+        """The parts are those that were signed, and their sizes tell nothing.
+
+        Raises:
+            RecordError: part_digest_mismatch, record_malformed, too_large.
+        """
+        total = 0
+        for index, (part, text) in enumerate(zip(self.manifest.parts, self.body, strict=True)):
+            data = text.encode("ascii")
+            if len(data) != part.len or b64url(hashlib.sha256(data).digest()) != part.sha256:
+                raise RecordError("part_digest_mismatch", f"L2[{index}]")
+            total += self._padded_size(index, text)
+        if total > MAX_PADDED_BYTES:
+            raise RecordError("too_large", "L2", expected=MAX_PADDED_BYTES)
+
+    def _padded_size(self, index: int, text: str) -> int:
+        segments = text.split(".")
+        if len(segments) != 5 or segments[1] or len(segments[2]) != 16 or len(segments[4]) != 22:
+            raise _bad(f"L2[{index}]")
+        size = len(segments[3]) * 3 // 4
+        if len(segments[3]) % 4 == 1 or size not in PADDED_SIZES:
+            raise _bad(f"L2[{index}]")
+        if size == PADDED_SIZES[0] and not _may_be_small(self.manifest.kind, self.manifest.parts[index].name):
+            raise _bad(f"L2[{index}]")
+        return size
+
+
+def _may_be_small(kind: Kind, part: str) -> bool:
+    return kind == "control" or (kind == "answer" and part == "identity")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+@lru_cache(maxsize=4096)
+def _event_header(segment: str) -> str:
+    """The kid of a protected header; cached, since an issuer's header is the same text every time."""
+    return jws_header(segment, EVENT_TYP)
+
+
+def jws_header(segment: str, typ: str) -> str:
+    """Check that a protected header is exactly `{"alg":"ES256","kid":...,"typ":typ}` and return its kid.
+
+    Raises:
+        RecordError: record_malformed, header_forbidden.
+    """
+    try:
+        header = ijson.loads(unb64url(segment), max_bytes=512, max_depth=2)
+    except (ValueError, ijson.IJsonError):
+        raise _bad("L1.header") from None
+    if not isinstance(header, dict):
+        raise _bad("L1.header")
+    for name in header:
+        if name not in ("alg", "kid", "typ"):
+            raise RecordError("header_forbidden", "L1.header.*")
+    if header.get("alg") != "ES256":
+        raise RecordError("header_forbidden", "L1.header.alg", expected="ES256")
+    if header.get("typ") != typ:
+        raise RecordError("header_forbidden", "L1.header.typ", expected=typ)
+    kid = header.get("kid")
+    if not isinstance(kid, str) or _KID.fullmatch(kid) is None:
+        raise RecordError("header_forbidden", "L1.header.kid")
+    return kid
+
+
+def parse_record(value: bytes) -> Record:
+    """Read a record strictly; verify nothing.
+
+    Raises:
+        RecordError: too_large, record_malformed, header_forbidden, version_unsupported, topic_mismatch.
+    """
+    if len(value) > MAX_RECORD_BYTES:
+        raise RecordError("too_large", "record", expected=MAX_RECORD_BYTES)
+    line1, newline, line2 = value.partition(b"\n")
+    if not newline or _TEXT_SAFE.fullmatch(line2) is None or _TEXT_SAFE.fullmatch(line1) is None:
+        raise _bad("record")
+    if len(line1) > MAX_MANIFEST_BYTES:
+        raise RecordError("too_large", "L1", expected=MAX_MANIFEST_BYTES)
+    kid, signed, signature, manifest = parse_manifest(line1)
+    body = tuple(line2.decode("ascii").split("~"))
+    if len(body) != len(manifest.parts):
+        raise _bad("L2")
+    return Record(value, manifest, kid, signed, signature, body)
+
+
+def parse_manifest(line1: bytes) -> tuple[str, bytes, bytes, Manifest]:
+    """L1 alone -> (kid, signed bytes, signature, manifest). Raises RecordError as `parse_record`."""
+    segments = line1.decode("ascii", "replace").split(".")
+    if len(segments) != 3:
+        raise _bad("L1")
+    kid = _event_header(segments[0])
+    try:
+        payload_bytes = unb64url(segments[1])
+    except ValueError:
+        raise _bad("L1.payload") from None
+    try:
+        signature = unb64url(segments[2])
+    except ValueError:
+        raise _bad("L1.signature") from None
+    if len(signature) != 64:
+        raise _bad("L1.signature")
+    try:
+        payload = ijson.loads(payload_bytes, max_bytes=MAX_MANIFEST_BYTES, max_depth=4)
+    except ijson.IJsonError as exc:
+        raise _bad(f"L1{'.' + exc.path if exc.path else ''}") from None
+    if not isinstance(payload, dict):
+        raise _bad("L1.payload")
+    return kid, line1[: len(segments[0]) + 1 + len(segments[1])], signature, _manifest(payload)
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    if raw.get("v") != 1 or raw["v"] is True:
+        raise RecordError("version_unsupported", "L1.v", expected=1)
+    present = raw.keys()
+    if not present >= _REQUIRED:
+        raise _bad(f"L1.{min(_REQUIRED - present)}")
+    if not present <= _REQUIRED | _OPTIONAL:
+        raise _bad("L1.*")
+    iss, to = _match(raw, "iss", _AGENCY), _match(raw, "to", _AGENCY)
+    topic = _match(raw, "topic", _TOPIC)
+    flow, owner = split_topic(topic)
+    if flow not in FLOWS:
+        raise _bad("L1.topic")
+    if owner != to:
+        raise RecordError("topic_mismatch", "L1.topic")
+    kind = raw["kind"]
+    if kind not in KINDS:
+        raise _bad("L1.kind")
+    seq = _integer(raw, "seq", 1)
+    prev = raw["prev"]
+    if not isinstance(prev, str) or (prev == "") != (seq == 1) or (prev and _B64_32.fullmatch(prev) is None):
+        raise _bad("L1.prev")
+    return Manifest(
+        evt=_match(raw, "evt", _UUID7),
+        iss=iss,
+        to=to,
+        topic=topic,
+        kind=kind,
+        thread=_match(raw, "thread", _B64_16),
+        seq=seq,
+        prev=prev,
+        iat=_integer(raw, "iat", 1),
+        reg=_integer(raw, "reg", 0),
+        parts=_parts(raw["parts"]),
+        acts=_acts(raw["acts"], kind) if "acts" in raw else None,
+        training=_true(raw, "training"),
+        ref=_match(raw, "ref", _UUID7) if "ref" in raw else None,
+        voids=_voids(raw["voids"], seq) if "voids" in raw else (),
+        answer_by=_integer(raw, "answer_by", 1) if "answer_by" in raw else None,
+        agreement=_match(raw, "agreement", _AGREEMENT) if "agreement" in raw else None,
+    )
+
+
+def _match(raw: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    value = raw[name]
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise _bad(f"L1.{name}")
+    return value
+
+
+def _integer(raw: Mapping[str, Any], name: str, least: int, where: str = "L1.") -> int:
+    value = raw[name]
+    if type(value) is not int or not least <= value <= _MAX_INT:
+        raise _bad(f"{where}{name}")
+    return value
+
+
+def _true(raw: Mapping[str, Any], name: str) -> bool:
+    if name not in raw:
+        return False
+    if raw[name] is not True:
+        raise _bad(f"L1.{name}")
+    return True
+
+
+def _parts(raw: Any) -> tuple[Part, ...]:
+    if not isinstance(raw, list) or not 2 <= len(raw) <= MAX_PARTS:
+        raise _bad("L1.parts")
+    parts: list[Part] = []
+    names: set[str] = set()
+    for index, item in enumerate(raw):
+        path = f"L1.parts[{index}]"
+        if not isinstance(item, dict):
+            raise _bad(path)
+        if item.keys() != _PART_MEMBERS:
+            missing = _PART_MEMBERS - item.keys()
+            raise _bad(f"{path}.{min(missing) if missing else '*'}")
+        name, digest, commitment = item["name"], item["sha256"], item["kc"]
+        if not isinstance(name, str) or _PART.fullmatch(name) is None or name in names:
+            raise _bad(f"{path}.name")
+        if not isinstance(digest, str) or _B64_32.fullmatch(digest) is None:
+            raise _bad(f"{path}.sha256")
+        if not isinstance(commitment, str) or _B64_32.fullmatch(commitment) is None:
+            raise _bad(f"{path}.kc")
+        names.add(name)
+        parts.append(Part(name, digest, _integer(item, "len", 1, path + "."), commitment))
+    if parts[0].name != "identity" or parts[1].name != "content":
+        raise _bad("L1.parts")
+    return tuple(parts)
+
+
+def _acts(raw: Any, kind: str) -> Acts:
+    if kind != "control" or not isinstance(raw, dict) or not raw or not raw.keys() <= {"erase", "grant"}:
+        raise _bad("L1.acts")
+    targets: dict[str, tuple[str, ...]] = {}
+    for name, items in raw.items():
+        if not isinstance(items, list) or not 1 <= len(items) <= 50 or len(set(map(str, items))) != len(items):
+            raise _bad(f"L1.acts.{name}")
+        for index, item in enumerate(items):
+            if not isinstance(item, str) or not is_ident(item):
+                raise _bad(f"L1.acts.{name}[{index}]")
+        targets[name] = tuple(items)
+    return Acts(**targets)
+
+
+def is_ident(text: str) -> bool:
+    """`<iss>/<evt>`, as in `bi/iom/0192...`."""
+    iss, _, evt = text.rpartition("/")
+    return is_agency(iss) and is_evt(evt)
+
+
+def _voids(raw: Any, seq: int) -> tuple[int, ...]:
+    if not isinstance(raw, list) or not 1 <= len(raw) <= 500:
+        raise _bad("L1.voids")
+    last = 0
+    for index, item in enumerate(raw):
+        if type(item) is not int or not last < item < seq:
+            raise _bad(f"L1.voids[{index}]")
+        last = item
+    return tuple(raw)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sealing and signing
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The sealed parts of one event: made once, when it enters the outbox, and never again."""
+
+    parts: tuple[Part, ...]
+    body: bytes
+    """L2."""
+    keys: Mapping[str, bytes]
+    """Part name -> 32-byte content key. Secret: goes into grants and the outbox only."""
+
+    def __repr__(self) -> str:
+        return f"Sealed({[part.name for part in self.parts]})"
+
+
+def pad(plaintext: bytes, small: bool) -> bytes:
+    """Trailing spaces up to the next allowed size. Raises RecordError `too_large`."""
+    for size in PADDED_SIZES if small else PADDED_SIZES[1:]:
+        if len(plaintext) <= size:
+            return plaintext.ljust(size)
+    raise RecordError("too_large", "part", expected=PADDED_SIZES[-1])
+
+
+def commitment_of(key: bytes) -> str:
+    return b64url(hashlib.sha256(b"umuhuza/1 cek\n" + key).digest())
+
+
+def seal_parts(ident: str, kind: Kind, plaintexts: Mapping[str, bytes], random: RandomBytes) -> Sealed:
+    """Pad and encrypt each part under a fresh 256-bit key.
+
+    Args:
+        ident: "<iss>/<evt>", bound into each part's header.
+        plaintexts: `identity` and `content` first, in this order; an empty identity is padded-empty.
+
+    Raises:
+        RecordError: too_large (a part over 256 KiB, all over 640 KiB), record_malformed (wrong parts).
+    """
+    if list(plaintexts)[:2] != ["identity", "content"] or len(plaintexts) > MAX_PARTS:
+        raise _bad("parts")
+    parts: list[Part] = []
+    texts: list[str] = []
+    keys: dict[str, bytes] = {}
+    total = 0
+    for name, plaintext in plaintexts.items():
+        small = kind == "control" or (kind == "answer" and name == "identity" and not plaintext)
+        padded = pad(plaintext, small)
+        total += len(padded)
+        key, iv = random(32), random(12)
+        header = b64url(_part_header(f"{ident}/{name}"))
+        sealed = AESGCM(key).encrypt(iv, padded, header.encode("ascii"))
+        text = f"{header}..{b64url(iv)}.{b64url(sealed[:-16])}.{b64url(sealed[-16:])}"
+        data = text.encode("ascii")
+        parts.append(Part(name, b64url(hashlib.sha256(data).digest()), len(data), commitment_of(key)))
+        texts.append(text)
+        keys[name] = key
+    if total > MAX_PADDED_BYTES:
+        raise RecordError("too_large", "parts", expected=MAX_PADDED_BYTES)
+    return Sealed(tuple(parts), "~".join(texts).encode("ascii"), keys)
+
+
+def _part_header(kid: str) -> bytes:
+    return json.dumps({"alg": "dir", "enc": "A256GCM", "kid": kid, "typ": PART_TYP}, separators=(",", ":")).encode()
+
+
+def sign_jws(typ: str, payload: Mapping[str, Any], key: SigningKey) -> bytes:
+    """A compact JWS with our exact protected header."""
+    header = json.dumps({"alg": "ES256", "kid": key.kid, "typ": typ}, separators=(",", ":"))
+    body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    signed = f"{b64url(header.encode())}.{b64url(body.encode())}".encode("ascii")
+    return signed + b"." + b64url(key.sign(signed)).encode("ascii")
+
+
+def sign_manifest(manifest: Manifest, key: SigningKey) -> bytes:
+    """L1. Raises RecordError `too_large`."""
+    payload: dict[str, Any] = {
+        "v": 1,
+        "evt": manifest.evt,
+        "iss": manifest.iss,
+        "to": manifest.to,
+        "topic": manifest.topic,
+        "kind": manifest.kind,
+    }
+    if manifest.acts is not None:
+        acts = {"erase": list(manifest.acts.erase), "grant": list(manifest.acts.grant)}
+        payload["acts"] = {name: targets for name, targets in acts.items() if targets}
+    if manifest.training:
+        payload["training"] = True
+    payload["thread"] = manifest.thread
+    if manifest.ref is not None:
+        payload["ref"] = manifest.ref
+    payload |= {"seq": manifest.seq, "prev": manifest.prev}
+    if manifest.voids:
+        payload["voids"] = list(manifest.voids)
+    payload["iat"] = manifest.iat
+    if manifest.answer_by is not None:
+        payload["answer_by"] = manifest.answer_by
+    payload["reg"] = manifest.reg
+    if manifest.agreement is not None:
+        payload["agreement"] = manifest.agreement
+    payload["parts"] = [
+        {"name": part.name, "sha256": part.sha256, "len": part.len, "kc": part.kc} for part in manifest.parts
+    ]
+    line = sign_jws(EVENT_TYP, payload, key)
+    if len(line) > MAX_MANIFEST_BYTES:
+        raise RecordError("too_large", "L1", expected=MAX_MANIFEST_BYTES)
+    return line
+
+
+def record_value(line1: bytes, body: bytes) -> bytes:
+    """L1 LF L2. Raises RecordError `too_large`."""
+    value = line1 + b"\n" + body
+    if len(value) > MAX_RECORD_BYTES:
+        raise RecordError("too_large", "record", expected=MAX_RECORD_BYTES)
+    return value
+
+
+def chain_hash(signed_or_line1: bytes) -> str:
+    """What the next manifest's `prev` says: base64url SHA-256 of `header.payload` (a signature, if there, is cut)."""
+    signed = b".".join(signed_or_line1.split(b".")[:2])
+    return b64url(hashlib.sha256(signed).digest())
+
+
+def cloudevents_headers(manifest: Manifest) -> tuple[tuple[str, bytes], ...]:
+    """CloudEvents 1.0.2 Kafka binary mode copies; unauthenticated, must match (`header_mismatch`)."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", manifest.evt.encode()),
+        ("ce_source", manifest.iss.encode()),
+        ("ce_type", f"{manifest.flow}.{manifest.kind}".encode()),
+        ("content-type", b"application/vnd.umuhuza.record"),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grants and opening
+
+
+def _grant_info(manifest: Manifest, kid: str) -> bytes:
+    commitments = "".join(f"{part.kc}\n" for part in manifest.parts)
+    return (
+        f"umuhuza/1 grant\n{manifest.iss}\n{manifest.to}\n{manifest.topic}\n{manifest.evt}\n{kid}\n{commitments}"
+    ).encode("ascii")
+
+
+def make_grant(manifest: Manifest, keys: Mapping[str, bytes], rcpt: str, to: SealTo) -> bytes:
+    """Seal part keys to one recipient key.
+
+    Bound to iss, to, topic, evt, the recipient's kid and every part's commitment through HPKE's `info`, and to nothing
+    that is only known at signing (seq, prev): a grant can be made when the event enters the outbox.
+    """
+    plaintext = json.dumps({name: b64url(key) for name, key in keys.items()}, separators=(",", ":")).encode()
+    sealed = to.seal(plaintext, _grant_info(manifest, to.kid))
+    grant = {
+        "v": 1,
+        "iss": manifest.iss,
+        "evt": manifest.evt,
+        "rcpt": rcpt,
+        "kid": to.kid,
+        "suite": to.suite,
+        "ct": b64url(sealed),
+    }
+    return json.dumps(grant, separators=(",", ":")).encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    iss: str
+    evt: str
+    rcpt: str
+    kid: str
+    suite: str
+    ct: bytes
+
+    @property
+    def ident(self) -> str:
+        return f"{self.iss}/{self.evt}"
+
+
+def parse_grant(data: bytes) -> Grant:
+    """Raises RecordError `record_malformed`, `version_unsupported`, `too_large`."""
+    try:
+        raw = ijson.loads(data, max_bytes=MAX_GRANT_BYTES, max_depth=2)
+    except ijson.IJsonError:
+        raise _bad("grant") from None
+    return grant_of(raw)
+
+
+def grant_of(raw: Any) -> Grant:
+    """A grant from its parsed JSON. Raises RecordError `record_malformed`, `version_unsupported`."""
+    if not isinstance(raw, dict):
+        raise _bad("grant")
+    if type(raw.get("v")) is not int or raw["v"] != 1:
+        raise RecordError("version_unsupported", "grant.v", expected=1)
+    members = {"v", "iss", "evt", "rcpt", "kid", "suite", "ct"}
+    if raw.keys() != members:
+        missing = members - raw.keys()
+        raise _bad(f"grant.{min(missing) if missing else '*'}")
+    for name, pattern in (("iss", _AGENCY), ("evt", _UUID7), ("rcpt", _AGENCY), ("kid", _KID)):
+        if not isinstance(raw[name], str) or pattern.fullmatch(raw[name]) is None:
+            raise _bad(f"grant.{name}")
+    if raw["suite"] not in ("647a-0011-0002", "0010-0001-0002"):
+        raise _bad("grant.suite")
+    if not isinstance(raw["ct"], str):
+        raise _bad("grant.ct")
+    try:
+        ct = unb64url(raw["ct"])
+    except ValueError:
+        raise _bad("grant.ct") from None
+    return Grant(raw["iss"], raw["evt"], raw["rcpt"], raw["kid"], raw["suite"], ct)
+
+
+def open_grant(record: Record, data: bytes, key: SealingKey) -> dict[str, bytes]:
+    """Part name -> content key, for the parts that were granted.
+
+    Raises:
+        RecordError: grant_unopenable, key_commitment_mismatch, and what `parse_grant` raises.
+    """
+    grant = parse_grant(data)
+    manifest = record.manifest
+    if grant.ident != manifest.ident or grant.kid != key.kid or grant.suite != key.suite:
+        raise RecordError("grant_unopenable", "grant")
+    try:
+        plaintext = key.open(grant.ct, _grant_info(manifest, key.kid))
+        raw = ijson.loads(plaintext, max_bytes=MAX_GRANT_BYTES, max_depth=2)
+        if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+            raise ValueError("shape")
+        keys = {name: unb64url(value) for name, value in raw.items()}
+    except (ValueError, ijson.IJsonError):
+        raise RecordError("grant_unopenable", "grant.ct") from None
+    commitments = {part.name: part.kc for part in manifest.parts}
+    for name, content_key in keys.items():
+        if name not in commitments or len(content_key) != 32:
+            raise RecordError("grant_unopenable", "grant.ct")
+        if commitment_of(content_key) != commitments[name]:
+            raise RecordError("key_commitment_mismatch", f"L1.parts.{name}.kc")
+    return keys
+
+
+def open_parts(record: Record, keys: Mapping[str, bytes], names: Iterable[str] | None = None) -> dict[str, bytes]:
+    """Decrypt the parts for which there is a key (or just `names`); plaintexts keep their padding spaces.
+
+    Call `Record.verify` and `Record.verify_body` before.
+
+    Raises:
+        RecordError: grant_missing (a named part without key), part_unopenable.
+    """
+    wanted = set(keys) if names is None else set(names)
+    opened: dict[str, bytes] = {}
+    for index, (part, text) in enumerate(zip(record.manifest.parts, record.body, strict=True)):
+        if part.name not in wanted:
+            continue
+        if part.name not in keys:
+            raise RecordError("grant_missing", f"L2[{index}]")
+        opened[part.name] = _open_part(index, f"{record.manifest.ident}/{part.name}", text, keys[part.name])
+    return opened
+
+
+def _open_part(index: int, kid: str, text: str, key: bytes) -> bytes:
+    path = f"L2[{index}]"
+    try:
+        header, empty, iv, ciphertext, tag = text.split(".")
+        if empty:
+            raise ValueError("dir has no encrypted key")
+        raw = ijson.loads(unb64url(header), max_bytes=512, max_depth=2)
+        iv_bytes, sealed = unb64url(iv), unb64url(ciphertext) + unb64url(tag)
+    except (ValueError, ijson.IJsonError):
+        raise _bad(path) from None
+    if raw != {"alg": "dir", "enc": "A256GCM", "kid": kid, "typ": PART_TYP}:
+        raise RecordError("header_forbidden", f"{path}.header")
+    try:
+        return AESGCM(key).decrypt(iv_bytes, sealed, header.encode("ascii"))
+    except (InvalidTag, ValueError):
+        raise RecordError("part_unopenable", path) from None
+
+
+def check_copies(record: Record, topic: str, key: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    """The log's clear copies against the signed manifest.
+
+    Raises:
+        RecordError: topic_mismatch, key_mismatch, header_mismatch.
+    """
+    manifest = record.manifest
+    if manifest.topic != topic:
+        raise RecordError("topic_mismatch", "topic")
+    if manifest.thread.encode("ascii") != key:
+        raise RecordError("key_mismatch", "key")
+    expected = dict(cloudevents_headers(manifest))
+    for name, value in headers:
+        if name in expected and expected[name] != value:
+            raise RecordError("header_mismatch", name)
