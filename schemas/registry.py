@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who: the agencies of a domain, their roles and keys, as one signed file.
+
+The file is a compact JWS over the registry as JSON, signed by the domain's key, whose fingerprint every installation
+was told out of band when it was set up. Whoever holds the file can hand it on; nobody can change it unnoticed. A
+registry only ever grows in `version`; an older one is never accepted after a newer (the holder of the file checks).
+
+Protected places (shelters) are members under a neutral handle, `bi/k7t4`; their name stands in the registry for those
+entitled and nowhere else.
+
+Pure: bytes and times come in, values go out. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from schemas import ijson
+from schemas.envelope import is_agency, jws_header, sign_jws
+from schemas.errors import RecordError, RegistryError
+from schemas.keys import SUITES, SealTo, SigningKey, Suite, VerifyKey, b64url, unb64url
+
+REGISTRY_TYP = "umuhuza-registry+jws"
+MAX_REGISTRY_BYTES = 8 << 20
+STALE_AFTER_S = 30 * 86_400
+"""A registry older than this stops requests (`registry_stale`); answers and everything else still pass."""
+
+Role = Literal[
+    "front-line",
+    "screener",
+    "assistance",
+    "shelter",
+    "clinic",
+    "hotline",
+    "police",
+    "judiciary",
+    "legal-aid",
+    "coordination",
+    "focal-point",
+    "facilitator",
+    "operator",
+]
+ROLES: tuple[Role, ...] = get_args(Role)
+Use = Literal["sig", "seal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key of an agency and when it counts: activated <= time < revoked, and before it expires."""
+
+    kid: str
+    use: Use
+    suite: str
+    """`ES256` for sig, an HPKE suite for seal."""
+    public: bytes
+    activated: int
+    expires: int
+    revoked: int | None = None
+
+    def counts_at(self, at: int) -> bool:
+        return self.activated <= at < min(self.expires, self.expires if self.revoked is None else self.revoked)
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    id: str
+    names: Mapping[str, str]
+    """fr, en, rn, ar; fr always."""
+    roles: tuple[Role, ...]
+    keys: tuple[Key, ...]
+    protected: bool = False
+    """Its id is a handle; its name is shown only to those entitled."""
+
+    def name(self, language: str) -> str:
+        """A protected agency shows its handle; names are looked up with `names` by those entitled."""
+        if self.protected:
+            return self.id
+        return self.names.get(language) or self.names["fr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    domain: str
+    version: int
+    issued: int
+    agencies: Mapping[str, Agency]
+    training: bool = False
+    _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
+    """Decoded keys, made on first use: decoding a point costs as much as a verification."""
+
+    def agency(self, agency: str) -> Agency:
+        """Raises RegistryError `agency_unknown`."""
+        found = self.agencies.get(agency)
+        if found is None:
+            raise RegistryError("agency_unknown")
+        return found
+
+    def signing_key(self, iss: str, kid: str, at: int) -> VerifyKey:
+        """The key with which `iss` signed at time `at`.
+
+        Raises:
+            RegistryError: agency_unknown, key_unknown, key_revoked.
+            RecordError: issuer_mismatch, when the key is another agency's.
+        """
+        owner = self.agency(iss)
+        for key in owner.keys:
+            if key.kid == kid and key.use == "sig":
+                if not key.counts_at(at):
+                    raise RegistryError("key_revoked")
+                cached = self._verifiers.get((iss, kid))
+                if cached is None:
+                    cached = self._verifiers[iss, kid] = VerifyKey(key.public)
+                return cached
+        if any(key.kid == kid for other in self.agencies.values() for key in other.keys):
+            raise RecordError("issuer_mismatch", "L1.header.kid")
+        raise RegistryError("key_unknown")
+
+    def seal_keys(self, agency: str, at: int) -> tuple[SealTo, ...]:
+        """Every key of the agency that records are sealed to now.
+
+        Raises:
+            RegistryError: agency_unknown, key_revoked (no usable key is left).
+        """
+        keys = [key for key in self.agency(agency).keys if key.use == "seal"]
+        usable = tuple(SealTo(_suite(key.suite), key.public) for key in keys if key.counts_at(at))
+        if not usable:
+            raise RegistryError("key_revoked" if keys else "key_unknown")
+        return usable
+
+    def is_stale(self, now: int) -> bool:
+        return now - self.issued > STALE_AFTER_S
+
+    def with_agency(self, agency: Agency, now: int) -> Registry:
+        """The next version, with this agency added or replaced."""
+        return replace(
+            self,
+            version=self.version + 1,
+            issued=now,
+            agencies=MappingProxyType({**self.agencies, agency.id: agency}),
+            _verifiers={},
+        )
+
+    def with_key_revoked(self, agency: str, kid: str, now: int) -> Registry:
+        """The next version, in which this key counts for nothing signed from now on.
+
+        Raises:
+            RegistryError: agency_unknown, key_unknown.
+        """
+        owner = self.agency(agency)
+        if all(key.kid != kid for key in owner.keys):
+            raise RegistryError("key_unknown")
+        keys = tuple(replace(key, revoked=now) if key.kid == kid and key.revoked is None else key for key in owner.keys)
+        return self.with_agency(replace(owner, keys=keys), now)
+
+    def renewed(self, now: int) -> Registry:
+        """The same content, issued again: keeps installations from seeing a stale registry."""
+        return replace(self, version=self.version + 1, issued=now, _verifiers={})
+
+
+def _suite(text: str) -> Suite:
+    for suite in SUITES:
+        if suite == text:
+            return suite
+    raise RegistryError("registry_invalid", "keys.suite")
+
+
+def empty_registry(domain: str, now: int, training: bool = False) -> Registry:
+    return Registry(domain, 1, now, MappingProxyType({}), training)
+
+
+def sign_registry(registry: Registry, key: SigningKey) -> bytes:
+    """The registry file."""
+    payload = {
+        "v": 1,
+        "domain": registry.domain,
+        "version": registry.version,
+        "issued": registry.issued,
+        "training": registry.training,
+        "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
+    }
+    return sign_jws(REGISTRY_TYP, payload, key) + b"\n"
+
+
+def agency_to_json(agency: Agency) -> dict[str, Any]:
+    return {
+        "id": agency.id,
+        "protected": agency.protected,
+        "names": dict(agency.names),
+        "roles": list(agency.roles),
+        "keys": [
+            {
+                "kid": key.kid,
+                "use": key.use,
+                "suite": key.suite,
+                "pub": b64url(key.public),
+                "activated": key.activated,
+                "expires": key.expires,
+                "revoked": key.revoked,
+            }
+            for key in agency.keys
+        ],
+    }
+
+
+def read_registry(data: bytes, root: VerifyKey) -> Registry:
+    """Verify and read a registry file.
+
+    Raises:
+        RegistryError: registry_invalid, with the path that is wrong.
+    """
+    if len(data) > MAX_REGISTRY_BYTES:
+        raise RegistryError("registry_invalid", "file")
+    try:
+        text = data.decode("ascii").rstrip("\n")
+        header, payload, signature = text.split(".")
+        kid = jws_header(header, REGISTRY_TYP)
+        signed = f"{header}.{payload}".encode("ascii")
+        if kid != root.kid or not root.verifies(signed, unb64url(signature)):
+            raise RegistryError("registry_invalid", "signature")
+        raw = ijson.loads(unb64url(payload), max_bytes=MAX_REGISTRY_BYTES, max_depth=6)
+    except (ValueError, ijson.IJsonError, RecordError):
+        raise RegistryError("registry_invalid", "file") from None
+    members = {"v", "domain", "version", "issued", "training", "agencies"}
+    if not isinstance(raw, dict) or raw.keys() != members or raw["v"] != 1 or not isinstance(raw["agencies"], list):
+        raise RegistryError("registry_invalid", "payload")
+    if type(raw["version"]) is not int or type(raw["issued"]) is not int or type(raw["training"]) is not bool:
+        raise RegistryError("registry_invalid", "payload")
+    agencies: dict[str, Agency] = {}
+    for index, item in enumerate(raw["agencies"]):
+        agency = agency_from_json(item, f"agencies[{index}]")
+        if agency.id in agencies or agency.id.partition("/")[0] != raw["domain"]:
+            raise RegistryError("registry_invalid", f"agencies[{index}].id")
+        agencies[agency.id] = agency
+    kids = [key.kid for agency in agencies.values() for key in agency.keys]
+    if len(kids) != len(set(kids)):
+        raise RegistryError("registry_invalid", "agencies.keys")
+    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"])
+
+
+def agency_from_json(raw: Any, path: str = "agency") -> Agency:
+    """Raises RegistryError `registry_invalid`."""
+
+    def bad(where: str) -> RegistryError:
+        return RegistryError("registry_invalid", f"{path}.{where}")
+
+    if not isinstance(raw, dict) or raw.keys() != {"id", "protected", "names", "roles", "keys"}:
+        raise bad("*")
+    if not isinstance(raw["id"], str) or not is_agency(raw["id"]):
+        raise bad("id")
+    names = raw["names"]
+    if not isinstance(names, dict) or "fr" not in names or not names.keys() <= {"fr", "en", "rn", "ar"}:
+        raise bad("names")
+    if not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names.values()):
+        raise bad("names")
+    if not isinstance(raw["roles"], list) or not all(role in ROLES for role in raw["roles"]):
+        raise bad("roles")
+    if not isinstance(raw["keys"], list) or type(raw["protected"]) is not bool:
+        raise bad("keys")
+    keys = tuple(_key_from_json(item, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
+    return Agency(raw["id"], MappingProxyType(names), tuple(raw["roles"]), keys, raw["protected"])
+
+
+def _key_from_json(raw: Any, path: str) -> Key:
+    if not isinstance(raw, dict) or raw.keys() != {"kid", "use", "suite", "pub", "activated", "expires", "revoked"}:
+        raise RegistryError("registry_invalid", f"{path}.*")
+    if any(type(raw[name]) is not int for name in ("activated", "expires")):
+        raise RegistryError("registry_invalid", f"{path}.activated")
+    if raw["revoked"] is not None and type(raw["revoked"]) is not int:
+        raise RegistryError("registry_invalid", f"{path}.revoked")
+    try:
+        public = unb64url(raw["pub"])
+    except (ValueError, TypeError):
+        raise RegistryError("registry_invalid", f"{path}.pub") from None
+    if raw["use"] == "sig" and raw["suite"] == "ES256":
+        kid = VerifyKey(public).kid
+    elif raw["use"] == "seal":
+        kid = SealTo(_suite(raw["suite"]), public).kid
+    else:
+        raise RegistryError("registry_invalid", f"{path}.use")
+    if kid != raw["kid"]:
+        raise RegistryError("registry_invalid", f"{path}.kid")
+    return Key(kid, raw["use"], raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"])
+
+
+def dumps_agency(agency: Agency) -> str:
+    """An agency's enrolment file: what it sends to the operator, public keys only."""
+    return json.dumps(agency_to_json(agency), indent=1, ensure_ascii=False) + "\n"
