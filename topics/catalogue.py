@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one policy: flows, mailboxes, who may do what, what must be inside. Data (`policy.toml`) plus `may()`.
+
+The gateway asks it before it appends, adapters ask it before they send and again after they receive, topic lists and
+quotas are compiled from it. No rule stands anywhere else. No I/O but reading its own data file at import.
+
+What the gateway cannot see (the exact type, the claims) it does not ask about: it asks by flow and kind. Adapters ask
+with everything. `Verdict.rule` is the dotted path of the line of the policy that decided, so that a refusal can be
+looked up.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
+from schemas.errors import PolicyError, RecordError, RegistryError
+from schemas.registry import ROLES, Agency, Registry
+from topics.log import grants_topic
+
+Do = Literal["send", "read", "receive"]
+
+
+class Claims(Protocol):
+    """What an adapter knows of the sealed claims (`schemas.events.Claims`)."""
+
+    @property
+    def basis(self) -> str: ...
+    @property
+    def recipient(self) -> str: ...
+    @property
+    def consent(self) -> ConsentClaim | None: ...
+
+
+class ConsentClaim(Protocol):
+    @property
+    def expires_at(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that somebody wants to do.
+
+    `do`: "send" puts a record into `topic` (asked by gateway and sending adapter), "receive" takes one that arrived
+    (receiving adapter), "read" reads the mailbox. `agency` is the one that acts: for "receive", the *sender*, since
+    the question is whether it was allowed to send.
+    """
+
+    do: Do
+    agency: str
+    topic: str
+    kind: Kind | None = None
+    type: str | None = None
+    """None: not known (gateway)."""
+    claims: Claims | None = None
+    at: datetime | None = None
+    """When; needed with claims (consent expires)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    ok: bool
+    code: str
+    """An error code when not ok, else ""."""
+    rule: str
+    """Dotted path in the policy that decided."""
+
+    def require(self) -> None:
+        """Raises PolicyError with the verdict's code; its path is the rule."""
+        if not self.ok:
+            raise PolicyError(self.code, self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    name: str
+    flow: str
+    """"*": the flow of the chain it belongs to."""
+    kind: Kind
+    machine: str | None
+    by: Literal["initiator", "recipient", "holder"]
+    sender: frozenset[str]
+    to: frozenset[str]
+    basis: frozenset[str]
+    answer_within_s: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    records_per_minute: int
+    megabytes_per_hour: int
+    grants_per_record: int
+    waiting_reads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    version: int
+    mailboxes: Mapping[str, frozenset[str]]
+    """Flow -> roles that have such a mailbox."""
+    events: Mapping[str, EventRule]
+    law_enforcement: frozenset[str]
+    open_flows: frozenset[str]
+    always: Mapping[str, frozenset[str]]
+    by_service: Mapping[str, Mapping[str, frozenset[str]]]
+    quota: Quota
+    kafka: Mapping[str, Mapping[str, str]]
+
+
+_SPAN = re.compile(r"([0-9]+)([hd])")
+
+
+def _span(text: str) -> int:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError("a span is hours or days: 2h, 14d")
+    return int(match[1]) * (3600 if match[2] == "h" else 86_400)
+
+
+def _roles(raw: Iterable[str]) -> frozenset[str]:
+    roles = frozenset(ROLES) if list(raw) == ["*"] else frozenset(raw)
+    if not roles <= set(ROLES):
+        raise ValueError("unknown role")
+    return roles
+
+
+def read_policy(text: str) -> Policy:
+    """Read a policy strictly: an unknown flow, kind, role or member is a ValueError (its author sees it)."""
+    raw = tomllib.loads(text)
+    if raw.keys() != {"version", "flow", "event", "firewall", "minimise", "quota", "kafka"} or raw["version"] != 1:
+        raise ValueError("unknown or missing section")
+    mailboxes = {name: _roles(flow["mailbox"]) for name, flow in raw["flow"].items()}
+    events = {name: _event(name, event) for name, event in raw["event"].items()}
+    if not mailboxes.keys() <= set(FLOWS) or not {e.flow for e in events.values()} <= mailboxes.keys() | {"*"}:
+        raise ValueError("unknown flow")
+    law = frozenset(raw["firewall"]["law_enforcement"])
+    if law & (mailboxes.get("referral", frozenset()) | mailboxes.get("case", frozenset())):
+        raise ValueError("firewall: law enforcement has no mailbox in assistance flows")
+    return Policy(
+        version=1,
+        mailboxes=MappingProxyType(mailboxes),
+        events=MappingProxyType(events),
+        law_enforcement=law,
+        open_flows=frozenset(raw["firewall"]["protected_flows_open"]),
+        always=MappingProxyType({name: frozenset(item["always"]) for name, item in raw["minimise"].items()}),
+        by_service=MappingProxyType(
+            {
+                name: MappingProxyType({service: frozenset(fields) for service, fields in item["service"].items()})
+                for name, item in raw["minimise"].items()
+                if "service" in item
+            }
+        ),
+        quota=Quota(**raw["quota"]),
+        kafka=MappingProxyType({name: MappingProxyType(item) for name, item in raw["kafka"].items()}),
+    )
+
+
+def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
+    if not raw.keys() <= {"flow", "kind", "machine", "by", "from", "to", "basis", "answer_within"}:
+        raise ValueError(f"event {name}: unknown member")
+    if raw["kind"] not in KINDS:
+        raise ValueError(f"event {name}: unknown kind")
+    return EventRule(
+        name=name,
+        flow=raw["flow"],
+        kind=raw["kind"],
+        machine=raw.get("machine"),
+        by=raw["by"],
+        sender=_roles(raw["from"]),
+        to=_roles(raw["to"]),
+        basis=frozenset(raw.get("basis", ())),
+        answer_within_s=MappingProxyType({k: _span(v) for k, v in raw.get("answer_within", {}).items()}),
+    )
+
+
+@lru_cache(maxsize=1)
+def policy() -> Policy:
+    """The policy that ships with this version."""
+    return read_policy(resources.files("topics").joinpath("policy.toml").read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mailboxes
+
+
+def flows_of(agency: Agency) -> tuple[str, ...]:
+    """Flows in which the agency has a mailbox, in the catalogue's order."""
+    roles = set(agency.roles)
+    return tuple(flow for flow, owners in policy().mailboxes.items() if owners & roles)
+
+
+def mailboxes_of(agency: Agency) -> tuple[str, ...]:
+    """`bi.case.iom`, `bi.referral.iom`, `bi.receipt.iom`."""
+    return tuple(mailbox_topic(flow, agency.id) for flow in flows_of(agency))
+
+
+def topics_of(registry: Registry) -> tuple[str, ...]:
+    """Every topic of a domain: mailboxes, and one grants topic per agency."""
+    names = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
+    names += [grants_topic(agency) for agency in registry.agencies]
+    return tuple(sorted(names))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# May
+
+
+_YES = ""
+
+
+def _no(code: str, rule: str) -> Verdict:
+    return Verdict(False, code, rule)
+
+
+def may(act: Act, registry: Registry) -> Verdict:
+    """Decide. Never raises for what is asked about: an unknown agency or topic is a `not_permitted` verdict."""
+    try:
+        agency = registry.agency(act.agency)
+        flow, owner_id = split_topic(act.topic)
+        owner = registry.agency(owner_id)
+    except (RegistryError, RecordError):
+        return _no("not_permitted", "registry")
+    roles = policy().mailboxes.get(flow)
+    if roles is None or not roles & set(owner.roles):
+        return _no("not_permitted", f"flow.{flow}.mailbox" if flow in FLOWS else "flow")
+    if act.do == "read":
+        return Verdict(True, _YES, f"flow.{flow}.mailbox") if agency.id == owner.id else _no("not_permitted", "read")
+    return _may_send(act, flow, agency, owner)
+
+
+def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
+    rules = policy()
+    if flow not in rules.open_flows:
+        for one, other in ((sender, owner), (owner, sender)):
+            if other.protected and rules.law_enforcement & set(one.roles):
+                return _no("not_permitted", "firewall.law_enforcement")
+    if act.type is None:
+        for event in rules.events.values():
+            if event.kind == act.kind and event.flow in (flow, "*") and _roles_fit(event, sender, owner):
+                return Verdict(True, _YES, f"event.{event.name}")
+        return _no("not_permitted", f"flow.{flow}.{act.kind}")
+    known = rules.events.get(act.type)
+    if known is None:
+        return _no("not_permitted", "event.*")
+    rule = f"event.{known.name}"
+    if known.flow not in (flow, "*"):
+        return _no("not_permitted", f"{rule}.flow")
+    if known.kind != act.kind:
+        return _no("not_permitted", f"{rule}.kind")
+    if not known.sender & set(sender.roles):
+        return _no("not_permitted", f"{rule}.from")
+    if not known.to & set(owner.roles):
+        return _no("not_permitted", f"{rule}.to")
+    return _claims_fit(act, known, owner.id, rule)
+
+
+def _roles_fit(event: EventRule, sender: Agency, owner: Agency) -> bool:
+    return bool(event.sender & set(sender.roles)) and bool(event.to & set(owner.roles))
+
+
+def _claims_fit(act: Act, event: EventRule, recipient: str, rule: str) -> Verdict:
+    if event.basis:
+        claims = act.claims
+        if claims is None or claims.basis not in event.basis or claims.recipient != recipient:
+            return _no("consent_missing", f"{rule}.basis")
+        if claims.basis == "consent":
+            if claims.consent is None or act.at is None:
+                return _no("consent_missing", f"{rule}.basis")
+            if claims.consent.expires_at <= act.at:
+                return _no("consent_expired", f"{rule}.basis")
+    return Verdict(True, _YES, rule)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What travels, until when
+
+
+def allowed_fields(event: str, services: Iterable[str] = ()) -> frozenset[str] | None:
+    """Paths that may travel in this event, each with all that is below it; None: the event carries no person's data."""
+    rules = policy()
+    always = rules.always.get(event)
+    if always is None:
+        return None
+    by_service = rules.by_service.get(event, {})
+    return always.union(*(by_service.get(service, frozenset()) for service in services))
+
+
+def answer_within_s(event: str, priority: str) -> int | None:
+    """Seconds within which an answer is due, None when none is."""
+    return policy().events[event].answer_within_s.get(priority)
