@@ -13,13 +13,53 @@ Sources: IASC inter-agency referral form (2017), HTCDS 2.0 (IOM, CC BY 4.0), FHI
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+from schemas.errors import PayloadError
+
+# Embeddings, overrides and isolates change the order in which a line is shown: one name could be read as another.
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _readable(value: object) -> object:
+    """NFC; refuses controls (but tab and line ends), lone surrogates, noncharacters and what reorders a line."""
+    if not isinstance(value, str):
+        return value
+    if value.isascii():
+        if value.isprintable():
+            return value
+    else:
+        value = unicodedata.normalize("NFC", value)
+    for char in value:
+        kind, point = unicodedata.category(char), ord(char)
+        if (kind == "Cc" and char not in "\t\r\n") or kind == "Cs" or char in _REORDERING:
+            raise ValueError("not readable text")
+        if point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF:
+            raise ValueError("not readable text")
+    return value
+
+
+Text = Annotated[
+    str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True), BeforeValidator(_readable)
+]
 """One line for a person to read."""
-Note = Annotated[str, StringConstraints(min_length=1, max_length=8000, strip_whitespace=True)]
+Note = Annotated[
+    str, StringConstraints(min_length=1, max_length=8000, strip_whitespace=True), BeforeValidator(_readable)
+]
 """Free text; identity by nature, since anything may stand in it."""
 HtcdsCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,80}$")]
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
@@ -55,6 +95,18 @@ class Birth(Form):
     """YYYY-MM-DD, YYYY-MM or YYYY, by `precision`; a real calendar date."""
     age_years: int | None = Field(None, ge=0, le=120)
     """With precision `age`: the age stated, at `occurred_at`."""
+
+    @model_validator(mode="after")
+    def _precise(self) -> Self:
+        lengths = {"day": 10, "month": 7, "year": 4}
+        if len(self.date or "") != lengths.get(self.precision, 0):
+            raise ValueError("date does not fit the precision")
+        if (self.age_years is not None) != (self.precision == "age"):
+            raise ValueError("age does not fit the precision")
+        if self.date is not None:
+            parts = [int(part) for part in self.date.split("-")]
+            date(*parts, *[1] * (3 - len(parts)))  # ValueError: not in the calendar
+        return self
 
 
 class Name(Form):
@@ -113,7 +165,15 @@ class Consent(Form):
     form_version: Text = "1"
     language: LanguageTag | None = None
     how: Literal["signature", "thumbprint", "oral", "recorded"] = "signature"
-    scope: tuple[Literal["referral", "statistics", "investigation", "return"], ...] = ("referral",)
+    scope: tuple[Literal["referral", "statistics", "investigation", "return"], ...] = Field(
+        ("referral",), min_length=1, max_length=4
+    )
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.expires_at <= self.given_at:
+            raise ValueError("expires before it is given")
+        return self
 
 
 class Lawful(Form):
@@ -187,6 +247,12 @@ class Service(Form):
     began_at: AwareDatetime
     ended_at: AwareDatetime | None = None
 
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.ended_at is not None and self.ended_at < self.began_at:
+            raise ValueError("ends before it begins")
+        return self
+
 
 class Receipt(Form):
     """receipt.delivered / receipt.rejected: exactly what arrived, by digest."""
@@ -214,8 +280,50 @@ class Facts(Form):
     """HTCDS field name -> text, date or code; a tuple of codes where the field is multi-valued."""
     lawful: Lawful | None = None
     referral: Referral | None = None
+    birth: Birth | None = None
+    """For case events; in a referral it stands in `referral`. Absent: `prs_Birthdate`, else the age is unknown."""
     caregiver: Caregiver | None = None
     """For case events about a child; in a referral it stands in `referral`."""
     answer: Answer | None = None
     service: Service | None = None
     receipt: Receipt | None = None
+
+
+FormT = TypeVar("FormT", bound=BaseModel)
+
+
+def _members(model: type[BaseModel], found: set[str]) -> set[str]:
+    for name, field in model.model_fields.items():
+        found.add(name)
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                _members(part, found)
+    return found
+
+
+def _path(at: str, loc: Sequence[int | str], known: set[str]) -> str:
+    path = at
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += ("." if path else "") + (part if part in known else "*")
+    return path
+
+
+def validated(model: type[FormT], data: Mapping[str, Any], at: str = "") -> FormT:
+    """The form made of `data`; where that fails, an error that holds no value.
+
+    Args:
+        at: what the path of an error begins with ("content.claims"); "" for the form itself.
+
+    Raises:
+        PayloadError: `payload_invalid` at the first member that is wrong; members and keys that are not ours are `*`.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        loc = first["loc"][:-1] + ("*",) if first["type"] == "extra_forbidden" else first["loc"]
+    # Outside of the handler: pydantic's exception holds the input and must not be in the chain.
+    raise PayloadError("payload_invalid", path=_path(at, loc, _members(model, set())) or None)
