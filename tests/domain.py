@@ -134,7 +134,7 @@ class Domain:
         signer: SigningKey | None = None,
         chain: bool = True,
     ) -> Signed:
-        """The issuer's next record on that topic, signed, sealed to the recipient and to the issuer itself.
+        """The issuer's next record on that topic, signed, sealed to the recipient.
 
         `content` is opaque here: a gateway cannot see it. `chain=False` leaves the chain's head where it was.
         """
@@ -161,9 +161,7 @@ class Domain:
         line1 = sign_manifest(manifest, signer or self.members[iss].sig)
         if chain:
             self._heads[iss, topic] = (manifest.seq, chain_hash(line1))
-        grants = tuple(
-            make_grant(manifest, sealed.keys, agency, self.members[agency].seal.public) for agency in (to, iss)
-        )
+        grants = (make_grant(manifest, sealed.keys, to, self.members[to].seal.public),)
         return Signed(record_value(line1, sealed.body), manifest, grants, dict(sealed.keys))
 
     def revoke(self, agency: str, kid: str, at: int | None = None) -> None:
