@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which step may follow which: the state machines of a referral and of a case, as data (`data/lifecycle.toml`).
+
+Purpose: sender's and receiver's adapters ask the same table, so that nobody sends what the other must refuse.
+A machine belongs to one thread between one pair of agencies: the `initiator` sent the thread's first event, the
+`recipient` is the other one.
+
+Invariants, checked when the data is read and by property tests: deterministic (one step per state, event and sender);
+every state can be reached; a final state is left only by a listed event; replaying an accepted sequence gives the same
+state; both sides reach the same state whichever of two crossing events each of them saw first (except where one
+reopens a case that the other one closes: no rule can know who is right).
+Never: knows clocks or deadlines (whether an expiry counts is the initiator's mailbox's to say), rights (`topics.
+catalogue`), or persons.
+
+`received` is a person's act. That a machine has a record is not a state here but a receipt (`receipt.delivered`).
+
+Sources: HL7 FHIR R4 Task.status; HL7 BSeR's transitions (here revocation is unilateral: a withdrawal of consent
+cannot wait for the recipient).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Literal
+
+from schemas.errors import OrderError
+
+Party = Literal["initiator", "recipient"]
+PARTIES: tuple[Party, ...] = ("initiator", "recipient")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    state: str
+    crossed: bool
+    """The sender had not seen yet what the other side did: delivered, and marked so for the person who reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    final: bool
+    """Nothing more is expected; deadlines no longer run."""
+    task_status: str | None
+    """FHIR R4 Task.status; None where the machine is no Task."""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    states: Mapping[str, State]
+    steps: Mapping[tuple[str | None, str, str], Step]
+    """(state or None before the first event, event type, party) -> step."""
+    events: tuple[str, ...]
+    """Every event type that may move or visit it, in the data's order."""
+    end_reasons: Mapping[str, Mapping[str, str]]
+    """Coded reasons of `referral.ended` -> labels by language; empty elsewhere."""
+
+
+def _each_step(rows: list[dict[str, Any]]) -> Iterator[tuple[tuple[str | None, str, str], Step]]:
+    for row in rows:
+        events = [row["event"]] if isinstance(row["event"], str) else row["event"]
+        for event in events:
+            for before in row["from"]:
+                for by in row["by"]:
+                    yield (before or None, event, by), Step(row.get("to", before), row.get("crossed", False))
+
+
+def _read(table: dict[str, Any]) -> Machine:
+    states = {
+        name: State(row.get("final", False), row.get("task"), MappingProxyType({"en": row["en"], "fr": row["fr"]}))
+        for name, row in table["states"].items()
+    }
+    steps: dict[tuple[str | None, str, str], Step] = {}
+    for key, step in _each_step(table.get("step", [])):
+        before, _, by = key
+        if key in steps:
+            raise ValueError(f"lifecycle.toml: two steps for {key}")
+        if (before is not None and before not in states) or step.state not in states or by not in PARTIES:
+            raise ValueError(f"lifecycle.toml: unknown state or party in {key}")
+        steps[key] = step
+    return Machine(
+        MappingProxyType(states),
+        MappingProxyType(steps),
+        tuple(dict.fromkeys(event for _, event, _ in steps)),
+        MappingProxyType({name: MappingProxyType(row) for name, row in table.get("end_reasons", {}).items()}),
+    )
+
+
+_DATA = tomllib.loads(resources.files("schemas").joinpath("data", "lifecycle.toml").read_text(encoding="utf-8"))
+
+MACHINES: Mapping[str, Machine] = MappingProxyType({name: _read(_DATA[name]) for name in ("referral", "case")})
+"""`referral` and `case`."""
+
+_OUTGOING = _read(_DATA["outgoing"])  # words for the states of `adapters.mailbox`; no steps
+
+
+def step(machine: str, state: str | None, event: str, by: Party) -> Step:
+    """The state after an event; `state` None: the thread's first.
+
+    A sender must not send what comes back `crossed` here: it has seen the other side's last word (`next_events` does
+    not offer it). A receiver delivers it.
+
+    Raises:
+        OrderError: `transition_invalid`, path the event type, or `*` when that is none of ours.
+        KeyError: no such machine.
+    """
+    found = MACHINES[machine].steps.get((state, event, by))
+    if found is None:
+        raise OrderError("transition_invalid", path=event if event in MACHINES[machine].events else "*")
+    return found
+
+
+def next_events(machine: str, state: str | None, by: Party) -> tuple[str, ...]:
+    """Event types that this party may send now, crossings apart. Raises KeyError: no such machine."""
+    steps = MACHINES[machine].steps
+    return tuple(
+        event
+        for event in MACHINES[machine].events
+        if (found := steps.get((state, event, by))) is not None and not found.crossed
+    )
+
+
+def is_final(machine: str, state: str) -> bool:
+    """Whether nothing more is expected. Raises KeyError: no such machine or state."""
+    return _machine(machine).states[state].final
+
+
+def task_status(state: str) -> str:
+    """FHIR R4 Task.status of a referral's state. Raises KeyError: no such state."""
+    status = MACHINES["referral"].states[state].task_status
+    if status is None:
+        raise KeyError(state)
+    return status
+
+
+def state_label(machine: str, state: str, language: str) -> str:
+    """How a state is shown (French unless English is asked); `outgoing` names the states of an item being sent.
+
+    Raises KeyError: no such machine or state.
+    """
+    return _machine(machine).states[state].labels["en" if language == "en" else "fr"]
+
+
+def _machine(name: str) -> Machine:
+    return _OUTGOING if name == "outgoing" else MACHINES[name]
