@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded log: the log contract over one SQLite file, for one machine and any number of its processes.
+
+`sqlite_store` holds the transactions; here is who waits for whom:
+
+- **Group commit.** While one transaction is being synced, later calls gather; they are the next one: one sync for all.
+  Calls of one handle take effect in the order in which they were made.
+- With `threads=True` SQLite runs in one writing and one reading thread; the event loop is never blocked, but by `open`.
+  With `threads=False` everything happens inside the calling coroutine, with no thread and no clock but the loop's:
+  the deterministic simulator's mode.
+- **Waiting.** A commit of this handle wakes its own readers at once. Commits of others are noticed every 25 ms, and
+  only while somebody waits.
+
+What a crash leaves is what the last answered call promised, see `sqlite_store`. A handle belongs to one event loop.
+It never answers before the sync, never retries by itself, and never looks into a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from schemas.errors import LogError
+from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+from topics.sqlite_store import GRANTS, Append, Done, Put, Store
+
+POLL_S = 0.025
+"""How late a waiting reader notices a commit of another process, seconds."""
+GROUP_BYTES = 8 << 20
+GROUP_CALLS = 1_000
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Calls that become one transaction."""
+
+    calls: list[Append | Put] = field(default_factory=list)
+    weight: int = 0
+    task: asyncio.Task[list[Done]] | None = None
+
+    def takes(self, call: Append | Put) -> bool:
+        return len(self.calls) < GROUP_CALLS and (not self.calls or self.weight + call.weight <= GROUP_BYTES)
+
+
+class SqliteLog:
+    """A `topics.log.Log` in one file. Make it with `open`."""
+
+    def __init__(self, writer: Store, reader: Store, *, threads: bool, alone: bool) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._alone = alone
+        self._write_thread = ThreadPoolExecutor(1, "sqlite-log-writer") if threads else None
+        # One connection serves both when there may be no second one: then also one thread.
+        own_thread = threads and reader is not writer
+        self._read_thread = ThreadPoolExecutor(1, "sqlite-log-reader") if own_thread else self._write_thread
+        self._forming: _Group | None = None
+        self._last: asyncio.Task[list[Done]] | None = None
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        topics: Iterable[str] = (),
+        create: bool = True,
+        clock_ms: Callable[[], int],
+        threads: bool = True,
+        vfs: str | None = None,
+        exclusive: bool = False,
+        random_id: Callable[[], str],
+    ) -> SqliteLog:
+        """Open or make the log; recovers what a crash left. Blocks the caller for as long as that takes.
+
+        Args:
+            path: the database file, mode 0600; `-wal`, `-shm` and `-lock` stand beside it.
+            topics: mailbox topics that must exist afterwards; others stay.
+            create: False insists that the log is there.
+            clock_ms: milliseconds since the epoch.
+            threads: see above.
+            vfs: an SQLite VFS by name; None is the real disk.
+            exclusive: no other connection may exist, in any process; needed where the VFS has no shared memory.
+            random_id: makes the `log_id` of a new log.
+
+        Raises LogError `unavailable` (path `sqlite`: the library is older than 3.51.3; `file`: not there, or not a
+        log; `schema_version`: a newer version made it), `storage_full`, `topic_unknown` (a name that is none).
+        """
+        alone = exclusive or vfs is not None
+        writer = Store.make(path, vfs=vfs, exclusive=alone, clock_ms=clock_ms, create=create, random_id=random_id)
+        reader = writer
+        try:
+            writer.create_topics(topics)
+            if threads and not alone:
+                reader = Store(path, vfs=vfs, exclusive=False, clock_ms=clock_ms)
+        except LogError:
+            writer.close()
+            raise
+        return cls(writer, reader, threads=threads, alone=alone)
+
+    @property
+    def log_id(self) -> str:
+        return self._writer.log_id
+
+    # ---------------------------------------------------------------- the contract
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        """As the contract. Cancelled, it may still be carried out: append the same again."""
+        if self._closed:
+            return [LogError("log_closed") for _ in entries]
+        if not entries:
+            return []
+        done = await self._commit(Append.of(entries))
+        if not isinstance(done, list):
+            raise done or LogError("unavailable")
+        self._wake({entry.topic for entry, at in zip(entries, done, strict=True) if isinstance(at, Appended)})
+        return done
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self._poll({topic: after}, limit, max_bytes, wait_s, say_topic=False)
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self._poll(dict(after), limit, max_bytes, wait_s, say_topic=True)
+
+    async def ends(self, topic: str) -> Ends:
+        return await self._read(lambda store: store.ends(topic))
+
+    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
+        """As the contract. Raises LogError `topic_unknown` (not a grants topic), `too_large`, `storage_full`,
+        `unavailable`, `log_closed`; then none of these grants is stored."""
+        self._refuse_closed()
+        if not GRANTS.fullmatch(topic):
+            raise LogError("topic_unknown")
+        if any(len(value) > MAX_VALUE_BYTES for value in grants.values()):
+            raise LogError("too_large", expected=MAX_VALUE_BYTES)
+        done = await self._commit(Put(topic, tuple(grants.items())))
+        if isinstance(done, LogError):
+            raise done
+
+    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return await self._read(lambda store: store.get_grants(topic, keys))
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        """As the contract; the bytes are gone from database and WAL as well.
+
+        Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds: the grants
+        are gone then, their bytes may not be; call again.
+        """
+        await self._administer(lambda store: store.delete_grants(topic, keys))
+
+    async def close(self) -> None:
+        """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made."""
+        if self._closed:
+            return
+        self._closed = True
+        for event in self._events(self._waiting):
+            event.set()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._last is not None and not self._last.done():
+            await asyncio.wait([self._last])
+        await self._in(self._read_thread, self._reader.close)
+        await self._in(self._write_thread, self._writer.close)
+        for thread in (self._read_thread, self._write_thread):
+            if thread is not None:
+                thread.shutdown()
+
+    # ---------------------------------------------------------------- administration
+
+    async def create_topics(self, names: Iterable[str]) -> None:
+        """Durable when it returns; those there already stay as they are.
+
+        Raises LogError `topic_unknown` for a name that is no topic's, `storage_full`, `unavailable`, `log_closed`.
+        """
+        wanted = list(names)
+        await self._administer(lambda store: store.create_topics(wanted))
+
+    async def topics(self) -> list[str]:
+        return await self._read(lambda store: store.topics())
+
+    async def trim(self, topic: str, before: int) -> int:
+        """Retention: remove entries with offset < `before`; returns the first offset kept.
+
+        Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised.
+        """
+        return await self._administer(lambda store: store.trim(topic, before))
+
+    async def delete_topic(self, topic: str) -> None:
+        """Remove a topic with its entries. Made again it goes on at its next offset, so that no cursor lies."""
+        await self._administer(lambda store: store.delete_topic(topic))
+
+    # ---------------------------------------------------------------- committing
+
+    async def _commit(self, call: Append | Put) -> Done:
+        if self._write_thread is None:
+            [done] = self._writer.write([call])
+            if self._writer.checkpoint_due:
+                self._writer.checkpoint()
+            return done
+        group = self._forming
+        if group is None or not group.takes(call):
+            group = self._forming = _Group()
+            group.task = self._last = asyncio.create_task(self._write(group, self._last))
+        place = len(group.calls)
+        group.calls.append(call)
+        group.weight += call.weight
+        assert group.task is not None
+        # Shielded: one caller's cancellation is not that of the others in the group.
+        return (await asyncio.shield(group.task))[place]
+
+    async def _write(self, group: _Group, before: asyncio.Task[list[Done]] | None) -> list[Done]:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        if self._forming is group:
+            self._forming = None  # from here on nobody joins
+        if self._closed:
+            closed: list[Done] = []
+            for call in group.calls:
+                many = [LogError("log_closed") for _ in call.entries] if isinstance(call, Append) else None
+                closed.append(list(many) if many is not None else LogError("log_closed"))
+            return closed
+        done = await self._in(self._write_thread, self._writer.write, group.calls)
+        if self._writer.checkpoint_due and not self._closed and self._write_thread is not None:
+            # After the answers, in the writing thread's order: the next commit waits, this one does not.
+            asyncio.get_running_loop().run_in_executor(self._write_thread, self._writer.checkpoint)
+        return done
+
+    async def _administer(self, work: Callable[[Store], _T]) -> _T:
+        """Alone in its transactions, after every call made before it."""
+        self._refuse_closed()
+        if self._last is not None and not self._last.done():
+            await asyncio.wait([self._last])
+            self._refuse_closed()
+        return await self._in(self._write_thread, work, self._writer)
+
+    # ---------------------------------------------------------------- reading and waiting
+
+    async def _read(self, work: Callable[[Store], _T]) -> _T:
+        self._refuse_closed()
+        return await self._in(self._read_thread, work, self._reader)
+
+    async def _poll(
+        self, after: Mapping[str, int], limit: int, max_bytes: int, wait_s: float, *, say_topic: bool
+    ) -> list[Stored]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_s
+        with self._listening(after) as grown:
+            while True:
+                grown.clear()  # before the read: what is committed after it sets the event again
+                found = await self._read(lambda store: store.read(after, limit, max_bytes, say_topic=say_topic))
+                if found or loop.time() >= end:
+                    return found
+                self._keep_watch()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(end):
+                        await grown.wait()
+
+    @contextlib.contextmanager
+    def _listening(self, topics: Iterable[str]) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        for topic in topics:
+            self._waiting.setdefault(topic, set()).add(event)
+        try:
+            yield event
+        finally:
+            for topic in topics:
+                self._waiting[topic].discard(event)
+                if not self._waiting[topic]:
+                    del self._waiting[topic]
+
+    def _events(self, topics: Iterable[str]) -> list[asyncio.Event]:
+        return [event for topic in topics for event in self._waiting.get(topic, ())]
+
+    def _wake(self, topics: Iterable[str]) -> None:
+        for event in self._events(topics):
+            event.set()
+
+    def _keep_watch(self) -> None:
+        if not self._alone and (self._watch is None or self._watch.done()):
+            self._watch = asyncio.create_task(self._watch_others())
+
+    async def _watch_others(self) -> None:
+        """Look for commits of other handles and processes while somebody waits."""
+        while self._waiting and not self._closed:
+            try:
+                self._wake(await self._read(lambda store: store.changed()))
+            except LogError:
+                self._wake(list(self._waiting))  # they read again and so learn it themselves
+            await asyncio.sleep(POLL_S)
+
+    # ---------------------------------------------------------------- threads
+
+    async def _in(self, thread: ThreadPoolExecutor | None, work: Callable[..., _T], *arguments: object) -> _T:
+        if thread is None:
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(thread, lambda: work(*arguments))
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise LogError("log_closed")

@@ -1,0 +1,695 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One SQLite file as a log: the transactions. `sqlite_log` adds waiting, threads and group commit around it.
+
+Invariants:
+
+- What `write` answered `Appended` is in the WAL and synced (`synchronous=FULL`): it survives a power cut.
+- Offsets of a topic are dense from 0, also after retention, and after a topic was deleted and made again.
+- `at_ms` never decreases within a topic, whatever the clock does.
+- An `ident` has one entry in the file for ever. Retention keeps its SHA-256, so that a late retry is still a copy.
+- A deleted grant's bytes are in neither the database nor the WAL when `delete_grants` returns (`secure_delete`, then
+  a truncating checkpoint). What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
+- It never parses a value, and never puts one into an error.
+
+Across processes, SQLite's own lock decides; writers queue for it at a file lock beside the database, because SQLite's
+busy handler polls and lets one writer starve. On Windows there is only the busy handler.
+
+A `Store` is one connection and is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import heapq
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+import orjson
+
+from schemas.errors import LogError
+from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+
+if sys.platform != "win32":
+    import fcntl
+
+_T = TypeVar("_T")
+
+OLDEST_SQLITE = (3, 51, 3)
+"""Older ones can lose committed WAL writes (the WAL-reset bug)."""
+SYNCHRONOUS = "FULL"
+PAGE_BYTES = 8192
+"""Measured with 2.5 KB and 12 KB values, single and in hundreds: never far from the best of 4 to 64 KiB."""
+CHECKPOINT_PAGES = (16 << 20) // PAGE_BYTES
+BUSY_MS = 10_000
+TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
+GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
+_APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
+_ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few changes of thread per row
+_TRIM = 500  # entries per transaction, so that writers get their turn during a long retention run
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
+    CREATE TABLE topic (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        first INTEGER NOT NULL DEFAULT 0,
+        next INTEGER NOT NULL DEFAULT 0,
+        last_ms INTEGER NOT NULL DEFAULT 0,
+        gone INTEGER NOT NULL DEFAULT 0            -- deleted: the row stays, so that no offset is used twice
+    ) STRICT;
+    CREATE TABLE entry (                           -- in order of arrival: appending touches the last page only
+        n INTEGER PRIMARY KEY,
+        topic INTEGER NOT NULL REFERENCES topic (id),
+        offset INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        ident TEXT NOT NULL,
+        key BLOB NOT NULL,
+        headers BLOB,
+        value BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX entry_place ON entry (topic, offset);
+    CREATE UNIQUE INDEX entry_ident ON entry (ident);
+    CREATE TABLE spent (                           -- what retention removed: enough to recognise a repeat
+        ident TEXT PRIMARY KEY,
+        topic INTEGER NOT NULL REFERENCES topic (id),
+        offset INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        sha256 BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT;
+    CREATE TABLE grant_value (
+        n INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX grant_key ON grant_value (topic, key);
+    """,
+)
+"""Number n (from 1) brings schema version n - 1 to n. Never changed once released; added to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Entries of one call, with their headers as stored."""
+
+    entries: tuple[Entry, ...]
+    headers: tuple[bytes | None, ...]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Append:
+        """Raises ValueError when an `ident` is not ASCII: it would break the transaction of others."""
+        if not all(entry.ident.isascii() for entry in entries):
+            raise ValueError("an entry's ident is not ASCII")
+        return cls(tuple(entries), tuple(_pack(entry.headers) for entry in entries))
+
+    @property
+    def weight(self) -> int:
+        return sum(len(entry.value) for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    topic: str
+    grants: tuple[tuple[str, bytes], ...]
+
+    @property
+    def weight(self) -> int:
+        return sum(len(value) for _, value in self.grants)
+
+
+Answers = list[Appended | LogError]
+Done = Answers | LogError | None
+"""Of an Append its answers; of a Put None, or why not."""
+
+
+@dataclass(slots=True)
+class _Tail:
+    id: int
+    next: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """Where an ident is already."""
+
+    topic: str
+    offset: int
+    at_ms: int
+    value: bytes | None
+    sha256: bytes | None
+
+    def answer(self, entry: Entry) -> Appended | LogError:
+        same = entry.value == self.value if self.sha256 is None else _sha256(entry.value) == self.sha256
+        if same and entry.topic == self.topic:
+            return Appended(self.offset, self.at_ms, copy=True)
+        return LogError("evt_conflict")
+
+
+class Turn:
+    """Writers of all processes wait here for their turn; the kernel wakes them, nobody polls.
+
+    The lock goes with the file description: a killed process frees it.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._descriptor: int | None = None
+        if path is not None and sys.platform != "win32":
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> None:
+        if self._descriptor is not None and sys.platform != "win32":
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None and sys.platform != "win32":
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def refuse_old_sqlite(version: str) -> None:
+    """Raises LogError `unavailable`, path `sqlite`, with the version it takes."""
+    if tuple(int(part) for part in version.split(".")[:3]) < OLDEST_SQLITE:
+        raise LogError("unavailable", "sqlite", expected=">= " + ".".join(map(str, OLDEST_SQLITE)))
+
+
+class Store:
+    """One connection to the file.
+
+    Args:
+        path: the database; `path-lock` beside it is the writers' queue.
+        vfs: an SQLite VFS by name; None is the real disk.
+        exclusive: the only connection there is, of any process (no shared memory is used).
+        clock_ms: milliseconds since the epoch.
+
+    Raises LogError `unavailable` (path says what: `sqlite`, `file`, `schema_version`) or `storage_full`.
+    """
+
+    def __init__(self, path: str, *, vfs: str | None, exclusive: bool, clock_ms: Callable[[], int]) -> None:
+        refuse_old_sqlite(apsw.sqlite_lib_version())
+        self._path = path
+        self._vfs = vfs
+        self._clock_ms = clock_ms
+        self._turn = Turn(f"{path}-lock" if vfs is None else None)
+        self._wal_pages = 0
+        self._tails: dict[str, int] = {}
+        self._version: int | None = None
+        self._rotation = 0
+        self.log_id = ""
+        try:
+            self._connection = apsw.Connection(path, vfs=vfs)
+        except apsw.Error as error:
+            self._turn.close()
+            raise LogError("unavailable", "file") from error
+        try:
+            with self._reporting(), self._turn:
+                self._configure(exclusive)
+        except LogError:
+            self.close()
+            raise
+
+    @classmethod
+    def make(
+        cls,
+        path: str,
+        *,
+        vfs: str | None,
+        exclusive: bool,
+        clock_ms: Callable[[], int],
+        create: bool,
+        random_id: Callable[[], str],
+    ) -> Store:
+        """Open for writing; make the file (mode 0600) when `create`; bring its schema up to date; recover it.
+
+        A crash in here leaves an empty file or an older schema: opening again goes on from there.
+        """
+        if vfs is None:
+            _private_file(path, create)
+        store = cls(path, vfs=vfs, exclusive=exclusive, clock_ms=clock_ms)
+        try:
+            store._migrate(create, random_id)
+            if vfs is None:
+                _sync_directory(path)
+            # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL: they go now. Readers of
+            # other processes may be in the way; then the next one to open or delete does it.
+            with contextlib.suppress(LogError):
+                store.scrub()
+        except LogError:
+            store.close()
+            raise
+        return store
+
+    # ---------------------------------------------------------------- opening
+
+    def _configure(self, exclusive: bool) -> None:
+        connection = self._connection
+        connection.set_busy_timeout(BUSY_MS)
+        if exclusive:
+            connection.pragma("locking_mode", "EXCLUSIVE")
+        connection.pragma("page_size", PAGE_BYTES)
+        connection.pragma("secure_delete", "ON")
+        if connection.pragma("journal_mode", "WAL") != "wal":
+            raise LogError("unavailable", "file")
+        connection.pragma("synchronous", SYNCHRONOUS)
+        connection.pragma("temp_store", "MEMORY")
+        connection.pragma("cache_size", -16_000)
+        connection.pragma("journal_size_limit", 2 * CHECKPOINT_PAGES * PAGE_BYTES)
+        connection.set_wal_hook(self._after_commit)  # replaces SQLite's own checkpoint inside the commit
+
+    def _after_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _migrate(self, create: bool, random_id: Callable[[], str]) -> None:
+        with self._transaction():
+            run = self._connection.execute
+            application = self._connection.pragma("application_id")
+            made = run("SELECT count(*) FROM sqlite_schema").get
+            if application != _APPLICATION and (made or not create):
+                raise LogError("unavailable", "file")
+            run("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL)")
+            version = run("SELECT coalesce(max(version), 0) FROM schema_version").get
+            if version > len(MIGRATIONS):
+                raise LogError("unavailable", "schema_version", expected=len(MIGRATIONS))
+            for number in range(version + 1, len(MIGRATIONS) + 1):
+                run(MIGRATIONS[number - 1])
+                run("INSERT INTO schema_version VALUES (?, ?)", (number, self._clock_ms()))
+            if not version:
+                self._connection.pragma("application_id", _APPLICATION)
+                run("INSERT INTO meta VALUES ('log_id', ?)", (random_id(),))
+            self.log_id = run("SELECT value FROM meta WHERE name = 'log_id'").get
+
+    def close(self) -> None:
+        """Idempotent. The last connection checkpoints and removes the WAL."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.close()
+        self._turn.close()
+
+    # ---------------------------------------------------------------- transactions
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise LogError(self._code(error)) from error
+        except OSError as error:  # the lock file
+            raise LogError("unavailable") from error
+
+    def _code(self, error: apsw.Error) -> str:
+        full = (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, apsw.FullError):
+            return "storage_full"
+        # Delayed allocation shows a full disk at the sync, shared memory at its mapping: both as I/O errors.
+        if isinstance(error, apsw.IOError | apsw.CantOpenError) and self._connection.system_errno in full:
+            return "storage_full"
+        return "unavailable"
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+        """Committed and synced when it ends; nothing of it is there when it raises, but for a failed commit.
+
+        After a failed COMMIT the outcome is unknown to the caller, as the contract allows.
+        """
+        with self._reporting(), self._turn if begin == "BEGIN IMMEDIATE" else contextlib.nullcontext():
+            try:
+                self._connection.execute(begin)
+                yield
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    with contextlib.suppress(apsw.Error):  # SQLite may have rolled back by itself
+                        self._connection.execute("ROLLBACK")
+
+    def _snapshot(self) -> contextlib.AbstractContextManager[None]:
+        return self._transaction("BEGIN")
+
+    # ---------------------------------------------------------------- writing
+
+    def write(self, calls: Sequence[Append | Put]) -> list[Done]:
+        """Several calls in one transaction and one sync, in their order; answers in the same order.
+
+        When the disk is full the group is taken apart, so that exactly what does not fit is refused.
+        """
+        try:
+            return self._together(calls)
+        except LogError as error:
+            if error.code != "storage_full" or (len(calls) == 1 and _size(calls[0]) == 1):
+                return [_refused(call, error.code) for call in calls]
+        done: list[Done] = []
+        for call in calls:
+            if isinstance(call, Put):
+                done.append(self._put_alone(call))
+            else:
+                answers: Answers = []
+                for entry, headers in zip(call.entries, call.headers, strict=True):
+                    answer = self.write([Append((entry,), (headers,))])[0]
+                    answers += answer if isinstance(answer, list) else [LogError("unavailable")]
+                done.append(answers)
+        return done
+
+    def _put_alone(self, call: Put) -> LogError | None:
+        try:
+            self._together([call])
+        except LogError as error:
+            return LogError(error.code)
+        return None
+
+    def _together(self, calls: Sequence[Append | Put]) -> list[Done]:
+        done: list[Done] = []
+        rows: list[tuple[object, ...]] = []
+        tails: dict[str, _Tail | None] = {}
+        with self._transaction():
+            now = self._clock_ms()
+            known = self._known([entry.ident for call in calls if isinstance(call, Append) for entry in call.entries])
+            for call in calls:
+                if isinstance(call, Put):
+                    self._put(call)
+                    done.append(None)
+                    continue
+                answers: Answers = []
+                for entry, headers in zip(call.entries, call.headers, strict=True):
+                    answers.append(self._place(entry, headers, now, known, tails, rows))
+                done.append(answers)
+            for many in _chunks(rows):
+                places = ",".join(["(?,?,?,?,?,?,?)"] * len(many))
+                self._connection.execute(
+                    f"INSERT INTO entry (topic, offset, at_ms, ident, key, headers, value) VALUES {places}",
+                    [value for row in many for value in row],
+                )
+            for tail in tails.values():
+                if tail is not None:
+                    self._connection.execute(
+                        "UPDATE topic SET next = ?, last_ms = ? WHERE id = ?", (tail.next, tail.last_ms, tail.id)
+                    )
+        return done
+
+    def _place(
+        self,
+        entry: Entry,
+        headers: bytes | None,
+        now: int,
+        known: dict[str, _First],
+        tails: dict[str, _Tail | None],
+        rows: list[tuple[object, ...]],
+    ) -> Appended | LogError:
+        """Decide one entry's place; the caller inserts `rows`."""
+        if len(entry.value) > MAX_VALUE_BYTES:
+            return LogError("too_large", expected=MAX_VALUE_BYTES)
+        if entry.topic not in tails:
+            row = self._connection.execute(
+                "SELECT id, next, last_ms FROM topic WHERE name = ? AND NOT gone", (entry.topic,)
+            ).fetchone()
+            tails[entry.topic] = None if row is None else _Tail(*row)
+        tail = tails[entry.topic]
+        if tail is None:
+            return LogError("topic_unknown")
+        first = known.get(entry.ident)
+        if first is not None:
+            return first.answer(entry)
+        tail.last_ms = max(tail.last_ms, now)
+        placed = Appended(tail.next, tail.last_ms)
+        tail.next += 1
+        known[entry.ident] = _First(entry.topic, placed.offset, placed.at_ms, entry.value, None)
+        rows.append((tail.id, placed.offset, placed.at_ms, entry.ident, entry.key, headers, entry.value))
+        return placed
+
+    def _known(self, idents: list[str]) -> dict[str, _First]:
+        found: dict[str, _First] = {}
+        for many in _chunks(idents):
+            places = ",".join("?" * len(many))
+            for ident, *first in self._connection.execute(
+                f"""SELECT e.ident, t.name, e.offset, e.at_ms, e.value, NULL FROM entry e
+                    JOIN topic t ON t.id = e.topic WHERE e.ident IN ({places})
+                    UNION ALL
+                    SELECT s.ident, t.name, s.offset, s.at_ms, NULL, s.sha256 FROM spent s
+                    JOIN topic t ON t.id = s.topic WHERE s.ident IN ({places})""",
+                [*many, *many],
+            ):
+                found[ident] = _First(*first)
+        return found
+
+    def _put(self, call: Put) -> None:
+        for key, value in call.grants:
+            self._connection.execute(
+                """INSERT INTO grant_value (topic, key, value) VALUES (?, ?, ?)
+                   ON CONFLICT (topic, key) DO UPDATE SET value = excluded.value""",
+                (call.topic, key, value),
+            )
+
+    def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        """Rows and bytes are gone from database and WAL when it returns. Crash in between: opening scrubs."""
+        with self._transaction():
+            for many in _chunks(keys):
+                self._connection.execute(
+                    f"DELETE FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})", [topic, *many]
+                )
+        self.scrub()
+
+    @property
+    def checkpoint_due(self) -> bool:
+        return self._wal_pages > CHECKPOINT_PAGES
+
+    def checkpoint(self) -> None:
+        """Bring the WAL into the database. In a writer's turn: with nobody appending it reaches the end, and the
+        next commit starts the WAL anew. Failing (a full disk) loses nothing; it is tried again later."""
+        with contextlib.suppress(LogError), self._reporting(), self._turn:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._wal_pages = 0
+
+    def scrub(self) -> None:
+        """Checkpoint and cut the WAL to nothing, durably. Raises LogError `unavailable` when a reader stays in it."""
+        with self._reporting(), self._turn:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            # SQLite does not sync the truncation: a power cut would bring the old bytes back.
+            if self._vfs is None:
+                with contextlib.suppress(FileNotFoundError):
+                    descriptor = os.open(f"{self._path}-wal", os.O_RDWR)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+            else:
+                flags = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE
+                with contextlib.suppress(apsw.CantOpenError):
+                    wal = apsw.VFSFile(self._vfs, f"{self._path}-wal", [flags, 0])
+                    wal.xSync(apsw.SQLITE_SYNC_NORMAL)
+                    wal.xClose()
+
+    # ---------------------------------------------------------------- administration
+
+    def create_topics(self, names: Iterable[str]) -> None:
+        """Those there already stay as they are. Raises LogError `topic_unknown` for a name that is none."""
+        wanted = sorted(set(names))
+        if not all(TOPIC.fullmatch(name) for name in wanted):
+            raise LogError("topic_unknown", "topics")
+        with self._transaction():
+            for name in wanted:
+                self._connection.execute(
+                    "INSERT INTO topic (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET gone = 0", (name,)
+                )
+
+    def topics(self) -> list[str]:
+        with self._snapshot():
+            return [name for (name,) in self._connection.execute("SELECT name FROM topic WHERE NOT gone ORDER BY name")]
+
+    def trim(self, topic: str, before: int) -> int:
+        """Remove entries with offset < before; returns the first kept offset. A crash leaves fewer removed."""
+        while True:
+            with self._transaction():
+                place, first, end = self._topic(topic)
+                kept = min(before, end)
+                step = min(kept, first + _TRIM)
+                if step > first:
+                    self._spend(place, step)
+            if step >= kept:
+                break
+        self.scrub()
+        return max(first, step)
+
+    def delete_topic(self, topic: str) -> None:
+        """Its entries are gone; made again, it goes on at the next offset: old cursors stay true."""
+        self.trim(topic, sys.maxsize)
+        with self._transaction():
+            place, first, end = self._topic(topic)
+            self._spend(place, end)
+            self._connection.execute("UPDATE topic SET gone = 1 WHERE id = ?", (place,))
+        self.scrub()
+
+    def _spend(self, place: int, before: int) -> None:
+        run = self._connection.execute
+        removed = run("SELECT ident, offset, at_ms, value FROM entry WHERE topic = ? AND offset < ?", (place, before))
+        for ident, offset, at_ms, value in removed:
+            run("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", (ident, place, offset, at_ms, _sha256(value)))
+        run("DELETE FROM entry WHERE topic = ? AND offset < ?", (place, before))
+        run("UPDATE topic SET first = ? WHERE id = ?", (before, place))
+
+    # ---------------------------------------------------------------- reading
+
+    def _topic(self, name: str, path: str | None = None) -> tuple[int, int, int]:
+        row: tuple[int, int, int] | None = self._connection.execute(
+            "SELECT id, first, next FROM topic WHERE name = ? AND NOT gone", (name,)
+        ).fetchone()
+        if row is None:
+            raise LogError("topic_unknown", path)
+        return row
+
+    def ends(self, topic: str) -> Ends:
+        with self._snapshot():
+            _, first, end = self._topic(topic)
+            return Ends(first, end)
+
+    def read(self, after: Mapping[str, int], limit: int, max_bytes: int, *, say_topic: bool) -> list[Stored]:
+        """What is there now, of one moment. `say_topic`: an error's path is the topic."""
+        with self._snapshot():
+            waiting: list[tuple[str, int, int]] = []
+            for name, cursor in after.items():
+                place, first, end = self._topic(name, name if say_topic else None)
+                if cursor + 1 < first:
+                    raise LogError("retention_passed", name if say_topic else None, expected=first)
+                if cursor + 1 < end:
+                    waiting.append((name, place, cursor))
+            if limit < 1 or not waiting:
+                return []
+            if len(waiting) == 1:
+                return self._entries(*waiting[0], limit, max_bytes)
+            return [
+                stored
+                for (name, place, cursor), count in zip(waiting, self._shares(waiting, limit, max_bytes), strict=True)
+                if count
+                for stored in self._entries(name, place, cursor, count, sys.maxsize)
+            ]
+
+    def _entries(self, name: str, place: int, cursor: int, limit: int, max_bytes: int) -> list[Stored]:
+        found: list[Stored] = []
+        size = 0
+        for offset, key, ident, value, at_ms, headers in self._connection.execute(
+            """SELECT offset, key, ident, value, at_ms, headers FROM entry
+               WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?""",
+            (place, cursor, limit),
+        ):
+            size += len(value)
+            if size > max_bytes and found:
+                break
+            found.append(Stored(name, offset, key, ident, value, at_ms, _unpack(headers)))
+        return found
+
+    def _shares(self, waiting: Sequence[tuple[str, int, int]], limit: int, max_bytes: int) -> list[int]:
+        """How many entries of each: the next one always goes to the topic that was given the fewest bytes.
+
+        Who comes first on a tie changes from call to call: when the limits hold one entry only, nobody starves.
+        """
+        self._rotation += 1
+        counts = [0] * len(waiting)
+        sizes = [
+            self._connection.execute(
+                "SELECT length(value) FROM entry WHERE topic = ? AND offset > ? ORDER BY offset", (place, cursor)
+            )
+            for _, place, cursor in waiting
+        ]
+        queue = [(0, (index + self._rotation) % len(waiting), index) for index in range(len(waiting))]
+        heapq.heapify(queue)
+        total = 0
+        while queue and sum(counts) < limit:
+            given, rank, index = heapq.heappop(queue)
+            row = sizes[index].fetchone()
+            if row is None or (total and total + row[0] > max_bytes):
+                continue
+            counts[index] += 1
+            total += row[0]
+            heapq.heappush(queue, (given + row[0], rank, index))
+        for cursor in sizes:
+            cursor.close()
+        return counts
+
+    def changed(self) -> list[str]:
+        """Topics that grew since this was asked last, by whatever process; all of them at first."""
+        with self._reporting():
+            version = self._connection.pragma("data_version")
+            if version == self._version:
+                return []
+            # The version is read first: what is committed in between is reported twice, never missed.
+            tails = dict(self._connection.execute("SELECT name, next FROM topic"))
+            grown = [name for name, end in tails.items() if self._tails.get(name) != end]
+            self._version, self._tails = version, tails
+            return grown
+
+    def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        with self._snapshot():
+            return {
+                key: value
+                for many in _chunks(keys)
+                for key, value in self._connection.execute(
+                    f"SELECT key, value FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})",
+                    [topic, *many],
+                )
+            }
+
+
+def _private_file(path: str, create: bool) -> None:
+    """The database exists with mode 0600 before SQLite opens it; SQLite gives WAL and shared memory the same mode."""
+    try:
+        if create:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if not Path(path).is_file():
+            raise LogError("unavailable", "file")
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).chmod(0o600)
+    except OSError as error:
+        code = "storage_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unavailable"
+        raise LogError(code, "file") from error
+
+
+def _sync_directory(path: str) -> None:
+    """A file whose name is not synced is lost with its synced bytes."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(Path(path).resolve().parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    start = 0
+    for size in _ROWS:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
+
+
+def _sha256(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
+
+
+def _size(call: Append | Put) -> int:
+    return len(call.entries) if isinstance(call, Append) else len(call.grants)
+
+
+def _refused(call: Append | Put, code: str) -> Done:
+    return [LogError(code) for _ in call.entries] if isinstance(call, Append) else LogError(code)
+
+
+def _pack(headers: tuple[tuple[str, bytes], ...]) -> bytes | None:
+    return orjson.dumps([[name, value.decode("latin-1")] for name, value in headers]) if headers else None
+
+
+def _unpack(headers: bytes | None) -> tuple[tuple[str, bytes], ...]:
+    if headers is None:
+        return ()
+    return tuple((name, value.encode("latin-1")) for name, value in orjson.loads(headers))
