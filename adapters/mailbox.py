@@ -1,0 +1,715 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One agency's durable state: outbox, inbox, cursors, chains, threads. One SQLite file; the only truth of an adapter.
+
+Who owns what: this file owns everything an adapter must not lose. Connectors keep their own system, the log keeps the
+records, the registry file is a copy. Bodies stay sealed at rest: rows hold records, grants and sealed parts, never a
+plaintext; the agency's own case number (`person.ref`) stands here and nowhere else.
+
+Every public method is one transaction, durable when it returns (WAL, synchronous=FULL, secure_delete=ON, through apsw
+with its own SQLite >= 3.51.3: older ones can lose committed WAL writes). So a crash falls between two methods:
+
+    accept      before: nothing happened, the connector offers the batch again; after: known, `again=True`
+    sign        before: unsigned, may still be cancelled; after: these bytes and no others are sent for that number
+    (send)      the log may or may not have them: the same bytes go again, and give the same promise
+    settle      before: sent again, the same answer; after: promised, or refused and its number voided
+    store       before: read again from the cursor; after: in the inbox, cursor and receipt with it
+    (deliver)   the agency's system may or may not have it: delivered again, idempotent by "<iss>/<evt>"
+    delivered   before: delivered again; after: done
+
+States of an outgoing item: waiting -> signed -> promised -> delivered (a machine has it) | rejected (a machine there
+could not take it); refused (the log never will), cancelled (before signing). What people answered is the *thread's*
+state, never the item's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import apsw
+
+from schemas.envelope import Kind
+from schemas.errors import LogError
+
+OutgoingState = Literal["waiting", "signed", "promised", "delivered", "rejected", "refused", "cancelled"]
+IncomingState = Literal["held", "ready", "delivered", "quarantined"]
+Role = Literal["initiator", "recipient"]
+
+_OLDEST_SQLITE = (3, 51, 3)
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE person(n INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE);
+    CREATE TABLE pair(person INTEGER NOT NULL, peer TEXT NOT NULL, pseudonym TEXT NOT NULL,
+        PRIMARY KEY(person, peer)) WITHOUT ROWID;
+    CREATE TABLE thread(id TEXT PRIMARY KEY, peer TEXT NOT NULL, person INTEGER, machine TEXT NOT NULL,
+        role TEXT NOT NULL, pseudonym TEXT NOT NULL, state TEXT NOT NULL, opened_by TEXT NOT NULL,
+        answer_by INTEGER, crossed INTEGER NOT NULL DEFAULT 0, changed_at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE batch(source TEXT NOT NULL, connector TEXT NOT NULL, at INTEGER NOT NULL,
+        settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(source)) WITHOUT ROWID;
+    CREATE TABLE turned_down(source TEXT NOT NULL, line TEXT NOT NULL, code TEXT NOT NULL, path TEXT,
+        PRIMARY KEY(source, line)) WITHOUT ROWID;
+    CREATE TABLE outgoing(n INTEGER PRIMARY KEY, evt TEXT NOT NULL UNIQUE, source TEXT NOT NULL, line TEXT NOT NULL,
+        connector TEXT NOT NULL, peer TEXT NOT NULL, topic TEXT NOT NULL, type TEXT NOT NULL, kind TEXT NOT NULL,
+        thread TEXT NOT NULL, ref TEXT, answer_by INTEGER, parts TEXT NOT NULL, body BLOB NOT NULL,
+        grants TEXT NOT NULL, thread_before TEXT, seq INTEGER, l1 BLOB, voids TEXT, state TEXT NOT NULL, code TEXT,
+        path TEXT, promise BLOB, log_offset INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
+        next_at REAL NOT NULL DEFAULT 0, created_at INTEGER NOT NULL, told TEXT NOT NULL DEFAULT '',
+        UNIQUE(source, line));
+    CREATE UNIQUE INDEX outgoing_number ON outgoing(topic, seq) WHERE seq IS NOT NULL;
+    CREATE INDEX outgoing_open ON outgoing(state, topic, n) WHERE state IN ('waiting', 'signed');
+    CREATE INDEX outgoing_thread ON outgoing(thread);
+    CREATE INDEX outgoing_told ON outgoing(n) WHERE told <> state;
+    CREATE TABLE head(topic TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE void(topic TEXT NOT NULL, seq INTEGER NOT NULL, named_by INTEGER,
+        PRIMARY KEY(topic, seq)) WITHOUT ROWID;
+    CREATE TABLE cursor(log TEXT NOT NULL, topic TEXT NOT NULL, log_offset INTEGER NOT NULL,
+        PRIMARY KEY(log, topic)) WITHOUT ROWID;
+    CREATE TABLE incoming(n INTEGER PRIMARY KEY, log TEXT NOT NULL, topic TEXT NOT NULL, log_offset INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, ident TEXT NOT NULL, iss TEXT NOT NULL, evt TEXT NOT NULL, digest BLOB NOT NULL,
+        type TEXT NOT NULL, kind TEXT NOT NULL, thread TEXT NOT NULL, ref TEXT, late INTEGER NOT NULL,
+        crossed INTEGER NOT NULL, record BLOB NOT NULL, grant_value BLOB, state TEXT NOT NULL, thread_state TEXT,
+        code TEXT, path TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
+        hold_until TEXT, UNIQUE(log, topic, log_offset));
+    CREATE UNIQUE INDEX incoming_once ON incoming(ident) WHERE state <> 'quarantined';
+    CREATE INDEX incoming_ready ON incoming(state, n) WHERE state IN ('held', 'ready');
+    CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
+        PRIMARY KEY(iss, topic, seq)) WITHOUT ROWID;
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    id: str
+    peer: str
+    person: str | None
+    """The agency's own reference; None when the thread is linked to none."""
+    machine: str
+    role: Role
+    """What this agency is in it."""
+    pseudonym: str
+    state: str
+    opened_by: str
+    """The `evt` that began it."""
+    answer_by: int | None = None
+    crossed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    n: int = 0
+    evt: str
+    source: str
+    line: str
+    connector: str
+    peer: str
+    topic: str
+    type: str
+    kind: Kind
+    thread: str
+    ref: str | None
+    answer_by: int | None
+    parts: str
+    """JSON of the manifest's parts."""
+    body: bytes
+    """L2."""
+    grants: tuple[str, ...]
+    thread_before: str | None = None
+    """The thread's state before this event; restored if the log refuses it for good."""
+    seq: int | None = None
+    l1: bytes | None = None
+    voids: tuple[int, ...] = ()
+    state: OutgoingState = "waiting"
+    code: str | None = None
+    path: str | None = None
+    promise: bytes | None = None
+    log_offset: int | None = None
+    attempts: int = 0
+    next_at: float = 0.0
+    created_at: int = 0
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    n: int = 0
+    log: str
+    topic: str
+    log_offset: int
+    at_ms: int
+    ident: str
+    iss: str
+    evt: str
+    digest: bytes
+    type: str
+    """"" while the record has not been opened."""
+    kind: str
+    thread: str
+    ref: str | None
+    late: bool
+    crossed: bool
+    record: bytes
+    grant_value: bytes | None
+    state: IncomingState
+    thread_state: str | None = None
+    """The thread's state after this event."""
+    code: str | None = None
+    path: str | None = None
+    attempts: int = 0
+    next_at: float = 0.0
+    hold_until: Mapping[str, int] | None = None
+    """Mailbox ends that must have been read before the thread counts as unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedDown:
+    """A line that never became an event: its code and path, for the same answer if the batch comes again."""
+
+    line: str
+    code: str
+    path: str | None
+
+
+class Mailbox:
+    """See the module's docstring. Not safe for threads; several processes may open the same file."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+        self._depth = 0
+
+    @classmethod
+    def open(cls, path: str | Path, *, vfs: str | None = None, exclusive: bool = False) -> Mailbox:
+        """Open or create the file (mode 0600).
+
+        Args:
+            vfs: name of an apsw VFS (tests: a disk that forgets what was not synced).
+            exclusive: one process only; needed where the VFS has no shared memory.
+
+        Raises:
+            LogError: unavailable (locked by a program that does not let go, or no SQLite file), storage_full.
+        """
+        if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3]) < _OLDEST_SQLITE:
+            raise LogError("unavailable", "sqlite", expected="3.51.3")
+        if vfs is None:
+            # Made by us before SQLite does, so that it is never readable by others, not even for a moment.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with _translated():
+            db = apsw.Connection(str(path), vfs=vfs)
+            db.set_busy_timeout(10_000)
+            if exclusive:
+                db.pragma("locking_mode", "exclusive")
+            db.pragma("journal_mode", "wal")
+            db.pragma("synchronous", "full")
+            db.pragma("secure_delete", True)
+            db.pragma("foreign_keys", True)
+            box = cls(db)
+            with box._tx():
+                version = db.pragma("user_version")
+                if version > len(_MIGRATIONS):
+                    raise LogError("unavailable", "mailbox.version", expected=len(_MIGRATIONS))
+                for script in _MIGRATIONS[version:]:
+                    db.execute(script)
+                db.pragma("user_version", len(_MIGRATIONS))
+        return box
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._db.close()
+
+    @contextmanager
+    def _tx(self) -> Iterator[None]:
+        """One transaction; the outermost commits. Anything raised rolls all of it back."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        with _translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._depth = 1
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth = 0
+
+    transaction = _tx
+    """`with mailbox.transaction():` makes several of the methods below one durable step."""
+
+    def _rows(self, sql: str, *binds: Any) -> list[tuple[Any, ...]]:
+        with _translated():
+            return list(self._db.execute(sql, binds))
+
+    def _row(self, sql: str, *binds: Any) -> tuple[Any, ...] | None:
+        rows = self._rows(sql, *binds)
+        return rows[0] if rows else None
+
+    def _run(self, sql: str, *binds: Any) -> int:
+        with self._tx(), _translated():
+            self._db.execute(sql, binds)
+            return self._db.changes()
+
+    # -- small facts --------------------------------------------------------------------------------------------------
+
+    def meta(self, name: str) -> str | None:
+        row = self._row("SELECT value FROM meta WHERE name = ?", name)
+        return None if row is None else str(row[0])
+
+    def set_meta(self, name: str, value: str) -> None:
+        self._run("INSERT INTO meta VALUES(?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
+
+    # -- persons and threads ------------------------------------------------------------------------------------------
+
+    def pseudonym(self, person: str, peer: str, fresh: Callable[[], str]) -> str:
+        """The pseudonym of one person towards one peer; made on first use. Linkage never leaves this file."""
+        with self._tx():
+            self._run("INSERT INTO person(ref) VALUES(?) ON CONFLICT DO NOTHING", person)
+            row = self._row(
+                "SELECT pseudonym FROM pair WHERE peer = ? AND person = (SELECT n FROM person WHERE ref = ?)",
+                peer,
+                person,
+            )
+            if row is not None:
+                return str(row[0])
+            made = fresh()
+            self._run("INSERT INTO pair SELECT n, ?, ? FROM person WHERE ref = ?", peer, made, person)
+            return made
+
+    def thread(self, thread: str) -> Thread | None:
+        row = self._row(
+            "SELECT id, peer, (SELECT ref FROM person WHERE n = thread.person), machine, role, pseudonym, state,"
+            " opened_by, answer_by, crossed FROM thread WHERE id = ?",
+            thread,
+        )
+        if row is None:
+            return None
+        *rest, crossed = row
+        return replace(Thread(*rest), crossed=bool(crossed))
+
+    def threads(self) -> list[Thread]:
+        """All of them, the last changed first."""
+        ids = self._rows("SELECT id FROM thread ORDER BY changed_at DESC, id")
+        return [thread for (name,) in ids if (thread := self.thread(name)) is not None]
+
+    def put_thread(self, thread: Thread, at: int) -> None:
+        with self._tx():
+            if thread.person is not None:
+                self._run("INSERT INTO person(ref) VALUES(?) ON CONFLICT DO NOTHING", thread.person)
+            self._run(
+                "INSERT INTO thread VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET state = excluded.state, crossed = excluded.crossed,"
+                " person = excluded.person, answer_by = excluded.answer_by, changed_at = excluded.changed_at",
+                thread.id,
+                thread.peer,
+                thread.person,
+                thread.machine,
+                thread.role,
+                thread.pseudonym,
+                thread.state,
+                thread.opened_by,
+                thread.answer_by,
+                int(thread.crossed),
+                at,
+            )
+
+    def drop_thread(self, thread: str) -> None:
+        """A thread whose first event was refused or cancelled never was."""
+        self._run("DELETE FROM thread WHERE id = ?", thread)
+
+    # -- outbox: batches ----------------------------------------------------------------------------------------------
+
+    def begin_batch(self, source: str, connector: str, at: int) -> None:
+        """Inside the caller's transaction: the batch is known from its commit on."""
+        self._run("INSERT INTO batch VALUES(?, ?, ?, 0) ON CONFLICT DO NOTHING", source, connector, at)
+
+    def known_line(self, source: str, line: str) -> Outgoing | TurnedDown | None:
+        """What became of a line of a batch the first time."""
+        row = self._row("SELECT line, code, path FROM turned_down WHERE source = ? AND line = ?", source, line)
+        if row is not None:
+            return TurnedDown(*row)
+        found = self._outgoing("source = ? AND line = ?", source, line)
+        return found[0] if found else None
+
+    def turn_down(self, source: str, line: str, code: str, path: str | None) -> None:
+        self._run("INSERT INTO turned_down VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING", source, line, code, path)
+
+    def mark_settled(self, source: str) -> None:
+        self._run("UPDATE batch SET settled = 1 WHERE source = ?", source)
+
+    # -- outbox: items ------------------------------------------------------------------------------------------------
+
+    _COLUMNS = (
+        "n, evt, source, line, connector, peer, topic, type, kind, thread, ref, answer_by, parts, body, grants,"
+        " thread_before, seq, l1, voids, state, code, path, promise, log_offset, attempts, next_at, created_at, told"
+    )
+
+    def _outgoing(self, where: str, *binds: Any) -> list[Outgoing]:
+        names = [name.strip() for name in self._COLUMNS.split(",")]
+        items = []
+        for row in self._rows(f"SELECT {self._COLUMNS} FROM outgoing WHERE {where}", *binds):
+            raw = dict(zip(names, row, strict=True))
+            raw["grants"] = tuple(json.loads(raw["grants"]))
+            raw["voids"] = tuple(json.loads(raw["voids"])) if raw["voids"] else ()
+            items.append(Outgoing(**raw))
+        return items
+
+    def enqueue(self, item: Outgoing) -> None:
+        """The event is sealed and will be sent. Durable with the surrounding transaction."""
+        self._run(
+            "INSERT INTO outgoing(evt, source, line, connector, peer, topic, type, kind, thread, ref, answer_by, parts,"
+            " body, grants, thread_before, state, created_at)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            item.evt,
+            item.source,
+            item.line,
+            item.connector,
+            item.peer,
+            item.topic,
+            item.type,
+            item.kind,
+            item.thread,
+            item.ref,
+            item.answer_by,
+            item.parts,
+            item.body,
+            json.dumps(item.grants),
+            item.thread_before,
+            "waiting",
+            item.created_at,
+        )
+
+    def outgoing(self, evt: str) -> Outgoing | None:
+        found = self._outgoing("evt = ?", evt)
+        return found[0] if found else None
+
+    def outbox(self, *, open_only: bool = False) -> list[Outgoing]:
+        where = "state IN ('waiting', 'signed')" if open_only else "1"
+        return self._outgoing(f"{where} ORDER BY n")
+
+    def waiting(self, limit: int) -> list[Outgoing]:
+        """Unsigned items in the order in which they entered."""
+        return self._outgoing("state = 'waiting' ORDER BY n LIMIT ?", limit)
+
+    def due(self, now: float, limit: int) -> list[Outgoing]:
+        """Signed items to send, in order per topic; a topic whose first item is not due yet is left out whole.
+
+        The order per topic is kept so that the receiving side sees a chain without gaps.
+        """
+        return self._outgoing(
+            "state = 'signed' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
+            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ?)"
+            " ORDER BY topic, seq LIMIT ?",
+            now,
+            limit,
+        )
+
+    def next_due_at(self) -> float | None:
+        """When the next signed item may be tried again; None when nothing is signed and unsent."""
+        row = self._row("SELECT min(next_at) FROM outgoing WHERE state = 'signed'")
+        return None if row is None or row[0] is None else float(row[0])
+
+    def head(self, topic: str) -> tuple[int, str]:
+        """(seq, chain hash) of the last manifest signed on that topic; (0, "") when none."""
+        row = self._row("SELECT seq, hash FROM head WHERE topic = ?", topic)
+        return (0, "") if row is None else (int(row[0]), str(row[1]))
+
+    def heads(self) -> dict[str, tuple[int, str]]:
+        return {str(t): (int(s), str(h)) for t, s, h in self._rows("SELECT topic, seq, hash FROM head")}
+
+    def set_head(self, topic: str, seq: int, chain: str) -> None:
+        self._run(
+            "INSERT INTO head VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
+            topic,
+            seq,
+            chain,
+        )
+
+    def unnamed_voids(self, topic: str) -> tuple[int, ...]:
+        """Numbers of ours on that topic that were refused for good and that no manifest has named yet."""
+        rows = self._rows("SELECT seq FROM void WHERE topic = ? AND named_by IS NULL ORDER BY seq LIMIT 500", topic)
+        return tuple(int(seq) for (seq,) in rows)
+
+    def topics_to_void(self) -> list[str]:
+        """Topics with unnamed voids and nothing else to send there."""
+        rows = self._rows(
+            "SELECT DISTINCT topic FROM void WHERE named_by IS NULL AND NOT EXISTS (SELECT 1 FROM outgoing"
+            " WHERE outgoing.topic = void.topic AND outgoing.state IN ('waiting', 'signed')) ORDER BY topic"
+        )
+        return [str(topic) for (topic,) in rows]
+
+    def mark_signed(self, evt: str, seq: int, l1: bytes, chain: str, voids: Sequence[int]) -> bool:
+        """The signed bytes are durable before the first of them leaves. False: no longer waiting (cancelled, or signed
+        by another process)."""
+        with self._tx():
+            item = self.outgoing(evt)
+            if item is None or item.state != "waiting" or self.head(item.topic)[0] != seq - 1:
+                return False
+            self._run(
+                "UPDATE outgoing SET state = 'signed', seq = ?, l1 = ?, voids = ? WHERE evt = ?",
+                seq,
+                l1,
+                json.dumps(list(voids)) if voids else None,
+                evt,
+            )
+            self.set_head(item.topic, seq, chain)
+            for void in voids:
+                self._run("UPDATE void SET named_by = ? WHERE topic = ? AND seq = ?", seq, item.topic, void)
+            return True
+
+    def mark_promised(self, evt: str, offset: int, promise: bytes | None) -> None:
+        self._run(
+            "UPDATE outgoing SET state = 'promised', log_offset = ?, promise = ?, code = NULL, path = NULL"
+            " WHERE evt = ? AND state = 'signed'",
+            offset,
+            promise,
+            evt,
+        )
+
+    def postpone(self, evt: str, code: str, next_at: float) -> None:
+        self._run(
+            "UPDATE outgoing SET attempts = attempts + 1, code = ?, next_at = ? WHERE evt = ? AND state = 'signed'",
+            code,
+            next_at,
+            evt,
+        )
+
+    def refuse(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
+        """The log will never take it. Its number is void, its thread goes back to where it was, and what we queued on
+        that thread behind it cannot stand either. Returns all items that were given up, the refused one first."""
+        with self._tx():
+            item = self.outgoing(evt)
+            if item is None or item.state not in ("waiting", "signed"):
+                return []
+            behind = self._outgoing(
+                "thread = ? AND n > ? AND kind <> 'control' AND state IN ('waiting', 'signed') ORDER BY n",
+                item.thread,
+                item.n,
+            )
+            given_up = [item, *(behind if item.kind != "control" else [])]
+            for one in given_up:
+                self._run(
+                    "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
+                )
+                if one.seq is not None:
+                    self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", one.topic, one.seq)
+                    # Voids that it was to name are unnamed again: nobody will ever read its manifest.
+                    self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", one.topic, one.seq)
+            self._restore_thread(item, at)
+            return given_up
+
+    def cancel(self, evt: str, at: int) -> bool:
+        """Take back what was not signed yet. False: too late, or unknown."""
+        with self._tx():
+            item = self.outgoing(evt)
+            if item is None or item.state != "waiting":
+                return False
+            if self._outgoing("thread = ? AND n > ? AND state IN ('waiting', 'signed')", item.thread, item.n):
+                return False
+            self._run("UPDATE outgoing SET state = 'cancelled' WHERE evt = ?", evt)
+            self._restore_thread(item, at)
+            return True
+
+    def _restore_thread(self, item: Outgoing, at: int) -> None:
+        thread = self.thread(item.thread)
+        if thread is None or item.kind == "control":
+            return
+        if item.thread_before is None:
+            self.drop_thread(thread.id)
+        else:
+            self.put_thread(replace(thread, state=item.thread_before), at)
+
+    def mark_arrival(
+        self, evt: str, state: Literal["delivered", "rejected"], code: str | None, path: str | None
+    ) -> None:
+        """What the other machine's receipt says. The first word counts."""
+        self._run(
+            "UPDATE outgoing SET state = ?, code = ?, path = ? WHERE evt = ? AND state IN ('signed', 'promised')",
+            state,
+            code,
+            path,
+            evt,
+        )
+
+    def retry(self, evt: str | None = None) -> int:
+        """Try again now, whatever the back-off says: outgoing items, held and quarantined ones. Returns how many."""
+        with self._tx():
+            only, binds = ("", ()) if evt is None else (" AND evt = ?", (evt,))
+            count = self._run(f"UPDATE outgoing SET next_at = 0 WHERE state = 'signed' AND next_at > 0{only}", *binds)
+            count += self._run(
+                f"UPDATE incoming SET next_at = 0 WHERE state IN ('held', 'ready') AND next_at > 0{only}", *binds
+            )
+            return count
+
+    def untold(self, limit: int = 200) -> list[Outgoing]:
+        """Items whose state the connector that brought them has not been told yet."""
+        return self._outgoing("told <> state AND connector <> '' ORDER BY n LIMIT ?", limit)
+
+    def mark_told(self, evt: str, state: str) -> None:
+        self._run("UPDATE outgoing SET told = ? WHERE evt = ?", state, evt)
+
+    # -- inbox --------------------------------------------------------------------------------------------------------
+
+    def cursor(self, log: str, topic: str) -> int:
+        """Offset of the last entry taken from there; -1: none."""
+        row = self._row("SELECT log_offset FROM cursor WHERE log = ? AND topic = ?", log, topic)
+        return -1 if row is None else int(row[0])
+
+    def advance(self, log: str, topic: str, offset: int) -> None:
+        """Part of the transaction that stores what was read."""
+        self._run(
+            "INSERT INTO cursor VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET log_offset = excluded.log_offset"
+            " WHERE excluded.log_offset > cursor.log_offset",
+            log,
+            topic,
+            offset,
+        )
+
+    _INCOMING = (
+        "n, log, topic, log_offset, at_ms, ident, iss, evt, digest, type, kind, thread, ref, late, crossed, record,"
+        " grant_value, state, thread_state, code, path, attempts, next_at, hold_until"
+    )
+
+    def _incoming(self, where: str, *binds: Any) -> list[Incoming]:
+        names = [name.strip() for name in self._INCOMING.split(",")]
+        items = []
+        for row in self._rows(f"SELECT {self._INCOMING} FROM incoming WHERE {where}", *binds):
+            raw = dict(zip(names, row, strict=True))
+            raw["late"], raw["crossed"] = bool(raw["late"]), bool(raw["crossed"])
+            raw["hold_until"] = json.loads(raw["hold_until"]) if raw["hold_until"] else None
+            items.append(Incoming(**raw))
+        return items
+
+    def store(self, item: Incoming) -> None:
+        """Into the inbox, cursor with it; the receipt is enqueued in the same transaction by the caller."""
+        with self._tx():
+            self._run(
+                "INSERT INTO incoming(log, topic, log_offset, at_ms, ident, iss, evt, digest, type, kind, thread, ref,"
+                " late, crossed, record, grant_value, state, thread_state, code, path, hold_until, next_at)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                item.log,
+                item.topic,
+                item.log_offset,
+                item.at_ms,
+                item.ident,
+                item.iss,
+                item.evt,
+                item.digest,
+                item.type,
+                item.kind,
+                item.thread,
+                item.ref,
+                int(item.late),
+                int(item.crossed),
+                item.record,
+                item.grant_value,
+                item.state,
+                item.thread_state,
+                item.code,
+                item.path,
+                None if item.hold_until is None else json.dumps(dict(item.hold_until)),
+                item.next_at,
+            )
+            self.advance(item.log, item.topic, item.log_offset)
+
+    def settle_held(self, item: Incoming) -> None:
+        """A held item has become ready or quarantined, or is tried again later."""
+        self._run(
+            "UPDATE incoming SET state = ?, type = ?, thread_state = ?, crossed = ?, grant_value = ?, code = ?,"
+            " path = ?, attempts = ?, next_at = ?, hold_until = ? WHERE n = ?",
+            item.state,
+            item.type,
+            item.thread_state,
+            int(item.crossed),
+            item.grant_value,
+            item.code,
+            item.path,
+            item.attempts,
+            item.next_at,
+            None if item.hold_until is None else json.dumps(dict(item.hold_until)),
+            item.n,
+        )
+
+    def arrived(self, ident: str) -> Incoming | None:
+        """The item of that event that is not quarantined."""
+        found = self._incoming("ident = ? AND state <> 'quarantined'", ident)
+        return found[0] if found else None
+
+    def was_stored(self, log: str, topic: str, offset: int) -> bool:
+        return (
+            self._row("SELECT 1 FROM incoming WHERE log = ? AND topic = ? AND log_offset = ?", log, topic, offset)
+            is not None
+        )
+
+    def inbox(self) -> list[Incoming]:
+        return self._incoming("1 ORDER BY n")
+
+    def held(self, now: float) -> list[Incoming]:
+        return self._incoming("state = 'held' AND next_at <= ? ORDER BY n", now)
+
+    def has_held(self, thread: str) -> bool:
+        return self._row("SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? LIMIT 1", thread) is not None
+
+    def ready(self, now: float, limit: int = 100) -> list[Incoming]:
+        """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""
+        return self._incoming(
+            "state = 'ready' AND next_at <= ? AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
+            " first.thread = incoming.thread AND first.n < incoming.n AND first.state = 'ready') ORDER BY n LIMIT ?",
+            now,
+            limit,
+        )
+
+    def next_wake_at(self) -> float | None:
+        """When the next held or undelivered item may be tried again; None: nothing is."""
+        row = self._row("SELECT min(next_at) FROM incoming WHERE state IN ('held', 'ready')")
+        return None if row is None or row[0] is None else float(row[0])
+
+    def mark_delivered(self, n: int) -> None:
+        self._run("UPDATE incoming SET state = 'delivered', code = NULL, path = NULL WHERE n = ?", n)
+
+    def quarantine(self, n: int, code: str, path: str | None) -> None:
+        self._run("UPDATE incoming SET state = 'quarantined', code = ?, path = ? WHERE n = ?", code, path, n)
+
+    def postpone_delivery(self, n: int, code: str, next_at: float) -> None:
+        self._run("UPDATE incoming SET attempts = attempts + 1, code = ?, next_at = ? WHERE n = ?", code, next_at, n)
+
+    def seen_hash(self, iss: str, topic: str, seq: int) -> str | None:
+        """Chain hash of the issuer's manifest with that number, if it has been here."""
+        row = self._row("SELECT hash FROM seen WHERE iss = ? AND topic = ? AND seq = ?", iss, topic, seq)
+        return None if row is None else str(row[0])
+
+    def saw(self, iss: str, topic: str, seq: int, chain: str) -> None:
+        self._run("INSERT INTO seen VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING", iss, topic, seq, chain)
+
+    def counts(self) -> dict[str, int]:
+        """Items by direction and state, for status and metrics: `{"outgoing.waiting": 2, ...}`."""
+        rows: Iterable[tuple[Any, ...]] = self._rows(
+            "SELECT 'outgoing.' || state, count(*) FROM outgoing GROUP BY state"
+            " UNION ALL SELECT 'incoming.' || state, count(*) FROM incoming GROUP BY state"
+        )
+        return {str(name): int(count) for name, count in rows}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's errors as ours; none of ours prints a value."""
+    try:
+        yield
+    except apsw.FullError:
+        raise LogError("storage_full", "mailbox") from None
+    except (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError):
+        raise LogError("unavailable", "mailbox") from None
+    except (apsw.CorruptError, apsw.NotADBError):
+        raise LogError("log_inconsistent", "mailbox") from None

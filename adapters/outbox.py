@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out: a draft becomes a sealed event, a signed record, a promise.
+
+    Draft -> lifecycle: does it fit the thread -> events, fhir: validate, minimise -> catalogue: may(...)
+          -> envelope: seal once -> mailbox (waiting) -> sign in the chain's order (signed) -> log -> promise
+
+Sealing happens once, when the event enters the outbox: from then on its bytes are fixed but for number and signature.
+Signing fixes those; the signed bytes are durable before the first of them leaves, and nothing else is ever sent under
+that number. A record that is refused for good keeps its number; the next manifest on that topic names it in `voids`.
+
+Owns no state of its own: everything is in the mailbox. Never logs or raises a value of a draft.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from adapters.connectors.contract import Batch, Draft, Outcome, Problem
+from adapters.keystore import Keys
+from adapters.mailbox import Mailbox, Outgoing, Thread, TurnedDown
+from schemas import events, lifecycle
+from schemas.envelope import (
+    Manifest,
+    Part,
+    chain_hash,
+    cloudevents_headers,
+    mailbox_topic,
+    make_grant,
+    new_evt,
+    new_thread,
+    parse_manifest,
+    record_value,
+    seal_parts,
+    sign_manifest,
+)
+from schemas.errors import CODES, OrderError, PayloadError, RegistryError, UmuhuzaError
+from schemas.forms import Facts
+from schemas.keys import RandomBytes, b64url
+from schemas.registry import Registry
+from topics.catalogue import Act, allowed_fields, answer_within_s, may
+from topics.log import Appended, Entry, Log, grant_key, grants_topic
+
+MAX_LINES = 200
+"""Records per request."""
+MAX_REQUEST_BYTES = 4 << 20
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What both ways need: who we are, what we know, the time, and chance."""
+
+    mailbox: Mailbox
+    keys: Keys
+    registry: Callable[[], Registry]
+    """The newest registry we hold."""
+    now: Callable[[], float]
+    """Seconds since the epoch, corrected by the gateway's clock."""
+    random: RandomBytes
+
+    @property
+    def agency(self) -> str:
+        return self.keys.agency
+
+    def today(self) -> datetime:
+        return datetime.fromtimestamp(int(self.now()), UTC)
+
+
+def backoff_s(attempts: int, random: RandomBytes) -> float:
+    """Exponential with full jitter, 5 s to 15 min: after a cut, agencies do not all come back in the same second."""
+    ceiling = min(LONGEST_RETRY_S, FIRST_RETRY_S * float(1 << min(attempts, 10)))
+    return ceiling * (0.5 + int.from_bytes(random(2), "big") / 131_072)
+
+
+class Outbox:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    # -- in: drafts ---------------------------------------------------------------------------------------------------
+
+    def accept(self, batch: Batch, connector: str) -> list[Outcome]:
+        """Put a batch into the outbox in one transaction; one outcome per item, in order.
+
+        Known lines give what was said the first time (`again`). One bad draft refuses no other.
+
+        Raises:
+            UmuhuzaError: a retriable one (storage_full, registry_stale, ...): nothing was stored, the connector offers
+                the batch again.
+        """
+        outcomes: list[Outcome] = []
+        box = self._desk.mailbox
+        with box.transaction():
+            box.begin_batch(batch.source, connector, int(self._desk.now()))
+            for item in batch.items:
+                if isinstance(item, Problem):
+                    outcomes.append(Outcome(item.line, None, item))
+                    continue
+                known = box.known_line(batch.source, item.line)
+                if isinstance(known, TurnedDown):
+                    outcomes.append(Outcome(item.line, None, _problem(item, known.code, known.path), again=True))
+                elif known is not None:
+                    outcomes.append(Outcome(item.line, known.evt, None, again=True))
+                else:
+                    outcomes.append(self._take(batch.source, item, connector))
+        return outcomes
+
+    def _take(self, source: str, draft: Draft, connector: str) -> Outcome:
+        try:
+            evt = self.compose(draft, source, connector)
+        except UmuhuzaError as exc:
+            if exc.retriable:
+                raise  # ours to wait for (a stale registry): nothing is stored and the batch is offered again
+            self._desk.mailbox.turn_down(source, draft.line, exc.code, exc.path)
+            return Outcome(draft.line, None, _problem(draft, exc.code, exc.path))
+        return Outcome(draft.line, evt, None)
+
+    def compose(self, draft: Draft, source: str, connector: str) -> str:
+        """Validate, minimise, seal and enqueue one draft; returns its evt. Call inside a transaction.
+
+        Raises:
+            UmuhuzaError: with the code and path of what is wrong; nothing was stored then.
+        """
+        desk = self._desk
+        known = events.EVENTS.get(draft.type)
+        if known is None or known.machine is None:
+            raise PayloadError("payload_invalid", "type")
+        registry = desk.registry()
+        now = int(desk.now())
+        registry.agency(draft.to)
+        if known.kind == "request" and registry.is_stale(now):
+            raise RegistryError("registry_stale")
+        evt = new_evt(int(desk.now() * 1000), desk.random)
+        thread, before = self._step(draft, known.machine, evt)
+        referral = draft.facts.referral
+        if known.kind == "request" and referral is not None:
+            within = answer_within_s(draft.type, referral.priority)
+            thread = replace(thread, answer_by=None if within is None else now + within)
+        ref = draft.ref
+        if ref is None and thread.opened_by != evt:
+            ref = thread.opened_by
+        self._enqueue(
+            draft.type,
+            draft.facts,
+            registry=registry,
+            evt=evt,
+            to=draft.to,
+            flow=known.flow,
+            thread=thread.id,
+            pseudonym=thread.pseudonym,
+            ref=ref,
+            source=source,
+            line=draft.line,
+            connector=connector,
+            before=before,
+            answer_by=thread.answer_by if known.kind == "request" else None,
+        )
+        desk.mailbox.put_thread(thread, now)
+        return evt
+
+    def _step(self, draft: Draft, machine: str, evt: str) -> tuple[Thread, str | None]:
+        """The thread after this event, and its state before (None: new)."""
+        desk = self._desk
+        thread = None if draft.thread is None else desk.mailbox.thread(draft.thread)
+        if draft.thread is not None and thread is None:
+            raise OrderError("thread_unknown", "thread")
+        if thread is None:
+            step = lifecycle.step(machine, None, draft.type, "initiator")
+            identifier = new_thread(desk.random)
+            if draft.person is None:
+                pseudonym = self._fresh()
+            else:
+                pseudonym = desk.mailbox.pseudonym(draft.person, draft.to, self._fresh)
+            return (
+                Thread(identifier, draft.to, draft.person, machine, "initiator", pseudonym, step.state, evt),
+                None,
+            )
+        if thread.peer != draft.to or thread.machine != machine:
+            raise OrderError("transition_invalid", "thread")
+        step = lifecycle.step(machine, thread.state, draft.type, thread.role)
+        if step.crossed:
+            raise OrderError("transition_invalid", draft.type)
+        person = thread.person if draft.person is None else draft.person
+        return replace(thread, state=step.state, person=person), thread.state
+
+    def _fresh(self) -> str:
+        return b64url(self._desk.random(12))
+
+    def receipt(self, type: str, facts: Facts, *, to: str, thread: str, ref: str) -> str:
+        """Enqueue a receipt in the transaction that stores what it receipts; returns its evt."""
+        desk = self._desk
+        evt = new_evt(int(desk.now() * 1000), desk.random)
+        self._enqueue(
+            type,
+            facts,
+            registry=desk.registry(),
+            evt=evt,
+            to=to,
+            flow="receipt",
+            thread=thread,
+            pseudonym=self._fresh(),
+            ref=ref,
+            source="receipt",
+            line=f"{to}/{ref}",
+            connector="",
+            before=None,
+            answer_by=None,
+        )
+        return evt
+
+    def _enqueue(
+        self,
+        type: str,
+        facts: Facts,
+        *,
+        registry: Registry,
+        evt: str,
+        to: str,
+        flow: str,
+        thread: str,
+        pseudonym: str,
+        ref: str | None,
+        source: str,
+        line: str,
+        connector: str,
+        before: str | None,
+        answer_by: int | None,
+    ) -> None:
+        desk = self._desk
+        kind = events.EVENTS[type].kind
+        services = () if facts.referral is None else facts.referral.services
+        sealable = events.compose(
+            type,
+            facts,
+            iss=desk.agency,
+            to=to,
+            evt=evt,
+            thread=thread,
+            ref=ref,
+            pseudonym=pseudonym,
+            recorded_at=desk.today(),
+            allowed=allowed_fields(type, services),
+            salt=desk.random(32),
+        )
+        topic = mailbox_topic(flow, to)
+        # Opened by our own reader first, as the recipient will: what it would reject never leaves.
+        opened = events.decompose(sealable.content, sealable.identity, iss=desk.agency, to=to, evt=evt, thread=thread)
+        may(Act("send", desk.agency, topic, kind, type, opened.claims, desk.today()), registry).require()
+        sealed = seal_parts(
+            f"{desk.agency}/{evt}", kind, {"identity": sealable.identity, "content": sealable.content}, desk.random
+        )
+        draft_manifest = Manifest(
+            evt=evt,
+            iss=desk.agency,
+            to=to,
+            topic=topic,
+            kind=kind,
+            thread=thread,
+            seq=1,
+            prev="",
+            iat=1,
+            reg=registry.version,
+            parts=sealed.parts,
+        )
+        # Grants are bound to all of this but to number and time, which come with the signature.
+        grants = tuple(
+            make_grant(draft_manifest, sealed.keys, to, key).decode("ascii")
+            for key in registry.seal_keys(to, int(desk.now()))
+        )
+        desk.mailbox.enqueue(
+            Outgoing(
+                evt=evt,
+                source=source,
+                line=line,
+                connector=connector,
+                peer=to,
+                topic=topic,
+                type=type,
+                kind=kind,
+                thread=thread,
+                ref=ref,
+                answer_by=answer_by,
+                parts=json.dumps([[part.name, part.sha256, part.len, part.kc] for part in sealed.parts]),
+                body=sealed.body,
+                grants=grants,
+                thread_before=before,
+                created_at=int(desk.now()),
+            )
+        )
+
+    # -- out: signing and sending -------------------------------------------------------------------------------------
+
+    def sign_waiting(self, limit: int = MAX_LINES) -> int:
+        """Sign what is waiting, each in its chain's order; one transaction. Returns how many."""
+        desk = self._desk
+        count = 0
+        with desk.mailbox.transaction():
+            for item in desk.mailbox.waiting(limit):
+                seq, head = desk.mailbox.head(item.topic)
+                voids = desk.mailbox.unnamed_voids(item.topic)
+                manifest = Manifest(
+                    evt=item.evt,
+                    iss=desk.agency,
+                    to=item.peer,
+                    topic=item.topic,
+                    kind=item.kind,
+                    thread=item.thread,
+                    seq=seq + 1,
+                    prev=head,
+                    iat=int(desk.now()),
+                    reg=desk.registry().version,
+                    parts=tuple(Part(*part) for part in json.loads(item.parts)),
+                    training=desk.registry().training,
+                    ref=item.ref,
+                    voids=voids,
+                    answer_by=item.answer_by,
+                )
+                line1 = sign_manifest(manifest, desk.keys.sig)
+                count += desk.mailbox.mark_signed(item.evt, seq + 1, line1, chain_hash(line1), voids)
+        return count
+
+    def void_chains(self) -> int:
+        """Where a number was refused and nothing else is on its way to say so, say it."""
+        desk = self._desk
+        topics = desk.mailbox.topics_to_void()
+        for topic in topics:
+            domain, flow, name = topic.split(".")
+            evt = new_evt(int(desk.now() * 1000), desk.random)
+            with desk.mailbox.transaction():
+                self._enqueue(
+                    "chain.voided",
+                    Facts(occurred_at=desk.today()),
+                    registry=desk.registry(),
+                    evt=evt,
+                    to=f"{domain}/{name}",
+                    flow=flow,
+                    thread=new_thread(desk.random),
+                    pseudonym=self._fresh(),
+                    ref=None,
+                    source="chain",
+                    line=evt,
+                    connector="",
+                    before=None,
+                    answer_by=None,
+                )
+        return len(topics)
+
+    async def send(self, log: Log, step: Callable[[str], None]) -> int:
+        """Sign what waits, send what is signed and due, settle the answers. Returns how many records moved.
+
+        Every failure ends in the mailbox: as a later attempt, or as a refusal with its code.
+        """
+        desk = self._desk
+        self.void_chains()
+        self.sign_waiting()
+        step("signed")
+        items = _within(desk.mailbox.due(desk.now(), MAX_LINES))
+        if not items:
+            return 0
+        entries = [self._entry(item) for item in items]
+        try:
+            for item, entry in zip(items, entries, strict=True):
+                grants = {
+                    grant_key(entry.ident, json.loads(grant)["kid"]): grant.encode("ascii") for grant in item.grants
+                }
+                await log.put_grants(grants_topic(item.peer), grants)
+            answers: Sequence[Appended | UmuhuzaError] = await log.append(entries)
+        except UmuhuzaError as exc:
+            answers = [exc] * len(items)
+        step("answered")
+        moved = 0
+        with desk.mailbox.transaction():
+            for item, answer in zip(items, answers, strict=True):
+                if isinstance(answer, Appended):
+                    desk.mailbox.mark_promised(item.evt, answer.offset, answer.promise)
+                    moved += 1
+                elif answer.retriable or answer.code in _OURS_TO_CURE:
+                    wait = backoff_s(item.attempts, desk.random)
+                    desk.mailbox.postpone(item.evt, answer.code, desk.now() + wait)
+                else:
+                    desk.mailbox.refuse(item.evt, answer.code, answer.path, int(desk.now()))
+                    moved += 1
+        step("settled")
+        return moved
+
+    def _entry(self, item: Outgoing) -> Entry:
+        if item.l1 is None:
+            raise ValueError("unsigned")
+        value = record_value(item.l1, item.body)
+        manifest = parse_manifest(item.l1)[3]
+        return Entry(
+            item.topic,
+            item.thread.encode("ascii"),
+            f"{self._desk.agency}/{item.evt}",
+            value,
+            cloudevents_headers(manifest),
+        )
+
+
+_OURS_TO_CURE = frozenset(
+    ("token_invalid", "audience_mismatch", "agency_unknown", "key_unknown", "topic_unknown", "log_inconsistent")
+)
+"""Refusals that say nothing about the record but that this installation is not set up (yet): kept, tried again, and
+shown with their advice. A key that was revoked is no such case: what it signed will never be accepted."""
+
+
+def _within(items: list[Outgoing]) -> list[Outgoing]:
+    total = 0
+    for index, item in enumerate(items):
+        total += len(item.body) + 4096
+        if total > MAX_REQUEST_BYTES and index:
+            return items[:index]
+    return items
+
+
+def _problem(draft: Draft, code: str, path: str | None) -> Problem:
+    meaning = CODES[code]
+    where = f" [{path}]" if path else ""
+    return Problem(
+        where=draft.line,
+        code=code,
+        fr=f"{meaning.title_fr}{where}. {meaning.advice_fr}",
+        en=f"{meaning.title_en}{where}. {meaning.advice_en}",
+        line=draft.line,
+    )
