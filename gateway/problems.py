@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals as RFC 9457 problem details: one table from our codes to HTTP statuses, complete by test.
+
+Programs decide by `code`, people read `title` and `advice` in their language, statuses are for what stands between
+(proxies, generic clients). A problem holds a code, a place and facts of ours; never a value of what was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from schemas.errors import Language, UmuhuzaError
+
+PROBLEM_JSON = "application/problem+json"
+
+_BY_STATUS: Mapping[int, tuple[str, ...]] = {
+    400: (
+        "record_malformed",
+        "header_forbidden",
+        "version_unsupported",
+        "topic_mismatch",
+        "key_mismatch",
+        "header_mismatch",
+        "request_invalid",
+    ),
+    401: ("token_invalid", "token_expired", "audience_mismatch"),
+    403: (
+        "issuer_mismatch",
+        "signature_invalid",
+        "not_permitted",
+        "agreement_missing",
+        "training_record",
+        "agency_unknown",
+        "key_unknown",
+        "key_revoked",
+    ),
+    404: ("topic_unknown", "thread_unknown", "record_missing"),
+    409: ("evt_conflict", "duplicate", "seq_gap", "chain_broken", "late_acceptance", "transition_invalid"),
+    410: ("retention_passed",),
+    413: ("too_large",),
+    422: (
+        "part_digest_mismatch",
+        "part_unopenable",
+        "grant_missing",
+        "grant_unopenable",
+        "key_commitment_mismatch",
+        "payload_invalid",
+        "safeguard_missing",
+        "consent_missing",
+        "consent_expired",
+        "clock_ahead",
+        "source_unreadable",
+        "row_invalid",
+    ),
+    429: ("quota_exceeded",),
+    500: ("registry_invalid", "log_inconsistent", "root_mismatch", "record_rewritten", "record_unlogged"),
+    503: ("unavailable", "log_closed", "registry_stale", "ledger_behind", "quorum_missing"),
+    507: ("storage_full",),
+}
+
+STATUS: Mapping[str, int] = MappingProxyType({code: status for status, codes in _BY_STATUS.items() for code in codes})
+"""The HTTP status of every code."""
+
+
+def status_of(error: UmuhuzaError) -> int:
+    return STATUS[error.code]
+
+
+def problem(error: UmuhuzaError, language: Language = "en") -> dict[str, Any]:
+    """The problem object; `path` and `expected` only where there are any."""
+    meaning = error.meaning
+    body: dict[str, Any] = {
+        "type": f"urn:umuhuza:problem:{error.code}",
+        "title": meaning.title(language),
+        "status": STATUS[error.code],
+        "code": error.code,
+        "retriable": meaning.retriable,
+        "advice": meaning.advice(language),
+    }
+    if error.path is not None:
+        body["path"] = error.path
+    if error.expected is not None:
+        body["expected"] = error.expected
+    return body
+
+
+def language_of(accept: str) -> Language:
+    """French or English from an Accept-Language header (RFC 9110 section 12.5.4); English when neither is asked for."""
+    best: tuple[float, Language] = (0.0, "en")
+    for item in accept.split(","):
+        tag, _, weight = item.strip().partition(";")
+        name = tag.strip().lower().partition("-")[0]
+        quality = _quality(weight)
+        if name == "fr" and quality > best[0]:
+            best = (quality, "fr")
+        elif name in ("en", "*") and quality > best[0]:
+            best = (quality, "en")
+    return best[1]
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return min(max(float(value), 0.0), 1.0)
+    except ValueError:
+        return 0.0
+
+
+def codes_with(statuses: Iterable[int]) -> tuple[str, ...]:
+    """The codes behind these statuses, for the OpenAPI document."""
+    wanted = set(statuses)
+    return tuple(code for code, status in STATUS.items() if status in wanted)

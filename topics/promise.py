@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gateway's promise: one signature per request that says "these records are in the log at these offsets".
+
+    promise = compact JWS, typ `umuhuza-promise+jws`, over {v, iss, at, origin, root, n}
+    root    = RFC 6962 root over one leaf per accepted line of the request, in the order of the lines
+    leaf    = SHA-256(0x00 || compact JSON [evt, l1_sha256, topic, offset])
+
+Each answer line carries its own index and path, so that the evidence for one record discloses nothing of the others.
+`l1_sha256` is base64url SHA-256 of `header.payload`, the record's identity: a signature twin has the same.
+
+Pure: no clock, no randomness. Whoever checks says which key is the gateway's; the message never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from schemas import ijson
+from schemas.envelope import jws_header, sign_jws
+from schemas.errors import LogError, RecordError
+from schemas.keys import SigningKey, VerifyKey, b64url, unb64url
+from topics.proofs import leaf_hash, levels, path_in, verify_inclusion
+
+PROMISE_TYP = "umuhuza-promise+jws"
+MAX_PROMISE_BYTES = 4096
+MAX_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is promised of one record."""
+
+    evt: str
+    l1_sha256: str
+    topic: str
+    offset: int
+
+    def leaf(self) -> bytes:
+        return leaf_hash(orjson.dumps([self.evt, self.l1_sha256, self.topic, self.offset]))
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    iss: str
+    """The gateway's agency, `bi/operator`."""
+    at: int
+    """Seconds since the epoch, the gateway's clock."""
+    origin: str
+    """The ledger that will hold the records, `bi.umuhuza/log`."""
+    root: bytes
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A promise with the paths of its lines, in order."""
+
+    jws: str
+    paths: tuple[tuple[str, ...], ...]
+
+
+def origin_of(domain: str) -> str:
+    return f"{domain}.umuhuza/log"
+
+
+def make_promise(lines: Sequence[Line], key: SigningKey, *, iss: str, at: int, domain: str) -> Promised:
+    """Sign one promise over at least one line."""
+    built = levels([line.leaf() for line in lines])
+    payload = {
+        "v": 1,
+        "iss": iss,
+        "at": at,
+        "origin": origin_of(domain),
+        "root": b64url(built[-1][0]),
+        "n": len(lines),
+    }
+    text = sign_jws(PROMISE_TYP, payload, key).decode("ascii")
+    texts = [[b64url(node) for node in level] for level in built]
+    return Promised(text, tuple(tuple(path_in(texts, index)) for index in range(len(lines))))
+
+
+def read_promise(text: str, key: VerifyKey) -> Promise:
+    """Check the signature and the shape.
+
+    Raises:
+        RecordError: signature_invalid, record_malformed, header_forbidden.
+    """
+    if len(text) > MAX_PROMISE_BYTES or text.count(".") != 2 or not text.isascii():
+        raise RecordError("record_malformed", "promise")
+    header, payload, signature = text.split(".")
+    kid = jws_header(header, PROMISE_TYP)
+    try:
+        signed, raw_signature = f"{header}.{payload}".encode("ascii"), unb64url(signature)
+        raw = ijson.loads(unb64url(payload), max_bytes=MAX_PROMISE_BYTES, max_depth=1)
+        if kid != key.kid or not key.verifies(signed, raw_signature):
+            raise RecordError("signature_invalid", "promise")
+        if not isinstance(raw, dict) or raw.keys() != {"v", "iss", "at", "origin", "root", "n"} or raw["v"] != 1:
+            raise ValueError("shape")
+        kinds = {"iss": str, "at": int, "origin": str, "root": str, "n": int}
+        if any(type(raw[name]) is not kind for name, kind in kinds.items()):
+            raise ValueError("shape")
+        root = unb64url(raw["root"])
+    except (ValueError, ijson.IJsonError):
+        raise RecordError("record_malformed", "promise") from None
+    if len(root) != 32:
+        raise RecordError("record_malformed", "promise")
+    return Promise(raw["iss"], raw["at"], raw["origin"], root, raw["n"])
+
+
+def verify_promise(line: Line, index: int, path: Sequence[str], promise: str, key: VerifyKey, domain: str) -> Promise:
+    """The promise is this gateway's and covers this line.
+
+    Raises:
+        RecordError: signature_invalid, record_malformed, header_forbidden.
+        LogError: root_mismatch, the line is not under the signed root, or the promise is for another ledger.
+    """
+    read = read_promise(promise, key)
+    check_line(line, index, path, read, domain)
+    return read
+
+
+def check_line(line: Line, index: int, path: Sequence[str], promise: Promise, domain: str) -> None:
+    """The line is under the root of a promise whose signature was checked.
+
+    Raises:
+        LogError: root_mismatch.
+    """
+    try:
+        nodes = [unb64url(node) for node in path]
+    except (ValueError, TypeError, AttributeError):
+        raise LogError("root_mismatch", "promise") from None
+    if promise.origin != origin_of(domain) or not 0 < promise.n <= MAX_LINES:
+        raise LogError("root_mismatch", "promise")
+    if not verify_inclusion(line.leaf(), index, promise.n, nodes, promise.root):
+        raise LogError("root_mismatch", "promise")
+
+
+def evidence(line: Line, index: int, path: Sequence[str], promise: str) -> bytes:
+    """Compact JSON that proves one record's promise by itself."""
+    return orjson.dumps(
+        {
+            "evt": line.evt,
+            "l1_sha256": line.l1_sha256,
+            "topic": line.topic,
+            "offset": line.offset,
+            "index": index,
+            "path": list(path),
+            "promise": promise,
+        }
+    )
+
+
+def verify_evidence(data: bytes, key: VerifyKey, domain: str) -> tuple[Line, Promise]:
+    """Reverse of `evidence`, checked.
+
+    Raises:
+        RecordError: record_malformed, signature_invalid, header_forbidden.
+        LogError: root_mismatch.
+    """
+    try:
+        raw = ijson.loads(data, max_bytes=16 * 1024, max_depth=3)
+    except ijson.IJsonError:
+        raise RecordError("record_malformed", "evidence") from None
+    members = {"evt": str, "l1_sha256": str, "topic": str, "offset": int, "index": int, "path": list, "promise": str}
+    if not isinstance(raw, dict) or raw.keys() != members.keys():
+        raise RecordError("record_malformed", "evidence")
+    if any(type(raw[name]) is not kind for name, kind in members.items()):
+        raise RecordError("record_malformed", "evidence")
+    line = Line(raw["evt"], raw["l1_sha256"], raw["topic"], raw["offset"])
+    return line, verify_promise(line, raw["index"], raw["path"], raw["promise"], key, domain)
