@@ -2,8 +2,8 @@
 """The strict JSON reader for everything that comes from outside: I-JSON (RFC 7493), and less.
 
 Refused, though Python's `json` takes it: duplicate member names, NaN and Infinity, lone surrogates (raw or escaped),
-integers beyond +-(2^53-1), a byte order mark, nesting deeper than `max_depth` (looked at before any recursion), and,
-unless asked for, every number with a fraction or an exponent.
+integers beyond +-(2^53-1), `-0` (readers disagree whether it is 0), a byte order mark, nesting deeper than `max_depth`
+(looked at before any recursion), and, unless asked for, every number with a fraction or an exponent.
 
 Must never: put a byte of the input into an error, or keep an exception that does (`json.JSONDecodeError.doc`) in the
 chain: the error is raised outside of the handler, so `__context__` is empty too.
@@ -43,7 +43,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(text: str) -> int:
     # The length first: int() of thousands of digits is slow, and of more than 4,300 refuses with the digits.
-    if len(text) > 17 or abs(value := int(text)) > _MAX_INTEGER:
+    if len(text) > 17 or text == "-0" or abs(value := int(text)) > _MAX_INTEGER:
         raise IJsonError("*")
     return value
 

@@ -14,6 +14,7 @@ Pure: bytes and times come in, values go out. Times are seconds since the epoch.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -44,6 +45,7 @@ Role = Literal[
     "facilitator",
     "operator",
 ]
+_DOMAIN = re.compile(r"[a-z]{2}")
 ROLES: tuple[Role, ...] = get_args(Role)
 Use = Literal["sig", "seal"]
 
@@ -215,7 +217,7 @@ def read_registry(data: bytes, root: VerifyKey) -> Registry:
     if len(data) > MAX_REGISTRY_BYTES:
         raise RegistryError("registry_invalid", "file")
     try:
-        text = data.decode("ascii").rstrip("\n")
+        text = data.decode("ascii").removesuffix("\n")
         header, payload, signature = text.split(".")
         kid = jws_header(header, REGISTRY_TYP)
         signed = f"{header}.{payload}".encode("ascii")
@@ -225,9 +227,13 @@ def read_registry(data: bytes, root: VerifyKey) -> Registry:
     except (ValueError, ijson.IJsonError, RecordError):
         raise RegistryError("registry_invalid", "file") from None
     members = {"v", "domain", "version", "issued", "training", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() != members or raw["v"] != 1 or not isinstance(raw["agencies"], list):
+    if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
-    if type(raw["version"]) is not int or type(raw["issued"]) is not int or type(raw["training"]) is not bool:
+    if type(raw["v"]) is not int or raw["v"] != 1 or type(raw["training"]) is not bool:
+        raise RegistryError("registry_invalid", "payload")
+    if any(type(raw[name]) is not int or raw[name] < 1 for name in ("version", "issued")):
+        raise RegistryError("registry_invalid", "payload")
+    if not isinstance(raw["domain"], str) or _DOMAIN.fullmatch(raw["domain"]) is None:
         raise RegistryError("registry_invalid", "payload")
     agencies: dict[str, Agency] = {}
     for index, item in enumerate(raw["agencies"]):
@@ -258,7 +264,11 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
         raise bad("names")
     if not isinstance(raw["roles"], list) or not all(role in ROLES for role in raw["roles"]):
         raise bad("roles")
-    if not isinstance(raw["keys"], list) or type(raw["protected"]) is not bool:
+    if len(set(raw["roles"])) != len(raw["roles"]):
+        raise bad("roles")
+    if type(raw["protected"]) is not bool:
+        raise bad("protected")
+    if not isinstance(raw["keys"], list):
         raise bad("keys")
     keys = tuple(_key_from_json(item, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
     return Agency(raw["id"], MappingProxyType(names), tuple(raw["roles"]), keys, raw["protected"])
@@ -267,20 +277,18 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
 def _key_from_json(raw: Any, path: str) -> Key:
     if not isinstance(raw, dict) or raw.keys() != {"kid", "use", "suite", "pub", "activated", "expires", "revoked"}:
         raise RegistryError("registry_invalid", f"{path}.*")
-    if any(type(raw[name]) is not int for name in ("activated", "expires")):
-        raise RegistryError("registry_invalid", f"{path}.activated")
-    if raw["revoked"] is not None and type(raw["revoked"]) is not int:
-        raise RegistryError("registry_invalid", f"{path}.revoked")
-    try:
-        public = unb64url(raw["pub"])
-    except (ValueError, TypeError):
-        raise RegistryError("registry_invalid", f"{path}.pub") from None
-    if raw["use"] == "sig" and raw["suite"] == "ES256":
-        kid = VerifyKey(public).kid
-    elif raw["use"] == "seal":
-        kid = SealTo(_suite(raw["suite"]), public).kid
-    else:
+    for name in ("activated", "expires", "revoked"):
+        if type(raw[name]) is not int and not (name == "revoked" and raw[name] is None):
+            raise RegistryError("registry_invalid", f"{path}.{name}")
+    if raw["use"] not in ("sig", "seal"):
         raise RegistryError("registry_invalid", f"{path}.use")
+    if raw["suite"] not in (("ES256",) if raw["use"] == "sig" else SUITES):
+        raise RegistryError("registry_invalid", f"{path}.suite")
+    try:
+        public = unb64url(raw["pub"] if isinstance(raw["pub"], str) else "?")
+        kid = (VerifyKey(public) if raw["use"] == "sig" else SealTo(_suite(raw["suite"]), public)).kid
+    except (ValueError, RegistryError):
+        raise RegistryError("registry_invalid", f"{path}.pub") from None
     if kid != raw["kid"]:
         raise RegistryError("registry_invalid", f"{path}.kid")
     return Key(kid, raw["use"], raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"])
