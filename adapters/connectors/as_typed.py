@@ -266,6 +266,19 @@ def _month(text: str) -> datetime.date | None:
     return None
 
 
+def day_month_or_year(cell: Cell) -> tuple[str, str | None]:
+    """YYYY-MM-DD, YYYY-MM or YYYY as precisely as typed, and in words how figures were read. Raises MistypedError."""
+    text = _ascii_digits(text_of(cell) or "")
+    if _YEAR.fullmatch(text):
+        _calendar(int(text), 1, 1)
+        return text, None
+    found = _month(text)
+    if found is not None:
+        return f"{found:%Y-%m}", None
+    day = moment(cell)
+    return day.day.isoformat(), day.read_as
+
+
 def _not_later(day: datetime.date, today: datetime.date) -> None:
     if day > today:
         raise MistypedError("Cette naissance est dans le futur.", "This birth is in the future.")

@@ -11,6 +11,7 @@ spreadsheet (IOM, CC BY 4.0) for the rest. French labels are ours.
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ Kind = Literal[
 Form = Literal["Orientation", "Dossier"]
 FORMS: tuple[Form, ...] = ("Orientation", "Dossier")
 """Names of the sheets that hold rows to send."""
+
+
+IGNORED = "À corriger :"
+"""A header that begins so is ours, in a file of rows to correct: what stands under it is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,12 @@ class Column:
         if self.kind == "yes-no":
             return [("true", "Oui" if language == "fr" else "Yes"), ("false", "Non" if language == "fr" else "No")]
         return htcds.options(self.field, language) if self.field else []
+
+    def nearest(self, text: str, language: Language) -> str | None:
+        """The label that looks most like a text that `code_of` does not know."""
+        labels = {fold(label): label for _, label in self.options(language)}
+        found = difflib.get_close_matches(fold(text), labels, n=1, cutoff=0.75)
+        return labels[found[0]] if found else None
 
     def code_of(self, text: str) -> str | None:
         """The code meant by a code or a label, whatever its case and accents. None: unknown."""
