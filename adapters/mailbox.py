@@ -659,8 +659,10 @@ class Mailbox:
     def held(self, now: float) -> list[Incoming]:
         return self._incoming("state = 'held' AND next_at <= ? ORDER BY n", now)
 
-    def has_held(self, thread: str) -> bool:
-        return self._row("SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? LIMIT 1", thread) is not None
+    def has_held(self, thread: str, before: int | None = None) -> bool:
+        """Whether something on the thread is held (before item `before`): what follows must wait too."""
+        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ? LIMIT 1"
+        return self._row(sql, thread, 2**62 if before is None else before) is not None
 
     def ready(self, now: float, limit: int = 100) -> list[Incoming]:
         """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""

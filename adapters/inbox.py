@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way in: what stands in our mailboxes becomes an event in the agency's own system, with a signed receipt.
+
+    log -> envelope: verify (was the key valid then) -> chain -> grant: open -> events, fhir: validate
+        -> catalogue: was the sender allowed to -> lifecycle: does it fit the thread
+        -> mailbox, one transaction: incoming, cursor, thread, receipt -> connector
+
+Nothing invalid reaches the agency's system and nothing is dropped silently: what cannot be taken is quarantined with
+its code and path, and when its issuer is certain, answered by a signed `receipt.rejected`. What cannot be taken *yet*
+(its grant or the beginning of its thread has not arrived) is held, and with it everything behind it on its thread.
+
+Owns no state of its own. Bodies are opened here and again at delivery, and are never kept open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
+from adapters.mailbox import Incoming, Thread
+from adapters.outbox import Desk, Outbox, backoff_s
+from schemas import events, lifecycle
+from schemas.envelope import (
+    Record,
+    chain_hash,
+    check_copies,
+    open_grant,
+    open_parts,
+    parse_grant,
+    parse_manifest,
+    parse_record,
+)
+from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
+from schemas.forms import Facts, Receipt
+from topics.catalogue import Act, mailboxes_of, may
+from topics.log import Log, Stored, grant_key, grants_topic
+
+LATE_AFTER_S = 86_400
+"""A record that took longer than this from its issuer's clock to the log is marked late: paper and power cuts."""
+CLOCK_AHEAD_S = 86_400
+GRANT_PATIENCE_S = 86_400
+"""A grant that has not come by then will not come: quarantined, and the sender told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A record from a known issuer, whole and in order."""
+
+    record: Record
+    stored: Stored
+    late: bool
+
+
+class Inbox:
+    def __init__(self, desk: Desk, outbox: Outbox) -> None:
+        self._desk = desk
+        self._outbox = outbox
+
+    def topics(self) -> tuple[str, ...]:
+        """Our mailboxes. Raises RegistryError `agency_unknown` while we are not in the registry."""
+        return mailboxes_of(self._desk.registry().agency(self._desk.agency))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def receive(self, log: Log, wait_s: float, step: Callable[[str], None]) -> int:
+        """Read once from the cursors, waiting up to `wait_s` for something; returns how many entries were taken.
+
+        Raises:
+            LogError: unavailable, retention_passed, ...: nothing was skipped, read again later.
+        """
+        desk = self._desk
+        topics = self.topics()
+        if not log.log_id:
+            await log.ends(topics[0])  # over HTTP the first answer tells which log this is
+        log_id = log.log_id
+        found = await log.poll({topic: desk.mailbox.cursor(log_id, topic) for topic in topics}, wait_s=wait_s)
+        if log.log_id != log_id:
+            return 0  # another log now stands behind the same address: its cursors are others
+        step("read")
+        grants = await self._grants(log, [entry.ident for entry in found])
+        for entry in found:
+            self._take(log_id, entry, grants.get(entry.ident))
+            step("stored")
+        await self._note_ends(log, topics)
+        return len(found)
+
+    async def _grants(self, log: Log, idents: Sequence[str]) -> dict[str, bytes]:
+        keys = {grant_key(ident, kid): ident for ident in idents for kid in self._desk.keys.seal}
+        if not keys:
+            return {}
+        found = await log.get_grants(grants_topic(self._desk.agency), list(keys))
+        return {keys[key]: value for key, value in found.items()}
+
+    async def _note_ends(self, log: Log, topics: Sequence[str]) -> None:
+        """Items whose thread is unknown wait until all own mailboxes have been read to the ends seen now."""
+        fresh = [item for item in self._desk.mailbox.held(self._desk.now()) if item.hold_until is None]
+        if fresh:
+            ends = {topic: (await log.ends(topic)).next for topic in topics}
+            for item in fresh:
+                self._desk.mailbox.settle_held(replace(item, hold_until=ends))
+
+    def _take(self, log_id: str, entry: Stored, grant: bytes | None) -> None:
+        """One entry, one transaction: stored with its cursor, its thread's step and its receipt."""
+        box = self._desk.mailbox
+        with box.transaction():
+            if entry.offset <= box.cursor(log_id, entry.topic):
+                return
+            try:
+                checked = self._check(entry)
+            except UmuhuzaError as exc:
+                box.store(_unverified(log_id, entry, exc))
+                return
+            manifest = checked.record.manifest
+            before = box.arrived(manifest.ident)
+            if before is not None and before.digest == checked.record.digest:
+                # The same event again, signature twins included. Its one receipt is on its way or there already.
+                box.advance(log_id, entry.topic, entry.offset)
+                return
+            item = _incoming(log_id, checked, grant)
+            if before is not None:
+                self._turn_away(replace(item, state="quarantined"), RecordError("evt_conflict"), None)
+                return
+            try:
+                self._check_chain(checked)
+            except UmuhuzaError as exc:
+                self._turn_away(item, exc, None)
+                return
+            box.saw(manifest.iss, manifest.topic, manifest.seq, chain_hash(checked.record.signed))
+            self._admit(item, checked.record, store=True)
+
+    def _check(self, entry: Stored) -> _Checked:
+        """Raises RecordError, RegistryError, OrderError for what cannot be certain to come from its issuer."""
+        desk = self._desk
+        record = parse_record(entry.value)
+        check_copies(record, entry.topic, entry.key, entry.headers)
+        registry = desk.registry()
+        at = entry.at_ms // 1000
+        record.verify(registry.signing_key(record.manifest.iss, record.kid, at))
+        record.verify_body()
+        if record.manifest.training != registry.training:
+            raise RecordError("training_record")
+        return _Checked(record, entry, at - record.manifest.iat > LATE_AFTER_S)
+
+    def _check_chain(self, checked: _Checked) -> None:
+        """The gateway checked the chain; we check it again, since we trust no gateway. A gap is no fault."""
+        box, manifest = self._desk.mailbox, checked.record.manifest
+        if manifest.iat - checked.stored.at_ms // 1000 > CLOCK_AHEAD_S:
+            raise OrderError("clock_ahead", "L1.iat")
+        own = box.seen_hash(manifest.iss, manifest.topic, manifest.seq)
+        if own is not None and own != chain_hash(checked.record.signed):
+            raise OrderError("chain_broken", "L1.seq")
+        previous = box.seen_hash(manifest.iss, manifest.topic, manifest.seq - 1)
+        if previous is not None and previous != manifest.prev:
+            raise OrderError("chain_broken", "L1.prev")
+
+    # -- admitting ----------------------------------------------------------------------------------------------------
+
+    def _admit(self, item: Incoming, record: Record, *, store: bool) -> None:
+        """Open, validate, step; store or settle the item as ready, held or quarantined. Inside a transaction."""
+        box = self._desk.mailbox
+        if box.has_held(item.thread) and store:
+            # Something before it on this thread waits: order is kept per thread.
+            box.store(replace(item, state="held", code="thread_unknown"))
+            return
+        opened: events.Opened | None = None
+        try:
+            if item.grant_value is None:
+                raise RecordError("grant_missing", "grant")
+            opened = self._open(record, item.grant_value)
+            item = replace(item, type=opened.type)
+            self._permitted(record, opened)
+            item, thread = self._step(item, record, opened)
+        except (RecordError, OrderError) as exc:
+            if exc.code == "grant_missing" or (exc.code == "thread_unknown" and not self._read_past(item)):
+                waits = replace(
+                    item,
+                    state="held",
+                    code=exc.code,
+                    attempts=item.attempts + 1,
+                    next_at=self._desk.now() + (0 if store else backoff_s(item.attempts, self._desk.random)),
+                )
+                if exc.code == "thread_unknown" or not self._out_of_patience(item):
+                    box.store(waits) if store else box.settle_held(waits)
+                    return
+            self._turn_away(item, exc, opened, settle=not store)
+            return
+        except UmuhuzaError as exc:
+            self._turn_away(item, exc, opened, settle=not store)
+            return
+        box.store(item) if store else box.settle_held(item)
+        if thread is not None:
+            box.put_thread(thread, int(self._desk.now()))
+        if opened.facts.receipt is not None:
+            self._settle_receipt(record, opened)
+        elif item.kind != "control":
+            self._receipt("receipt.delivered", item, None)
+
+    def _open(self, record: Record, grant: bytes) -> events.Opened:
+        key = self._desk.keys.seal.get(parse_grant(grant).kid)
+        if key is None:
+            raise RecordError("grant_unopenable", "grant.kid")
+        parts = open_parts(record, open_grant(record, grant, key), ("identity", "content"))
+        manifest = record.manifest
+        return events.decompose(
+            parts["content"],
+            parts["identity"],
+            iss=manifest.iss,
+            to=manifest.to,
+            evt=manifest.evt,
+            thread=manifest.thread,
+        )
+
+    def _permitted(self, record: Record, opened: events.Opened) -> None:
+        manifest = record.manifest
+        act = Act(
+            "receive", manifest.iss, manifest.topic, manifest.kind, opened.type, opened.claims, opened.recorded_at
+        )
+        may(act, self._desk.registry()).require()
+
+    def _step(self, item: Incoming, record: Record, opened: events.Opened) -> tuple[Incoming, Thread | None]:
+        """The item as it will be stored and its thread after it; a receipt or chain.voided has no thread of its own."""
+        machine = events.EVENTS[opened.type].machine
+        if machine is None:
+            return replace(item, state="delivered"), None
+        manifest = record.manifest
+        thread = self._desk.mailbox.thread(item.thread)
+        if thread is None:
+            try:
+                first = lifecycle.step(machine, None, opened.type, "initiator")
+            except OrderError:
+                raise OrderError("thread_unknown", "L1.thread") from None
+            made = Thread(
+                item.thread,
+                manifest.iss,
+                None,
+                machine,
+                "recipient",
+                opened.pseudonym or "",
+                first.state,
+                manifest.evt,
+                manifest.answer_by,
+            )
+            return replace(item, state="ready", thread_state=first.state), made
+        if thread.peer != manifest.iss or thread.machine != machine:
+            raise PolicyError("not_permitted", "L1.thread")
+        after = lifecycle.step(
+            machine, thread.state, opened.type, "recipient" if thread.role == "initiator" else "initiator"
+        )
+        moved = replace(thread, state=after.state, crossed=thread.crossed or after.crossed)
+        return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
+
+    def _read_past(self, item: Incoming) -> bool:
+        """Whether every own mailbox has been read to the ends that were noted when the item was held."""
+        if item.hold_until is None:
+            return False
+        cursor = self._desk.mailbox.cursor
+        return all(cursor(item.log, topic) + 1 >= end for topic, end in item.hold_until.items())
+
+    def _out_of_patience(self, item: Incoming) -> bool:
+        return self._desk.now() - item.at_ms / 1000 > GRANT_PATIENCE_S
+
+    def _turn_away(
+        self, item: Incoming, exc: UmuhuzaError, opened: events.Opened | None, *, settle: bool = False
+    ) -> None:
+        """Quarantine what certainly comes from its issuer, and tell the issuer (a control record is told nothing)."""
+        box = self._desk.mailbox
+        item = replace(item, state="quarantined", code=exc.code, path=exc.path)
+        if settle:
+            box.settle_held(item)
+        else:
+            box.store(item)
+        if item.kind != "control" and (opened is None or opened.facts.receipt is None):
+            self._receipt("receipt.rejected", item, exc)
+
+    def _receipt(self, type: str, item: Incoming, exc: UmuhuzaError | None) -> None:
+        desk = self._desk
+        facts = Facts(
+            occurred_at=desk.today(),
+            receipt=Receipt(
+                record_sha256=hashlib.sha256(item.record).hexdigest(),
+                signed_sha256=item.digest.hex(),
+                topic=item.topic,
+                offset=item.log_offset,
+                received_at=desk.today(),
+                opened=exc is None,
+                code=None if exc is None else exc.code,
+                path=None if exc is None else exc.path,
+            ),
+        )
+        try:
+            self._outbox.receipt(type, facts, to=item.iss, thread=item.thread, ref=item.evt)
+        except (RegistryError, PolicyError):
+            # The sender has left the registry or its keys were revoked meanwhile: there is nobody to seal to.
+            return
+
+    def _settle_receipt(self, record: Record, opened: events.Opened) -> None:
+        """What the other machine says it has must be what we sent; only the recipient's word counts."""
+        box, receipt = self._desk.mailbox, opened.facts.receipt
+        sent = None if record.manifest.ref is None else box.outgoing(record.manifest.ref)
+        if sent is None or receipt is None or sent.l1 is None or sent.peer != record.manifest.iss:
+            return
+        if receipt.signed_sha256 != hashlib.sha256(parse_manifest(sent.l1)[1]).hexdigest():
+            box.mark_arrival(sent.evt, "rejected", "record_rewritten", "receipt.signed_sha256")
+        elif opened.type == "receipt.delivered":
+            box.mark_arrival(sent.evt, "delivered", None, None)
+        else:
+            box.mark_arrival(sent.evt, "rejected", receipt.code, receipt.path)
+
+    async def look_again(self, log: Log) -> int:
+        """Held items that are due: their grant or their thread's beginning may be there now. Returns how many moved."""
+        box = self._desk.mailbox
+        moved = 0
+        for item in box.held(self._desk.now()):
+            if item.grant_value is None:
+                found = await self._grants(log, [item.ident])
+                item = replace(item, grant_value=found.get(item.ident))
+            with box.transaction():
+                if box.has_held(item.thread, before=item.n):
+                    continue
+                self._admit(item, parse_record(item.record), store=False)
+                moved += 1
+        return moved
+
+    # -- delivering ---------------------------------------------------------------------------------------------------
+
+    async def deliver(self, connectors: Sequence[Connector], step: Callable[[str], None]) -> int:
+        """Hand what is ready to the agency's system, the first of each thread. Returns how many were delivered."""
+        box = self._desk.mailbox
+        count = 0
+        for item in box.ready(self._desk.now()):
+            try:
+                arrived = self._arrived(item)
+                for connector in connectors:
+                    await connector.deliver(arrived)
+            except NotNowError:
+                wait = backoff_s(item.attempts, self._desk.random)
+                box.postpone_delivery(item.n, "unavailable", self._desk.now() + wait)
+            except UndeliverableError as exc:
+                box.quarantine(item.n, exc.problem.code, None)
+            except UmuhuzaError as exc:
+                # It opened when it was stored: a key has gone since.
+                box.quarantine(item.n, exc.code, exc.path)
+            else:
+                step("delivered")
+                box.mark_delivered(item.n)
+                count += 1
+        return count
+
+    def opened(self, item: Incoming) -> events.Opened:
+        """Open one stored item again. Raises UmuhuzaError."""
+        if item.grant_value is None:
+            raise RecordError("grant_missing", "grant")
+        return self._open(parse_record(item.record), item.grant_value)
+
+    def _arrived(self, item: Incoming) -> Arrived:
+        opened = self.opened(item)
+        thread = self._desk.mailbox.thread(item.thread)
+        if thread is None:
+            raise LogError("log_inconsistent", "thread")
+        possible = lifecycle.next_events(thread.machine, thread.state, thread.role)
+        return Arrived(
+            ident=item.ident,
+            iss=item.iss,
+            evt=item.evt,
+            type=item.type,
+            thread=item.thread,
+            ref=item.ref,
+            facts=opened.facts,
+            person=thread.person,
+            state=item.thread_state or thread.state,
+            issuer_label=self._desk.registry().agency(item.iss).name("fr"),
+            late=item.late,
+            at_ms=item.at_ms,
+            may_answer=tuple(name for name in possible if name in events.EVENTS),
+        )
+
+
+def _incoming(log_id: str, checked: _Checked, grant: bytes | None) -> Incoming:
+    manifest, entry = checked.record.manifest, checked.stored
+    return Incoming(
+        log=log_id,
+        topic=entry.topic,
+        log_offset=entry.offset,
+        at_ms=entry.at_ms,
+        ident=manifest.ident,
+        iss=manifest.iss,
+        evt=manifest.evt,
+        digest=checked.record.digest,
+        type="",
+        kind=manifest.kind,
+        thread=manifest.thread,
+        ref=manifest.ref,
+        late=checked.late,
+        crossed=False,
+        record=entry.value,
+        grant_value=grant,
+        state="held",
+    )
+
+
+def _unverified(log_id: str, entry: Stored, exc: UmuhuzaError) -> Incoming:
+    """Nobody certain to tell: quarantined under a name of our own, with the code; its issuer's word is not used."""
+    return Incoming(
+        log=log_id,
+        topic=entry.topic,
+        log_offset=entry.offset,
+        at_ms=entry.at_ms,
+        ident="",
+        iss="",
+        evt="",
+        digest=hashlib.sha256(entry.value).digest(),
+        type="",
+        kind="",
+        thread="",
+        ref=None,
+        late=False,
+        crossed=False,
+        record=entry.value,
+        grant_value=None,
+        state="quarantined",
+        code=exc.code,
+        path=exc.path,
+    )

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop of one agency: connector -> outbox -> log, log -> inbox -> connector.
+
+Four turns, each safe to run at any time, each leaving everything durable: `collect`, `send`, `receive`, `deliver`.
+`run` goes round them for ever; a failure of one (no network, disk full, a workbook open in Excel) is noted in
+`troubles` with its code and tried again with back-off and jitter, and stops no other.
+
+`step` is called after every durable step with its name; tests kill the process there. If we die between two steps, the
+mailbox's rules say what happens next (see `adapters/mailbox.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from adapters.connectors.contract import Connector, NotNowError
+from adapters.inbox import Inbox
+from adapters.outbox import Desk, Outbox, backoff_s
+from schemas.envelope import chain_hash, parse_manifest
+from schemas.errors import UmuhuzaError
+from topics.log import Log
+
+
+def _no_step(_name: str) -> None:
+    return
+
+
+@dataclass
+class Pace:
+    """How often, in seconds."""
+
+    collect_s: float = 2.0
+    """Looking at the agency's system."""
+    wait_s: float = 25.0
+    """One long poll of the mailboxes."""
+    idle_s: float = 1.0
+    """Between two looks at the outbox and at what is held."""
+
+
+class SentByUs(Protocol):
+    """What a gateway tells an agency about itself (`topics.http_log.HttpLog`)."""
+
+    async def sent_heads(self) -> dict[str, int]:
+        """Topic -> highest number of ours there."""
+
+    async def sent(self, topic: str, after: int) -> list[tuple[int, bytes]]:
+        """(offset, L1) of our own records with seq > after, ascending; a page of them."""
+
+
+@dataclass
+class Runner:
+    desk: Desk
+    log: Log
+    connectors: Sequence[Connector]
+    step: Callable[[str], None] = _no_step
+    pace: Pace = field(default_factory=Pace)
+    on_trouble: Callable[[str, UmuhuzaError], None] = lambda _turn, _exc: None
+    troubles: dict[str, str] = field(default_factory=dict)
+    """Turn -> code of what stops it now; empty when all is well."""
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.desk)
+        self.inbox = Inbox(self.desk, self.outbox)
+        self._send_now = asyncio.Event()
+        self._deliver_now = asyncio.Event()
+
+    # -- the four turns -----------------------------------------------------------------------------------------------
+
+    async def collect(self) -> int:
+        """Take what is new in the agency's systems into the outbox. Returns how many lines were new."""
+        count = 0
+        for connector in self.connectors:
+            async for batch in connector.collect():
+                self.step("collected")
+                outcomes = self.outbox.accept(batch, connector.name)
+                self.step("accepted")
+                try:
+                    await connector.settle(batch, outcomes)
+                except NotNowError:
+                    continue  # collected again, with the same outcomes
+                self.desk.mailbox.mark_settled(batch.source)
+                self.step("reported")
+                count += sum(not outcome.again for outcome in outcomes)
+        if count:
+            self._send_now.set()
+        return count
+
+    async def send(self) -> int:
+        """Sign and send what is due. Returns how many records moved."""
+        return await self.outbox.send(self.log, self.step)
+
+    async def receive(self, wait_s: float = 0.0) -> int:
+        """Read our mailboxes once. Returns how many entries were taken."""
+        count = await self.inbox.receive(self.log, wait_s, self.step)
+        if count:
+            self._send_now.set()
+            self._deliver_now.set()
+        return count
+
+    async def deliver(self) -> int:
+        """Hand over what is ready, tell connectors what became of their items. Returns how many were delivered."""
+        await self.inbox.look_again(self.log)
+        count = await self.inbox.deliver(self.connectors, self.step)
+        await self._tell()
+        return count
+
+    async def _tell(self) -> None:
+        by_name = {connector.name: connector for connector in self.connectors}
+        for item in self.desk.mailbox.untold():
+            connector = by_name.get(item.connector)
+            if connector is not None:
+                try:
+                    await connector.changed(item.evt, item.line, item.source, item.state, item.code)
+                except NotNowError:
+                    continue
+            self.desk.mailbox.mark_told(item.evt, item.state)
+
+    # -- coming back --------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, sent: SentByUs) -> int:
+        """Learn from the gateway what this agency has sent, after a restore from a backup. Returns how many were new.
+
+        Without it a restored adapter would use its numbers twice. What the gateway has is ours iff our own key signed
+        it, so a lying gateway can do no more than refuse.
+        """
+        learned = 0
+        for topic, newest in (await sent.sent_heads()).items():
+            while (own := self.desk.mailbox.head(topic)[0]) < newest:
+                page = await sent.sent(topic, own)
+                if not any([self._adopt(topic, offset, line1) for offset, line1 in page]):
+                    break
+                learned += self.desk.mailbox.head(topic)[0] - own
+        return learned
+
+    def _adopt(self, topic: str, offset: int, line1: bytes) -> bool:
+        """One manifest of ours that the gateway holds; False when it is not ours or teaches nothing."""
+        box, public = self.desk.mailbox, self.desk.keys.sig.public
+        kid, signed, signature, manifest = parse_manifest(line1)
+        own, _ = box.head(topic)
+        if kid != public.kid or not public.verifies(signed, signature) or manifest.seq <= own:
+            return False
+        with box.transaction():
+            item = box.outgoing(manifest.evt)
+            if item is not None and item.state == "waiting" and manifest.seq == own + 1:
+                box.mark_signed(manifest.evt, manifest.seq, line1, chain_hash(line1), manifest.voids)
+                box.mark_promised(manifest.evt, offset, None)
+            else:
+                box.set_head(topic, manifest.seq, chain_hash(line1))
+        return True
+
+    # -- for ever -----------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Go round until `stop`; then finish what is under way. Never raises for what can be tried again."""
+        turns = (
+            asyncio.create_task(self._loop("collect", self.collect, self.pace.collect_s, None)),
+            asyncio.create_task(self._loop("send", self.send, self.pace.idle_s, self._send_now)),
+            asyncio.create_task(self._loop("receive", lambda: self.receive(self.pace.wait_s), 0.0, None)),
+            asyncio.create_task(self._loop("deliver", self.deliver, self.pace.idle_s, self._deliver_now)),
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((stopping, *turns), return_when=asyncio.FIRST_COMPLETED)
+            for turn in turns:
+                if turn.done():
+                    turn.result()  # a bug, not a failure: let it be seen
+        finally:
+            for task in (*turns, stopping):
+                task.cancel()
+            await asyncio.gather(*turns, stopping, return_exceptions=True)
+
+    async def _loop(
+        self, name: str, turn: Callable[[], Awaitable[int]], idle_s: float, wake: asyncio.Event | None
+    ) -> None:
+        failures = 0
+        while True:
+            try:
+                moved = await turn()
+            except UmuhuzaError as exc:
+                self.troubles[name] = exc.code
+                self.on_trouble(name, exc)
+                await asyncio.sleep(min(60.0, backoff_s(failures, self.desk.random)))
+                failures += 1
+                continue
+            failures = 0
+            self.troubles.pop(name, None)
+            if moved and idle_s:
+                continue
+            if wake is None:
+                await asyncio.sleep(idle_s)
+                continue
+            try:
+                await asyncio.wait_for(wake.wait(), idle_s)
+            except TimeoutError:
+                continue
+            wake.clear()
