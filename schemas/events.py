@@ -1,28 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event catalogue, and the way from `Facts` to the sealed parts of a record and back."""
+"""The event catalogue, and the way from `Facts` to the sealed parts of a record and back.
+
+    Facts -> minimise -> rules -> claims + FHIR message -> content, identity      (compose, the sender's adapter)
+    content, identity -> strict JSON -> gate -> oracle -> Facts -> rules          (decompose, the receiver's adapter)
+
+Invariants: `decompose(compose(facts)).facts == minimise(facts)`; compose decomposes its own output before it returns
+it; the same rules hold on both sides, so what one adapter sent the other does not refuse; claims say the same as the
+message they stand beside.
+Must never: put a value into an error; make anything random or read a clock (salt and time are arguments); let a field
+out that the event's table (`schemas.elements`), the recipient's allow-list or the person herself keeps back.
+
+Paths in errors begin with `content` or `identity` where the bytes are wrong, and with a member of `Facts`
+(`referral.birth`, `lawful.consent.expires_at`, `htcds.prs_Gender`) where what they say is.
+
+Compatibility (design: a minor version only adds optional members): the same major version is read. In a newer minor,
+members, link ids and resources that this version does not know are left out, everywhere; the rest is held to the same
+rules. Another major version is `version_unsupported`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import AwareDatetime, BaseModel, StringConstraints
 
-from schemas import ijson
-from schemas.errors import PayloadError
-from schemas.forms import Basis, Facts, Form, Text, validated
+from schemas import fhir, htcds, ijson
+from schemas.elements import CONTENT, IDENTITY, TABLES, check_pair
+from schemas.errors import PayloadError, PolicyError
+from schemas.forms import (
+    Answer,
+    Basis,
+    Birth,
+    Caregiver,
+    Consent,
+    Facts,
+    Form,
+    Lawful,
+    Receipt,
+    Referral,
+    Service,
+    Text,
+    validated,
+)
+from schemas.shape import (
+    Code,
+    Const,
+    Context,
+    Given,
+    Leaf,
+    List,
+    Moment,
+    Object,
+    Shape,
+    WrongError,
+    checked,
+    closed,
+    form_of,
+    leaves,
+    of_model,
+)
 
 Kind = Literal["request", "answer", "update", "control"]
+Purpose = Literal["assistance", "identification", "coordination", "receipt"]
+Age = Literal["adult", "child", "unknown"]
+
+MAX_PART_BYTES = 256 * 1024
+"""Of content and of identity, padding included: the largest pad size."""
+ADULT_YEARS = 18
+SALT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
     name: str
     flow: str
-    """`*`: that of the mailbox it goes to."""
+    """`*`: whichever flow the mailbox has that it goes to (`chain.voided` mends a chain where it is broken)."""
     kind: Kind
     schema: str
     machine: Literal["referral", "case"] | None
@@ -30,43 +90,55 @@ class EventType:
     """Whether it may carry identity."""
 
 
-def _catalogue(*events: EventType) -> Mapping[str, EventType]:
-    return MappingProxyType({event.name: event for event in events})
-
-
-EVENTS = _catalogue(
-    EventType("case.identified", "case", "request", "1.0", "case", identity=True),
-    EventType("case.screened", "case", "update", "1.0", "case", identity=True),
-    EventType("referral.requested", "referral", "request", "1.0", "referral", identity=True),
-    EventType("referral.received", "referral", "answer", "1.0", "referral", identity=False),
-    EventType("referral.accepted", "referral", "answer", "1.0", "referral", identity=False),
-    EventType("referral.declined", "referral", "answer", "1.0", "referral", identity=False),
-    EventType("referral.started", "referral", "update", "1.0", "referral", identity=False),
-    EventType("referral.completed", "referral", "update", "1.0", "referral", identity=False),
-    EventType("service.provided", "referral", "update", "1.0", "referral", identity=False),
-    EventType("receipt.delivered", "receipt", "control", "1.0", None, identity=False),
-    EventType("receipt.rejected", "receipt", "control", "1.0", None, identity=False),
-    EventType("chain.voided", "*", "control", "1.0", None, identity=False),
+EVENTS: Mapping[str, EventType] = MappingProxyType(
+    {
+        event.name: event
+        for event in (
+            EventType("case.identified", "case", "request", "1.0", "case", identity=True),
+            EventType("case.screened", "case", "update", "1.0", "case", identity=True),
+            EventType("referral.requested", "referral", "request", "1.0", "referral", identity=True),
+            EventType("referral.received", "referral", "answer", "1.0", "referral", identity=False),
+            EventType("referral.accepted", "referral", "answer", "1.0", "referral", identity=False),
+            EventType("referral.declined", "referral", "answer", "1.0", "referral", identity=False),
+            EventType("referral.started", "referral", "update", "1.0", "referral", identity=False),
+            EventType("referral.completed", "referral", "update", "1.0", "referral", identity=False),
+            EventType("service.provided", "referral", "update", "1.0", "referral", identity=False),
+            EventType("receipt.delivered", "receipt", "control", "1.0", None, identity=False),
+            EventType("receipt.rejected", "receipt", "control", "1.0", None, identity=False),
+            EventType("chain.voided", "*", "control", "1.0", None, identity=False),
+        )
+    }
 )
+
+PURPOSES: Mapping[str, Purpose] = MappingProxyType(
+    {"case.identified": "identification", "case.screened": "coordination", "referral.requested": "assistance"}
+)
+"""Events that share what is known of a person, and therefore carry claims, and for what."""
 
 
 class ConsentClaim(Form):
     commitment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    """base64url SHA-256 of a salt of its own and the consent (`commitment`): joins no two records."""
     given_at: AwareDatetime
     expires_at: AwareDatetime
     scope: tuple[Literal["referral", "statistics", "investigation", "return"], ...]
 
 
 class SafeguardClaim(Form):
-    age: Literal["adult", "child", "unknown"]
+    age: Age
+    """`unknown` also when it is disputed, or when the birth is known too roughly to tell."""
     guardian: Literal["guardian", "representative", "pending", "suspected"] | None
     best_interest: bool
+    """A best-interest note exists; it may be withheld from this reader."""
 
 
 class Claims(Form):
+    """Why this may be shared, in codes, for `may(...)`. Author and reason are identity and stand there."""
+
     basis: Basis
-    purpose: Literal["assistance", "identification", "coordination", "receipt"]
+    purpose: Purpose
     recipient: Text
+    """Agency id."""
     consent: ConsentClaim | None
     legal_reference: Text | None
     safeguards: SafeguardClaim | None
@@ -74,8 +146,13 @@ class Claims(Form):
 
 @dataclass(frozen=True, slots=True)
 class Sealable:
+    """UTF-8 JSON, not padded. `identity` is b"" when nobody is named."""
+
     content: bytes
     identity: bytes
+
+    def __repr__(self) -> str:
+        return "Sealable(...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +163,438 @@ class Opened:
     recorded_at: datetime
     claims: Claims | None
     withheld: tuple[str, ...]
+    """Names of fields that the sender has and this reader does not get."""
     facts: Facts
     bundle: dict[str, Any]
+    """The FHIR message as parsed (content half); {} where the payload is a plain model."""
+    pseudonym: str | None = None
+    """This pair's pseudonym of the person."""
+
+    def __repr__(self) -> str:
+        return f"Opened(type={self.type!r}, ...)"
+
+
+# ---- the shape of content ----
+
+_LEAVES: tuple[Leaf, ...] = tuple(
+    leaf
+    for name, form in (
+        ("lawful", Lawful),
+        ("referral", Referral),
+        ("birth", Birth),
+        ("caregiver", Caregiver),
+        ("answer", Answer),
+        ("service", Service),
+        ("receipt", Receipt),
+    )
+    for leaf in leaves(form, name)
+)
+_KNOWN_PATHS = frozenset({*(leaf.path for leaf in _LEAVES), *(f"htcds.{name}" for name in htcds.FIELDS)})
+
+
+def _claims_shape(event: str) -> Shape:
+    if event not in PURPOSES:
+        return Const(None)
+    said: dict[str, Shape] = {
+        "purpose": Const(PURPOSES[event]),
+        "recipient": Given("to"),
+        "safeguards": of_model(SafeguardClaim),
+    }
+    return Object({**of_model(Claims).required, **said})
+
+
+def _receipt_shape(rejected: bool) -> Object:
+    whole = of_model(Receipt)
+    members = {**whole.required, **whole.optional}
+    code, path = members.pop("code"), members.pop("path")
+    opened = members.pop("opened")
+    if not rejected:
+        return Object(members, {"opened": opened})
+    # Present means said: null is not an answer.
+    return Object({**members, "code": _not_null(code)}, {"opened": opened, "path": _not_null(path)})
+
+
+def _not_null(shape: Shape) -> Shape:
+    inner: Shape = getattr(shape, "shape", shape)
+    return inner
+
+
+def _payload_shape(event: str) -> Shape:
+    if event in CONTENT:
+        return CONTENT[event]
+    if event.startswith("receipt."):
+        return _receipt_shape(rejected=event == "receipt.rejected")
+    return closed()
+
+
+SHAPES: Mapping[str, Object] = MappingProxyType(
+    {
+        event.name: closed(
+            type=Const(event.name),
+            schema=Const(event.schema),
+            occurred_at=Moment(),
+            recorded_at=Moment(),
+            claims=_claims_shape(event.name),
+            payload=_payload_shape(event.name),
+            withheld=List(Code(_KNOWN_PATHS), 0, len(_KNOWN_PATHS)),
+        )
+        for event in EVENTS.values()
+    }
+)
+"""What `content` must be, per event type; the identity part's are `schemas.elements.IDENTITY`."""
+
+
+# ---- minimisation ----
+
+# What an event is not itself without, and what makes it lawful. Not on anybody's list to leave out.
+_ALWAYS = (
+    "lawful",
+    "answer",
+    "service",
+    "receipt",
+    "referral.priority",
+    "referral.services",
+    "referral.local_service",
+    "referral.name.as_given",
+    "referral.name.script",
+    "referral.birth",
+    "referral.told_and_refused",
+    "referral.caregiver.status",
+    "caregiver.status",
+)
+_WHOLE = ("referral.birth", "birth", "lawful.consent")
+"""Forms whose members make no sense alone."""
+
+
+def _under(path: str, above: str) -> bool:
+    return path == above or path.startswith(above + ".")
+
+
+def _listed(path: str, names: frozenset[str]) -> bool:
+    """Whether a path, or one above it, is on a list."""
+    while path not in names:
+        path, _, _ = path.rpartition(".")
+        if not path:
+            return False
+    return True
+
+
+def field_paths(facts: Facts) -> tuple[str, ...]:
+    """What these facts say, as the paths an allow-list names: "htcds.prs_Gender", "referral.risk.level".
+
+    Only what is there: neither absent answers nor defaults. A list may also name what is above ("referral.risk").
+    """
+    return (*(f"htcds.{name}" for name in sorted(facts.htcds)), *fhir.said(facts, _LEAVES))
+
+
+def _strip(form: BaseModel, at: str, keep: Callable[[str], bool]) -> dict[str, Any] | None:
+    """A form's members that are kept, as plain data; None when none says anything."""
+    data: dict[str, Any] = {}
+    says = False
+    for name, info in type(form).model_fields.items():
+        path = f"{at}.{name}" if at else name
+        value = getattr(form, name)
+        if isinstance(value, BaseModel) and form_of(info.annotation) is not None and path not in _WHOLE:
+            inner = _strip(value, path, keep)
+            if inner is not None:
+                data[name], says = inner, True
+        elif keep(path):
+            data[name] = value.model_dump() if isinstance(value, BaseModel) else value
+            says = says or info.is_required() or value != info.default
+    if not says:
+        return None
+    for name, info in type(form).model_fields.items():
+        if info.is_required() and name not in data:
+            data[name] = getattr(form, name)
+    return data
+
+
+def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[Facts, tuple[str, ...]]:
+    """What of these facts travels in this event to this reader, and the sorted names of what does not.
+
+    Left out: HTCDS fields that the event's table has no place for, fields not on the allow-list, and fields that the
+    person refused to share (`told_and_refused`). HTCDS values come out as `htcds.check` writes them.
+
+    Args:
+        allowed: paths as `field_paths` gives them, or above; None: no list for this reader.
+
+    Raises:
+        PayloadError: `payload_invalid`: an HTCDS value; a path of `facts`.
+        PolicyError: `consent_missing`: on the basis of consent, she refused a field without which there is no event.
+    """
+    table = TABLES.get(type)
+    refused = frozenset(
+        name
+        for each in (facts.referral.told_and_refused if facts.referral is not None else ())
+        for name in (each, f"htcds.{each}", f"referral.{each}")
+    )
+
+    def keep(path: str) -> bool:
+        if any(_under(path, each) for each in _ALWAYS):
+            return True
+        return (allowed is None or _listed(path, allowed)) and not _listed(path, refused)
+
+    checked_htcds = {name: htcds.check(name, value) for name, value in facts.htcds.items()}
+    before = facts.model_copy(update={"htcds": checked_htcds})
+    if facts.lawful is not None and facts.lawful.basis == "consent":
+        for path in field_paths(before):
+            if path.startswith("referral.") and keep(path) and _listed(path, refused):
+                raise PolicyError("consent_missing", path=path)
+    data: dict[str, Any] = {"occurred_at": facts.occurred_at}
+    data["htcds"] = {
+        name: value
+        for name, value in checked_htcds.items()
+        if table is not None and name in table.htcds and keep(f"htcds.{name}")
+    }
+    for name in Facts.model_fields:
+        value = getattr(facts, name)
+        if not isinstance(value, BaseModel):
+            continue
+        if name in _WHOLE:
+            data[name] = value.model_dump() if keep(name) else None
+        else:
+            data[name] = _strip(value, name, keep)
+    after = validated(Facts, data)
+    left = set(field_paths(after))
+    return after, tuple(sorted(path for path in field_paths(before) if path not in left))
+
+
+# ---- rules that both sides enforce ----
+
+
+def _members(type: str, facts: Facts) -> None:
+    """Which members of Facts an event has.
+
+    Raises:
+        PayloadError: `payload_invalid`, one is missing or has no place.
+        PolicyError: `consent_missing`, neither consent nor another basis.
+    """
+    needed: tuple[str, ...]
+    may: tuple[str, ...] = ()
+    if type in PURPOSES:
+        if facts.lawful is None:
+            raise PolicyError("consent_missing", path="lawful")
+        needed = ("lawful", "referral") if type == "referral.requested" else ("lawful",)
+        may = () if type == "referral.requested" else ("birth", "caregiver")
+    elif type in ("referral.declined", "referral.completed"):
+        needed = ("answer",)
+    elif type == "service.provided":
+        needed = ("service",)
+    elif type.startswith("receipt."):
+        needed = ("receipt",)
+    else:
+        needed = ()
+    for name in ("lawful", "referral", "birth", "caregiver", "answer", "service", "receipt"):
+        there = getattr(facts, name) is not None
+        if there != (name in needed) and not (there and name in may):
+            raise PayloadError("payload_invalid", path=name)
+    if facts.answer is not None:
+        declined = type == "referral.declined"
+        if (facts.answer.reason is not None) != declined:
+            raise PayloadError("payload_invalid", path="answer.reason")
+        if (facts.answer.outcome is not None) == declined:
+            raise PayloadError("payload_invalid", path="answer.outcome")
+    if facts.receipt is not None:
+        rejected = type == "receipt.rejected"
+        if (facts.receipt.code is not None) != rejected:
+            raise PayloadError("payload_invalid", path="receipt.code")
+        if facts.receipt.path is not None and not rejected:
+            raise PayloadError("payload_invalid", path="receipt.path")
+
+
+def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
+    """Rule 1: consent for this recipient, purpose and period; else a coded basis with author and reason.
+
+    Raises:
+        PolicyError: `consent_missing`, `consent_expired`.
+        PayloadError: `payload_invalid`.
+    """
+    if lawful.basis == "consent":
+        if lawful.consent is None:
+            raise PolicyError("consent_missing", path="lawful.consent")
+        if lawful.consent.expires_at <= recorded_at:
+            raise PolicyError("consent_expired", path="lawful.consent.expires_at")
+        if type == "referral.requested" and "referral" not in lawful.consent.scope:
+            raise PolicyError("consent_missing", path="lawful.consent.scope")
+    elif lawful.consent is not None:
+        raise PayloadError("payload_invalid", path="lawful.consent")
+    else:
+        for name in ("author", "reason"):
+            if getattr(lawful, name) is None:
+                raise PayloadError("payload_invalid", path=f"lawful.{name}")
+    if (lawful.legal_reference is not None) != (lawful.basis == "legal-duty"):
+        raise PayloadError("payload_invalid", path="lawful.legal_reference")
+
+
+def _years(born: date, on: date) -> int:
+    return on.year - born.year - ((on.month, on.day) < (born.month, born.day))
+
+
+def _age_at(text: str, on: date) -> Age:
+    """Age class of someone born on a day, in a month or in a year; `unknown` when that leaves both open."""
+    earliest = date.fromisoformat(text + "0001-01-01"[len(text) :])
+    if len(text) == 10:
+        latest = earliest
+    elif len(text) == 7:
+        latest = (earliest + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    else:
+        latest = earliest.replace(month=12, day=31)
+    if _years(latest, on) >= ADULT_YEARS:
+        return "adult"
+    return "child" if _years(earliest, on) < ADULT_YEARS else "unknown"
+
+
+def age_of(facts: Facts) -> Age:
+    """Adult, child or unknown at `occurred_at`: from the birth, else from `prs_Birthdate`. Disputed is unknown."""
+    birth = facts.referral.birth if facts.referral is not None else facts.birth
+    on = facts.occurred_at.date()
+    if birth is None:
+        born = facts.htcds.get("prs_Birthdate")
+        return _age_at(born, on) if isinstance(born, str) else "unknown"
+    if birth.basis == "disputed":
+        return "unknown"
+    if birth.date is not None:
+        return _age_at(birth.date, on)
+    if birth.age_years is None:
+        return "unknown"
+    return "adult" if birth.age_years >= ADULT_YEARS else "child"
+
+
+def _safeguards(claim: SafeguardClaim, facts: Facts) -> None:
+    """Rule 3: children, and people who may be children.
+
+    Raises:
+        PayloadError: `safeguard_missing`, at the caregiver or the member of it that is missing.
+    """
+    referral, basis = facts.referral, facts.lawful.basis if facts.lawful is not None else None
+    caregiver = referral.caregiver if referral is not None else facts.caregiver
+    path = "referral.caregiver" if referral is not None else "caregiver"
+    if caregiver is not None and caregiver.status == "suspected" and caregiver.informed:
+        raise PayloadError("safeguard_missing", path=f"{path}.informed")  # never notified
+    if claim.age == "adult":
+        return
+    if claim.guardian is None:
+        raise PayloadError("safeguard_missing", path=path)
+    if claim.guardian == "pending":
+        if basis != "vital-interests":
+            raise PayloadError("safeguard_missing", path=f"{path}.status")
+    elif not claim.best_interest:
+        raise PayloadError("safeguard_missing", path=f"{path}.best_interest_note")
+    if claim.guardian == "suspected" and basis == "consent":  # whose would it be?
+        raise PayloadError("safeguard_missing", path=f"{path}.status")
+
+
+def _rules(type: str, facts: Facts, claims: Claims | None, recorded_at: datetime) -> None:
+    if facts.lawful is not None:
+        _lawful(type, facts.lawful, recorded_at)
+    if claims is not None and claims.safeguards is not None:
+        _safeguards(claims.safeguards, facts)
+
+
+# ---- claims ----
+
+
+def commitment(consent: Consent, recipient: str, purpose: str, salt: bytes) -> str:
+    """base64url SHA-256 of `salt` and the lines below, joined by LF; times in UTC, ISO 8601.
+
+        umuhuza/1 consent | recipient | purpose | given_at | expires_at | scopes | how | language or - | form_version
+
+    The salt travels in the message (Consent.identifier), so holders can show that this consent was the one, and
+    nobody else can guess it.
+    """
+    lines = (
+        "umuhuza/1 consent",
+        recipient,
+        purpose,
+        consent.given_at.astimezone(UTC).isoformat(),
+        consent.expires_at.astimezone(UTC).isoformat(),
+        " ".join(consent.scope),
+        consent.how,
+        consent.language or "-",
+        consent.form_version,
+    )
+    return _base64url(hashlib.sha256(salt + "\n".join(lines).encode()).digest())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
+    if facts.lawful is None:
+        return None
+    lawful, consent = facts.lawful, None
+    if lawful.consent is not None:
+        consent = ConsentClaim(
+            commitment=commitment(lawful.consent, to, PURPOSES[type], salt),
+            given_at=lawful.consent.given_at,
+            expires_at=lawful.consent.expires_at,
+            scope=lawful.consent.scope,
+        )
+    caregiver = facts.referral.caregiver if facts.referral is not None else facts.caregiver
+    return Claims(
+        basis=lawful.basis,
+        purpose=PURPOSES[type],
+        recipient=to,
+        consent=consent,
+        legal_reference=lawful.legal_reference,
+        safeguards=SafeguardClaim(
+            age=age_of(facts),
+            guardian=caregiver.status if caregiver is not None else None,
+            best_interest=caregiver is not None and caregiver.best_interest_note is not None,
+        ),
+    )
+
+
+def _written_claims(claims: Claims) -> dict[str, Any]:
+    data = claims.model_dump()
+    if claims.consent is not None:
+        data["consent"]["given_at"] = fhir.moment(claims.consent.given_at)
+        data["consent"]["expires_at"] = fhir.moment(claims.consent.expires_at)
+    return data
+
+
+def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | None) -> None:
+    """Claims say what the message says, as far as this reader sees it.
+
+    Raises:
+        PayloadError: `payload_invalid` below `content.claims`.
+    """
+    at = "content.claims"
+    if facts.lawful is None or claims.safeguards is None:
+        raise PayloadError("payload_invalid", path=at)
+    consent = facts.lawful.consent
+    if (claims.consent is None) != (consent is None):
+        raise PayloadError("payload_invalid", path=f"{at}.consent")
+    if claims.consent is not None and consent is not None:
+        for name in ("given_at", "expires_at", "scope"):
+            if getattr(claims.consent, name) != getattr(consent, name):
+                raise PayloadError("payload_invalid", path=f"{at}.consent.{name}")
+        salted = base64.urlsafe_b64decode((salt or "") + "=")
+        if claims.consent.commitment != commitment(consent, claims.recipient, claims.purpose, salted):
+            raise PayloadError("payload_invalid", path=f"{at}.consent.commitment")
+    caregiver = facts.referral.caregiver if facts.referral is not None else facts.caregiver
+    if claims.safeguards.guardian != (caregiver.status if caregiver is not None else None):
+        raise PayloadError("payload_invalid", path=f"{at}.safeguards.guardian")
+    noted = caregiver is not None and caregiver.best_interest_note is not None
+    note = "caregiver.best_interest_note"
+    if claims.safeguards.best_interest != noted and not {note, f"referral.{note}"}.intersection(withheld):
+        raise PayloadError("payload_invalid", path=f"{at}.safeguards.best_interest")
+    kept_back = any(_under(path, "birth") or path == "htcds.prs_Birthdate" for path in withheld)
+    if claims.safeguards.age != age_of(facts) and not (kept_back and facts.referral is None):
+        raise PayloadError("payload_invalid", path=f"{at}.safeguards.age")
+
+
+# ---- compose ----
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _written_receipt(receipt: Receipt) -> dict[str, Any]:
+    data = receipt.model_dump(exclude_none=True)
+    return {**data, "received_at": fhir.moment(receipt.received_at)}
 
 
 def compose(
@@ -104,42 +611,158 @@ def compose(
     allowed: frozenset[str] | None,
     salt: bytes,
 ) -> Sealable:
-    """First form: the facts as they are, not yet FHIR, nothing minimised."""
-    import json
+    """The parts of one record: what this reader may see of these facts, with claims, as checked JSON.
 
+    Deterministic: the same arguments, the same bytes.
+
+    Args:
+        evt: event id (UUID text). thread: base64url. ref: the `evt` answered, for answers.
+        pseudonym: this pair's pseudonym of the person, 8 to 64 URL-safe characters; not used by control events.
+        recorded_at: now, with a zone.
+        allowed: the reader's allow-list (`minimise`), None for none.
+        salt: 32 random bytes, fresh for every record.
+
+    Raises:
+        PayloadError: `payload_invalid`, `safeguard_missing`, `too_large`, with a path of `facts`.
+        PolicyError: `consent_missing`, `consent_expired`.
+        ValueError: a salt of another length (a fault of the program).
+    """
+    if len(salt) != SALT_BYTES:
+        raise ValueError("the salt is 32 bytes")
     if type not in EVENTS:
+        raise PayloadError("payload_invalid", path="type")
+    if facts.answer == Answer():
+        facts = facts.model_copy(update={"answer": None})
+    _members(type, facts)
+    reduced, withheld = minimise(type, facts, allowed)
+    claims = _claim(type, facts.model_copy(update={"htcds": _normal(facts)}), to, salt)
+    _rules(type, reduced, claims, recorded_at)
+    named: dict[str, Any] | None = None
+    payload: dict[str, Any] = {}
+    if type in TABLES:
+        names = fhir.Names(iss, to, evt, thread, ref, pseudonym)
+        payload, named = fhir.write(type, reduced, names, _base64url(salt))
+    elif reduced.receipt is not None:
+        payload = _written_receipt(reduced.receipt)
+    content = _json(
+        {
+            "type": type,
+            "schema": EVENTS[type].schema,
+            "occurred_at": fhir.moment(facts.occurred_at),
+            "recorded_at": fhir.moment(recorded_at),
+            "claims": None if claims is None else _written_claims(claims),
+            "payload": payload,
+            "withheld": withheld,
+        }
+    )
+    identity = b"" if named is None else _json(named)
+    opened = decompose(content, identity, iss=iss, to=to, evt=evt, thread=thread)
+    if opened.facts != reduced or opened.claims != claims:
+        raise PayloadError("payload_invalid", path="facts")  # a fault of ours; better refused here than sent
+    return Sealable(content, identity)
+
+
+def _normal(facts: Facts) -> dict[str, str | tuple[str, ...]]:
+    return {name: htcds.check(name, value) for name, value in facts.htcds.items()}
+
+
+# ---- decompose ----
+
+_VERSION = re.compile(r"([1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
+
+
+def _loads(data: bytes, at: str) -> Any:
+    if len(data) > MAX_PART_BYTES:
+        raise PayloadError("too_large", path=at, expected=MAX_PART_BYTES)
+    try:
+        return ijson.loads(data, max_bytes=MAX_PART_BYTES)
+    except ijson.IJsonError as exc:
+        path = f"{at}.{exc.path}" if exc.path else at
+    raise PayloadError("payload_invalid", path=path)
+
+
+def _versions(value: Any) -> tuple[EventType, str, bool]:
+    """(event, schema version said, whether that is a newer minor)."""
+    if not isinstance(value, dict):
+        raise PayloadError("payload_invalid", path="content")
+    event = EVENTS.get(value["type"]) if isinstance(value.get("type"), str) else None
+    if event is None:
         raise PayloadError("payload_invalid", path="content.type")
-    content: dict[str, Any] = {
-        "type": type,
-        "schema": EVENTS[type].schema,
-        "occurred_at": facts.occurred_at.isoformat(),
-        "recorded_at": recorded_at.isoformat(),
-        "claims": None,
-        "payload": facts.model_dump(mode="json"),
-        "withheld": [],
-    }
-    return Sealable(json.dumps(content, ensure_ascii=False).encode(), b"")
+    said = value.get("schema")
+    found = _VERSION.fullmatch(said) if isinstance(said, str) else None
+    if found is None:
+        raise PayloadError("payload_invalid", path="content.schema")
+    major, _, minor = event.schema.partition(".")
+    if found[1] != major:
+        raise PayloadError("version_unsupported", path="content.schema", expected=event.schema)
+    return event, found[0], int(found[2]) > int(minor)
 
 
 def decompose(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, thread: str) -> Opened:
+    """What a record's parts say. Bytes off the wire, trailing-space padding included; the manifest's values beside.
+
+    Raises:
+        PayloadError: `payload_invalid`, `version_unsupported`, `safeguard_missing`, `too_large`.
+        PolicyError: `consent_missing`, `consent_expired` (at `recorded_at`).
+    """
+    value = _loads(content, "content")
+    event, version, newer = _versions(value)
+    context = Context({"iss": iss, "to": to, "evt": evt, "thread": thread}, tolerant=newer)
+    if newer:
+        value["schema"] = event.schema
+    checked(SHAPES[event.name], value, context, "content")
+    named: dict[str, Any] | None = None
+    if identity.strip(b" "):
+        if event.name not in IDENTITY:
+            raise PayloadError("payload_invalid", path="identity")
+        named = _loads(identity, "identity")
+        checked(IDENTITY[event.name], named, replace(context, references=[]), "identity")
+    payload = value["payload"]
+    bundle: dict[str, Any] = {}
+    salt = pseudonym = None
+    data: dict[str, Any] = {}
+    if event.name in TABLES:
+        bundle = payload
+        said = _read(event.name, payload, named)
+        data, salt, pseudonym = said.facts, said.salt, said.pseudonym
+    elif event.name.startswith("receipt."):
+        data = {"receipt": payload}
+    claims = None
+    if value["claims"] is not None:
+        claims = validated(Claims, value["claims"], "content.claims")
+        lawful = data.setdefault("lawful", {})
+        lawful["basis"] = claims.basis
+        lawful["legal_reference"] = claims.legal_reference
+    facts = validated(Facts, {**data, "occurred_at": value["occurred_at"]})
+    for name, answer in facts.htcds.items():
+        if htcds.check(name, answer) != answer:
+            raise PayloadError("payload_invalid", path=f"htcds.{name}")
+    recorded_at = datetime.fromisoformat(value["recorded_at"])
+    withheld = tuple(value["withheld"])
+    if list(withheld) != sorted(set(withheld)) or set(withheld).intersection(field_paths(facts)):
+        raise PayloadError("payload_invalid", path="content.withheld")
+    _members(event.name, facts)
+    if claims is not None:
+        _agree(claims, facts, withheld, salt)
+    _rules(event.name, facts, claims, recorded_at)
+    return Opened(event.name, version, facts.occurred_at, recorded_at, claims, withheld, facts, bundle, pseudonym)
+
+
+def _read(event: str, payload: dict[str, Any], named: dict[str, Any] | None) -> fhir.Read:
+    """Both halves, together, to plain facts; FHIR's own rules included."""
     try:
-        value = ijson.loads(content, max_bytes=1 << 18)
-    except ijson.IJsonError:
-        raise PayloadError("payload_invalid", path="content") from None
-    if not isinstance(value, dict) or value.get("type") not in EVENTS:
-        raise PayloadError("payload_invalid", path="content.type")
-    return Opened(
-        value["type"],
-        value["schema"],
-        datetime.fromisoformat(value["occurred_at"]),
-        datetime.fromisoformat(value["recorded_at"]),
-        None,
-        (),
-        validated(Facts, value["payload"], "content.payload"),
-        {},
-    )
-
-
-def field_paths(facts: Facts) -> tuple[str, ...]:
-    """Paths used for minimisation."""
-    return tuple(f"htcds.{name}" for name in facts.htcds)
+        if named is not None:
+            check_pair(payload, named)
+    except WrongError as exc:
+        path = exc.path("identity")
+    else:
+        try:
+            said = fhir.read(event, payload, named)
+        except WrongError as exc:
+            path = exc.path("content.payload")
+        else:
+            fhir.oracle(payload, "content.payload")
+            if named is not None:
+                fhir.oracle(named, "identity")
+            return said
+    raise PayloadError("payload_invalid", path=path)

@@ -89,7 +89,7 @@ class Birth(Form):
 
     precision: Literal["day", "month", "year", "age", "unknown"]
     basis: Literal["document", "declared", "estimated", "disputed"] = "declared"
-    date: Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = Field(
+    date: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$")] | None = Field(
         None, json_schema_extra=IDENTITY
     )
     """YYYY-MM-DD, YYYY-MM or YYYY, by `precision`; a real calendar date."""
@@ -203,7 +203,7 @@ class Referral(Form):
     interpreter: Interpreter = Interpreter(needed=False)
     access_needs: Note | None = Field(None, json_schema_extra=IDENTITY)
     pregnant_or_nursing: Literal["yes", "no", "unknown"] = "unknown"
-    dependants: tuple[int, ...] = Field((), max_length=20)
+    dependants: tuple[Annotated[int, Field(ge=0, le=120)], ...] = Field((), max_length=20)
     """Ages in years of those who come along."""
     safe_contact: SafeContact = SafeContact(channel="through-referrer")
     caregiver: Caregiver | None = None
@@ -267,7 +267,7 @@ class Receipt(Form):
     opened: bool = True
     """False: verified and kept, opened at the next session of a person."""
     code: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")] | None = None
-    path: Annotated[str, StringConstraints(max_length=300)] | None = None
+    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,*/: \[\]-]{1,300}$")] | None = None
     """With `receipt.rejected`: the error code and the path that is wrong."""
 
 
@@ -324,6 +324,6 @@ def validated(model: type[FormT], data: Mapping[str, Any], at: str = "") -> Form
         return model.model_validate(data)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        loc = first["loc"][:-1] + ("*",) if first["type"] == "extra_forbidden" else first["loc"]
+        loc = (*first["loc"][:-1], "*") if first["type"] == "extra_forbidden" else first["loc"]
     # Outside of the handler: pydantic's exception holds the input and must not be in the chain.
     raise PayloadError("payload_invalid", path=_path(at, loc, _members(model, set())) or None)
