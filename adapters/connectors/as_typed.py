@@ -189,7 +189,8 @@ def moment(cell: Cell) -> Moment:
         return Moment(_calendar(year, month, day), _time(match.group(4), match.group(5)), None)
     if match := _DAY_FIRST.fullmatch(text):
         found = _calendar(int(match.group(3)), int(match.group(2)), int(match.group(1)))
-        return Moment(found, _time(match.group(4), match.group(5)), in_words(found))
+        misreadable = found.day <= 12 and found.day != found.month
+        return Moment(found, _time(match.group(4), match.group(5)), in_words(found) if misreadable else None)
     if (match := _IN_WORDS.fullmatch(text)) and (month_found := _month_named(match.group(2))):
         found = _calendar(int(match.group(3)), month_found, int(match.group(1)))
         return Moment(found, _time(match.group(4), match.group(5)), None)

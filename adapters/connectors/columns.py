@@ -740,3 +740,13 @@ def recipient_meant(text: str, pairs: Sequence[tuple[str, str]]) -> str | None:
         if words in (fold(agency), fold(both)) or words == fold(label)
     }
     return found.pop() if len(found) == 1 else None
+
+
+def letters(index: int) -> str:
+    """Column letters of a zero-based index: 0 is A."""
+    found = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        found = chr(65 + rest) + found
+    return found

@@ -74,6 +74,8 @@ class Row:
             data["caregiver"] = self._caregiver()
         data["htcds"] = self._htcds()
         if self.problems or to is None or type_ is None:
+            order = {self._where(columns.column(name)): index for index, name in enumerate(self.letters)}
+            self.problems.sort(key=lambda problem: order.get(problem.where, -1))
             return None
         try:
             facts = validated(Facts, data)

@@ -147,16 +147,6 @@ def _looks_like_header(cells: Sequence[Cell]) -> bool:
     return known >= 2 and known * 2 >= sum(1 for cell in cells if cell is not None)
 
 
-def letter(index: int) -> str:
-    """Column letters of a zero-based index: 0 is A."""
-    letters = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        letters = chr(65 + rest) + letters
-    return letters
-
-
 @dataclass(frozen=True, slots=True)
 class _Header:
     names: Mapping[int, str]
@@ -199,7 +189,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             notes.append(
                 Note(
                     "",
-                    f"{sheet}, colonne {letter(index)}",
+                    f"{sheet}, colonne {columns.letters(index)}",
                     f"Le nom technique caché et le titre visible diffèrent ; la colonne a été lue comme "
                     f"« {columns.column(meant[-1]).fr} ».",
                     f"The hidden technical name and the visible title differ; the column was read as "
@@ -208,7 +198,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             )
     doubled = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
     if doubled:
-        where = [f"{letter(index)}" for index, name in names.items() if name == doubled[0]]
+        where = [f"{columns.letters(index)}" for index, name in names.items() if name == doubled[0]]
         return Problem(
             sheet,
             "source_unreadable",
@@ -235,7 +225,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             notes.append(
                 Note(
                     "",
-                    f"{sheet}, colonne {letter(index)}",
+                    f"{sheet}, colonne {columns.letters(index)}",
                     f"La colonne « {text} » n'est pas connue : rien de ce qu'elle contient n'a été envoyé.",
                     f"The column « {text} » is not known: nothing that it holds was sent.",
                 )
@@ -261,7 +251,7 @@ class _Book:
             line,
             number,
             {name: cells[index] for index, name in header.names.items() if index < len(cells)},
-            {name: letter(index) for index, name in header.names.items()},
+            {name: columns.letters(index) for index, name in header.names.items()},
             self.recipients,
             self.now,
         )
