@@ -130,7 +130,7 @@ class Runner:
         for topic, newest in (await sent.sent_heads()).items():
             while (own := self.desk.mailbox.head(topic)[0]) < newest:
                 page = await sent.sent(topic, own)
-                if not any([self._adopt(topic, offset, line1) for offset, line1 in page]):
+                if not sum(self._adopt(topic, offset, line1) for offset, line1 in page):
                     break
                 learned += self.desk.mailbox.head(topic)[0] - own
         return learned
