@@ -236,7 +236,7 @@ SHAPES: Mapping[str, Object] = MappingProxyType(
             recorded_at=Moment(),
             claims=_claims_shape(event.name),
             payload=_payload_shape(event.name),
-            withheld=List(Code(_KNOWN_PATHS), 0, len(_KNOWN_PATHS)),
+            withheld=List(Code(_KNOWN_PATHS), 0, len(_KNOWN_PATHS) if event.name in TABLES else 0),
         )
         for event in EVENTS.values()
     }
@@ -388,6 +388,8 @@ def _members(type: str, facts: Facts) -> None:
         there = getattr(facts, name) is not None
         if there != (name in needed) and not (there and name in may):
             raise PayloadError("payload_invalid", path=name)
+    if facts.htcds and type not in TABLES:
+        raise PayloadError("payload_invalid", path="htcds")
     if facts.answer is not None:
         declined = type == "referral.declined"
         if (facts.answer.reason is not None) != declined:

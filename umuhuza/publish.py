@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, or say what there differs from the tables.
+
+Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
+made; 2 for wrong arguments.
+Must never: touch a file that the generator would not make, except to report a stale one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas import publish
+
+PUBLISHED = Path(publish.__file__).parent / "published"
+
+
+def differing(folder: Path) -> list[str]:
+    """Names of the files in `folder` that are not what the tables make, sorted."""
+    wanted = publish.files()
+    there = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".json", ".md")}
+    return sorted(
+        name
+        for name in wanted.keys() | there.keys()
+        if name not in wanted or there.get(name) != wanted[name].encode("utf-8")
+    )
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = PUBLISHED) -> int:
+    parser = argparse.ArgumentParser(prog="python -m umuhuza.publish", description="Published JSON Schemas.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that differ")
+    if parser.parse_args(arguments).check:
+        names = differing(folder)
+        sys.stdout.write("".join(f"{name}\n" for name in names))
+        return 1 if names else 0
+    for name, text in publish.files().items():
+        (folder / name).write_bytes(text.encode("utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
