@@ -45,10 +45,13 @@ class Paper:
     hidden_name: Format
     text: Format
     quiet: Format
+    quiet_line: Format
+    """One line that may run over its neighbours."""
     label: Format
     answer: Format
     good: Format
     bad: Format
+    note: Format
     open_text: Format
     """As `text`, and the reader may write there although the sheet is protected."""
 
@@ -75,10 +78,12 @@ def new_paper(file: str | IO[bytes]) -> Paper:
         hidden_name=make(font_size=8, font_color=GREY),
         text=make(text_wrap=True, num_format="@", **edged),
         quiet=make(text_wrap=True, font_color=GREY, font_size=10),
+        quiet_line=make(font_color=GREY),
         label=make(text_wrap=True, bold=True, bg_color=PALE, **edged),
         answer=make(text_wrap=True, num_format="@", bg_color=SAND, locked=False, **edged),
         good=make(text_wrap=True, bg_color=GREEN, **edged),
         bad=make(text_wrap=True, bg_color=RED, **edged),
+        note=make(text_wrap=True, bg_color=SAND, **edged),
         open_text=make(text_wrap=True, num_format="@", locked=False, **edged),
     )
 
