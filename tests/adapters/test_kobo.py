@@ -553,6 +553,30 @@ def test_a_submission_that_the_outbox_refused_may_come_again_under_a_new_key(tmp
     assert collected(connector)[0].source == f"kobo:{ROOT}:3"
 
 
+def test_a_refusal_told_twice_counts_once(tmp_path: Path) -> None:
+    connector = folder(tmp_path)
+    refusal = Problem("soumission", "not_permitted", "Interdit.", "Forbidden.", "submission")
+    page = [submission(), submission(str(UUID(int=2)))]
+    drop(tmp_path, page)
+    first, second = collected(connector)
+    for batch in (first, first, second):  # the page stays open until its second submission is settled
+        asyncio.run(connector.settle(batch, [Outcome("submission", None, refusal)]))
+    drop(tmp_path, page)
+    assert [batch.source for batch in collected(connector)] == [f"kobo:{ROOT}:2", f"kobo:{UUID(int=2)}:2"]
+
+
+def test_what_was_sent_stays_known_even_if_a_later_answer_is_a_refusal(tmp_path: Path) -> None:
+    connector = folder(tmp_path)
+    drop(tmp_path, submission())
+    settled(connector, collected(connector))
+    drop(tmp_path, submission())
+    refusal = Problem("soumission", "not_permitted", "Interdit.", "Forbidden.", "submission")
+    (batch,) = collected(connector)
+    asyncio.run(connector.settle(batch, [Outcome("submission", None, refusal)]))
+    drop(tmp_path, submission(prs_Gender="Masculine"))
+    assert "correction" in problems(collected(connector)[0])[0].fr
+
+
 def test_when_the_memory_of_submissions_is_lost_the_author_is_told_to_look(tmp_path: Path) -> None:
     connector = folder(tmp_path)
     drop(tmp_path, submission(prs_Gender="Masculine"))
