@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -129,6 +130,8 @@ class PowerCutVFS:
         self.dead = False
         """True between a cut and `reset_after_cut`: an answer given meanwhile never left the machine."""
         self.cuts = 0
+        self.done: Counter[Operation] = Counter()
+        """Operations carried out, of all lives."""
         self._rng = random.Random(seed)
         self._countdown: int | None = None
         self._injected: list[_Injected] = []
@@ -246,6 +249,7 @@ class _Life(apsw.VFS):
             self.disk.cut()  # before the sync had any effect
             raise PowerCut
         yield
+        self.disk.done[kind] += 1
         if living and kind != "sync" and self.disk._tick():
             self.disk.cut()  # the change was made, nobody knows whether it reached the platter
             raise PowerCut
