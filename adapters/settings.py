@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agency's adapter is told when it starts: `agency.toml`, then UMUHUZA_AGENCY_* environment, then arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from topics.settings import load
+
+PREFIX = "UMUHUZA_AGENCY_"
+FILE_NAME = "agency.toml"
+
+
+class AgencySettings(BaseModel):
+    """One agency's settings; paths in the file are relative to it, seconds as the names say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    agency: str = Field(pattern=r"^[a-z]{2}/[a-z0-9][a-z0-9-]{0,31}$", description="This agency's id, bi/iom.")
+    gateway: str = Field(pattern=r"^https?://", description="Address of the domain's gateway.")
+    registry_key: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{87}$", description="The domain's public key; compare its fingerprint by telephone."
+    )
+    gateway_agency: str = Field(
+        pattern=r"^[a-z]{2}/[a-z0-9-]+$", description="The agency whose registry entry holds the gateway's key."
+    )
+    keys: Path = Field(Path("keys.json"), description="Private keys of this agency, mode 0600.")
+    mailbox: Path = Field(Path("mailbox.db"), description="Outbox, inbox and cursors: one SQLite file. Back it up.")
+    registry: Path = Field(Path("registry.jws"), description="Copy of the domain's registry; renewed by itself.")
+    folder: Path | None = Field(None, description="Watched folder for spreadsheets, with its sub-folders.")
+    kobo: Path | None = Field(None, description="Folder in which KoboToolbox submissions (JSON) are dropped.")
+    kobo_to: str | None = Field(None, description="Agency that Kobo submissions are sent to.")
+    language: Literal["fr", "en"] = Field("fr", description="Language of reports and workbooks.")
+    collect_seconds: float = Field(2.0, gt=0, description="How often the folders are looked at.")
+    wait_seconds: float = Field(25.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
+    idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")
+    registry_seconds: float = Field(600.0, gt=0, description="How often a newer registry is asked for.")
+    ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
+
+    @property
+    def domain(self) -> str:
+        return self.agency.partition("/")[0]
+
+
+def load_agency(folder: Path, arguments: dict[str, object] | None = None) -> AgencySettings:
+    """Raises topics.settings.SettingsError."""
+    return load(AgencySettings, prefix=PREFIX, file=folder / FILE_NAME, arguments=arguments)

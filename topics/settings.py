@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a process is told its settings: a TOML file, then the environment, then arguments; the later wins.
+
+Misconfiguration is refused: an unknown name in any of the three is an error that names the nearest known one. Paths in
+a file are relative to the file. Secrets stay in files of their own; a setting says where, so that they may be shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The text is for the operator: names of settings, never values."""
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def load(
+    model: type[_M],
+    *,
+    prefix: str,
+    file: Path | None = None,
+    section: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> _M:
+    """Merge and validate.
+
+    Args:
+        prefix: of environment variables, `UMUHUZA_AGENCY_`.
+        section: table of the file that is read when it is there; else the whole file.
+
+    Raises:
+        SettingsError: unreadable file, unknown name, missing or wrong value.
+    """
+    values, _ = merged(model, prefix=prefix, file=file, section=section, arguments=arguments, environment=environment)
+    try:
+        return model(**values)
+    except ValidationError as exc:
+        where = sorted({".".join(map(str, error["loc"])) + " (" + error["type"] + ")" for error in exc.errors()})
+        raise SettingsError("settings are missing or wrong: " + ", ".join(where)) from None
+
+
+def merged(
+    model: type[BaseModel],
+    *,
+    prefix: str,
+    file: Path | None = None,
+    section: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values by name, and where each comes from (`file`, `environment`, `argument`). Raises SettingsError."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        values |= _from_file(model, file, section)
+        sources |= dict.fromkeys(values, "file")
+    for name, value in (os.environ if environment is None else environment).items():
+        if name.upper().startswith(prefix):
+            known = _known(model, name[len(prefix) :].lower(), prefix)
+            values[known], sources[known] = value, "environment"
+    for name, value in (arguments or {}).items():
+        if value is not None:
+            known = _known(model, name, "")
+            values[known], sources[known] = value, "argument"
+    return values, sources
+
+
+def _from_file(model: type[BaseModel], file: Path, section: str | None) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            raw = tomllib.load(stream)
+    except OSError:
+        raise SettingsError(f"the settings file {file.name} cannot be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise SettingsError(f"the settings file {file.name} is not TOML") from None
+    if section is not None and isinstance(raw.get(section), dict):
+        raw = raw[section]
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        known = _known(model, name, "")
+        is_path = isinstance(value, str) and _takes_path(model.model_fields[known].annotation)
+        values[known] = file.parent / value if is_path else value
+    return values
+
+
+def _takes_path(annotation: Any) -> bool:
+    if get_origin(annotation) in (types.UnionType,):
+        return Path in get_args(annotation)
+    return annotation is Path
+
+
+def _known(model: type[BaseModel], name: str, prefix: str) -> str:
+    known = list(model.model_fields)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise SettingsError(f"unknown setting; the nearest known one is `{prefix + near.upper() if prefix else near}`")
