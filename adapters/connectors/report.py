@@ -13,6 +13,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xlsxwriter.format import Format
+
 from adapters.connectors import columns, paper
 from adapters.connectors.as_typed import in_words
 from adapters.connectors.contract import Problem
@@ -120,11 +122,11 @@ def _what_next(to_correct: str, language: Language) -> str:
     )
 
 
-def _lines(result: RowResult, sheet_of: paper.Paper, language: Language) -> list[tuple[tuple[str, ...], paper.Format]]:
+def _lines(result: RowResult, sheet_of: paper.Paper, language: Language) -> list[tuple[tuple[str, ...], Format]]:
     states = _STATES[language]
     line = result.line.replace("!", ", ligne " if language == "fr" else ", row ") or states["file"]
     reference = result.reference or ""
-    lines = []
+    lines: list[tuple[tuple[str, ...], Format]] = []
     for problem in result.problems:
         wrong, todo = _split(problem, language)
         state = states["refused"]

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arrived, as a person reads it: titled sections of (label, value, code).
+
+Invariants: everything that Facts say is shown, in the words of the form's own columns; codes stand beside their
+labels, so that a report can be checked against the standard; dates are in words. Pure.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.connectors import as_typed, columns
+from schemas import htcds
+from schemas.errors import Language
+from schemas.forms import Birth, Caregiver, Facts, Lawful, Referral
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    label: str
+    value: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    lines: tuple[Said, ...]
+
+
+def sections_of(facts: Facts, zone: datetime.tzinfo | None, language: Language = "fr") -> tuple[Section, ...]:
+    """Only sections that say something, in the form's order."""
+    told = _Telling(zone, language)
+    referral = facts.referral
+    if referral is not None:
+        told.referral(referral)
+    if facts.birth is not None:
+        told.birth(facts.birth)
+    caregiver = facts.caregiver or (referral.caregiver if referral else None)
+    if caregiver is not None:
+        told.caregiver(caregiver)
+    if facts.lawful is not None:
+        told.lawful(facts.lawful)
+    if referral is not None:
+        told.reason(referral)
+    for name, answer in facts.htcds.items():
+        told.htcds(name, answer)
+    if facts.answer is not None:
+        told.answer(facts.answer.reason, facts.answer.outcome, facts.answer.expected_from)
+    if facts.service is not None:
+        told.service(facts.service.type, facts.service.began_at, facts.service.ended_at)
+    return told.sections()
+
+
+DECLINED = (
+    columns.Choice("no-capacity", "Plus de place", "No capacity"),
+    columns.Choice("not-our-service", "Ce n'est pas notre service", "Not our service"),
+    columns.Choice("unsafe-here", "Pas sûr ici pour la personne", "Not safe here for the person"),
+    columns.Choice("person-declined", "La personne ne le souhaite pas", "The person declined"),
+    columns.Choice("incomplete", "Demande incomplète", "Incomplete request"),
+    columns.Choice("duplicate", "Demande en double", "Duplicate request"),
+    columns.Choice("other", "Autre motif", "Other reason"),
+)
+"""Why a referral is declined."""
+OUTCOMES = (
+    columns.Choice("service-completed", "Service mené à bien", "Service completed"),
+    columns.Choice("goals-met", "Objectifs atteints", "Goals met"),
+    columns.Choice("referred-on", "Orientée vers un autre service", "Referred on"),
+)
+"""How a referral was completed."""
+
+
+def choice_label(choices: Sequence[columns.Choice], code: str, language: Language = "fr") -> str:
+    """The code itself where it is not known."""
+    return next((choice.label(language) for choice in choices if choice.code == code), code)
+
+
+def moment_in_words(moment: datetime.datetime, zone: datetime.tzinfo | None, language: Language = "fr") -> str:
+    """`3 avril 2026, 14:05`; without the time at the beginning or the end of a day."""
+    local = moment.astimezone(zone) if zone else moment
+    day = as_typed.in_words(local.date()) if language == "fr" else f"{local.day} {local:%B %Y}"
+    whole = local.time().replace(microsecond=0) in (datetime.time(), datetime.time(23, 59, 59))
+    return day if whole else f"{day}, {local:%H:%M}"
+
+
+def birth_in_words(birth: Birth, language: Language = "fr") -> str:
+    """`12 mai 2008`, `mai 2008`, `vers 2008`, `17 ans`, `inconnue`."""
+    french = language == "fr"
+    if birth.precision == "unknown":
+        return "inconnue" if french else "unknown"
+    if birth.precision == "age":
+        return f"{birth.age_years} {'ans' if french else 'years'}"
+    date = birth.date or ""
+    if birth.precision == "year":
+        about = "vers " if birth.basis == "estimated" else ""
+        return about + date
+    if birth.precision == "month":
+        return f"{as_typed.MONTHS[int(date[5:7]) - 1]} {date[:4]}" if french else date
+    return as_typed.in_words(datetime.date.fromisoformat(date)) if french else date
+
+
+class _Telling:
+    """Collects lines by the group of their column."""
+
+    def __init__(self, zone: datetime.tzinfo | None, language: Language) -> None:
+        self._zone = zone
+        self._language = language
+        self._lines: dict[str, list[Said]] = {group: [] for group in (*columns.GROUPS, "answer")}
+
+    def sections(self) -> tuple[Section, ...]:
+        french = self._language == "fr"
+        titles = {group: pair[0 if french else 1] for group, pair in columns.GROUPS.items()}
+        titles["htcds"] = "HTCDS 2.0"
+        titles["answer"] = "Réponse" if french else "Answer"
+        return tuple(Section(titles[group], tuple(lines)) for group, lines in self._lines.items() if lines)
+
+    def _say(self, name: str, value: str | None, code: str = "") -> None:
+        if value:
+            column = columns.column(name)
+            self._lines[column.group].append(Said(column.label(self._language), value, code))
+
+    def _coded(self, name: str, code: str | None) -> None:
+        if code is not None:
+            labels = dict(columns.column(name).options(self._language))
+            self._say(name, labels.get(code, code), code)
+
+    def _several(self, name: str, codes: Sequence[str]) -> None:
+        labels = dict(columns.column(name).options(self._language))
+        self._say(name, "; ".join(labels.get(code, code) for code in codes), "; ".join(codes))
+
+    def _yes_no(self, name: str, answer: bool) -> None:
+        self._coded(name, "true" if answer else "false")
+
+    def _moment(self, name: str, moment: datetime.datetime | None) -> None:
+        if moment is not None:
+            self._say(name, moment_in_words(moment, self._zone, self._language))
+
+    def birth(self, birth: Birth) -> None:
+        self._say("prs_Birthdate", birth_in_words(birth, self._language), birth.date or "")
+        self._coded("naissance_base", birth.basis)
+
+    def referral(self, referral: Referral) -> None:
+        self._coded("priorite", referral.priority)
+        self._say("nom_donne", referral.name.as_given)
+        self._say("prs_FirstName", referral.name.first)
+        self._say("prs_MiddleName", referral.name.middle)
+        self._say("prs_SecondName", referral.name.last)
+        self.birth(referral.birth)
+        self._several("services", referral.services)
+        self._say("service_local", referral.local_service)
+        self._several("services_deja", referral.already_given)
+        self._several("langues", referral.languages)
+        self._yes_no("interprete", referral.interpreter.needed)
+        if referral.interpreter.needed:
+            self._coded("interprete_langue", referral.interpreter.language)
+            self._coded("interprete_sexe", referral.interpreter.sex_preferred)
+        self._say("besoins_acces", referral.access_needs)
+        self._coded("enceinte", referral.pregnant_or_nursing)
+        self._say("accompagnants", "; ".join(str(age) for age in referral.dependants))
+        self._coded("transport", referral.transport)
+        contact = referral.safe_contact
+        self._coded("contact_canal", contact.channel)
+        self._say("contact_adresse", contact.address)
+        self._say("contact_heures", contact.times)
+        self._yes_no("contact_message", contact.may_leave_message)
+        self._yes_no("contact_qui", contact.may_say_who_calls)
+        self._say("contact_jamais", "; ".join(contact.never_contact))
+        self._coded("risque_niveau", referral.risk.level)
+        self._say("risque_de", referral.risk.from_whom)
+        self._say("risque_secret", referral.risk.must_not_know)
+        self._say("risque_lieu", referral.risk.not_to_place)
+
+    def reason(self, referral: Referral) -> None:
+        self._say("refus_partage", "; ".join(referral.told_and_refused))
+        self._say("motif", referral.reason)
+        self._moment("retour_attendu", referral.feedback_by)
+        self._say("unite", referral.referring_unit)
+        self._say("astreinte", referral.on_call_telephone)
+
+    def caregiver(self, caregiver: Caregiver) -> None:
+        self._coded("tuteur", caregiver.status)
+        self._say("tuteur_nom", caregiver.name)
+        self._say("tuteur_lien", caregiver.relation)
+        self._say("tuteur_contact", caregiver.contact)
+        self._yes_no("tuteur_informe", caregiver.informed)
+        self._say("tuteur_non_informe", caregiver.why_not_informed)
+        self._say("interet_enfant", caregiver.best_interest_note)
+        self._coded("avis_enfant", caregiver.child_assent)
+
+    def lawful(self, lawful: Lawful) -> None:
+        self._coded("base", lawful.basis)
+        if lawful.consent is not None:
+            self._moment("consentement_date", lawful.consent.given_at)
+            self._moment("consentement_fin", lawful.consent.expires_at)
+            self._coded("consentement_forme", lawful.consent.how)
+            self._coded("consentement_langue", lawful.consent.language)
+            self._say("consentement_version", lawful.consent.form_version)
+            self._several("consentement_portee", lawful.consent.scope)
+        self._say("reference_juridique", lawful.legal_reference)
+        self._say("decide_par", lawful.author)
+        self._say("pourquoi", lawful.reason)
+
+    def htcds(self, name: str, answer: str | tuple[str, ...]) -> None:
+        codes = (answer,) if isinstance(answer, str) else answer
+        labels = dict(htcds.options(name, self._language))
+        group = columns.column(name).group
+        label = htcds.field_label(name, self._language)
+        if labels:
+            value, code = "; ".join(labels.get(each, each) for each in codes), "; ".join(codes)
+        else:
+            value, code = "; ".join(codes), ""
+        self._lines[group].append(Said(label, value, code))
+
+    def answer(self, reason: str | None, outcome: str | None, expected: datetime.datetime | None) -> None:
+        french = self._language == "fr"
+        lines = self._lines["answer"]
+        if reason is not None:
+            label = "Motif du refus" if french else "Why declined"
+            lines.append(Said(label, choice_label(DECLINED, reason, self._language), reason))
+        if outcome is not None:
+            lines.append(
+                Said("Résultat" if french else "Outcome", choice_label(OUTCOMES, outcome, self._language), outcome)
+            )
+        if expected is not None:
+            label = "Attendue à partir du" if french else "Expected from"
+            lines.append(Said(label, moment_in_words(expected, self._zone, self._language)))
+
+    def service(self, type_: str, began: datetime.datetime, ended: datetime.datetime | None) -> None:
+        french = self._language == "fr"
+        lines = self._lines["answer"]
+        lines.append(
+            Said("Service fourni" if french else "Service", htcds.label("spl_Type", type_, self._language), type_)
+        )
+        lines.append(Said("Début" if french else "Began", moment_in_words(began, self._zone, self._language)))
+        if ended is not None:
+            lines.append(Said("Fin" if french else "Ended", moment_in_words(ended, self._zone, self._language)))
