@@ -69,7 +69,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings)
+        # `load_settings` reads the environment itself, so that an unknown name in it is refused too.
+        return (init_settings,)
 
 
 def load_settings(

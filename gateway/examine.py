@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of a record by itself: shape, issuer, key, signature, digests, right, clock, grants.
+
+Pure but for caches, so it may run in any thread; the time is an argument. What depends on other records (replay, order,
+targets) is the intake's. Must never put a value of the input into an error, nor keep an exception that holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from schemas.envelope import MAX_GRANT_BYTES, Manifest, Record, grant_of, parse_record
+from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
+from schemas.keys import b64url
+from schemas.registry import Registry
+from topics.catalogue import Act, Verdict, may, topics_of
+from topics.log import grant_key
+
+CLOCK_AHEAD_S = 86_400
+CLOCK_SUSPECT_S = 120
+"""Further ahead than this an `iat` is accepted and marked: the sender's clock is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A line that is in order by itself."""
+
+    record: Record
+    hash: str
+    """base64url SHA-256 of `header.payload`."""
+    grants: Mapping[str, bytes]
+    """Key in the grants topic of `to` -> bytes."""
+    grants_problem: UmuhuzaError | None
+    """Why the grants cannot be taken; not asked of a repeat."""
+    clock_suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    error: UmuhuzaError
+    flow: str = ""
+    kind: str = ""
+
+
+class Rules:
+    """What a registry version makes of the policy, worked out once per version."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.topics = frozenset(topics_of(registry))
+        self._verdicts: dict[tuple[str, str, str], Verdict] = {}
+        self._seal_kids: dict[str, dict[str, tuple[str, int, int]]] = {}
+
+    def may_send(self, m: Manifest) -> Verdict:
+        asked = (m.iss, m.topic, m.kind)
+        verdict = self._verdicts.get(asked)
+        if verdict is None:
+            verdict = may(Act("send", m.iss, m.topic, m.kind), self.registry)
+            self._verdicts[asked] = verdict
+        return verdict
+
+    def seal_kids(self, agency: str) -> Mapping[str, tuple[str, int, int]]:
+        """kid -> suite, counts from, counts until; revoked and expired ones too."""
+        kids = self._seal_kids.get(agency)
+        if kids is None:
+            kids = self._seal_kids[agency] = {
+                key.kid: (
+                    key.suite,
+                    key.activated,
+                    key.expires if key.revoked is None else min(key.revoked, key.expires),
+                )
+                for key in self.registry.agency(agency).keys
+                if key.use == "seal"
+            }
+        return kids
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What `examine` needs, for a thread."""
+
+    line: bytes
+    agency: str
+    rules: Rules
+    now: int
+    grants_limit: int
+
+
+def examine(task: Task) -> Examined | Refused:
+    """Everything that can be said of a line by itself. Pure but for caches."""
+    manifest: Manifest | None = None
+    try:
+        text, raw_grants = _outer(task.line)
+        record = parse_record(text)
+        manifest = record.manifest
+        return _examined(task, record, raw_grants)
+    except UmuhuzaError as exc:
+        # Without its traceback: the frames hold the line.
+        error = exc.with_traceback(None)
+    if manifest is None:
+        return Refused(error)
+    return Refused(error, manifest.flow, manifest.kind)
+
+
+def _outer(line: bytes) -> tuple[bytes, list[object]]:
+    problem: str | None = None
+    raw: object = None
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        problem = "line"
+    if problem is not None:  # outside of the handler: the exception holds the line
+        raise RecordError("record_malformed", problem)
+    if not isinstance(raw, dict) or not {"record"} <= raw.keys() <= {"record", "grants"}:
+        raise RecordError("record_malformed", "line.*")
+    record, grants = raw["record"], raw.get("grants", [])
+    if not isinstance(record, str) or not record.isascii():
+        raise RecordError("record_malformed", "line.record")
+    if not isinstance(grants, list):
+        raise RecordError("record_malformed", "line.grants")
+    return record.encode("ascii"), grants
+
+
+def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
+    m, registry, now = record.manifest, task.rules.registry, task.now
+    if m.iss != task.agency:
+        raise RecordError("issuer_mismatch", "L1.iss")
+    record.verify(registry.signing_key(m.iss, record.kid, now))
+    record.verify_body()
+    if m.training != registry.training:
+        raise RecordError("training_record", "L1.training")
+    if m.topic not in task.rules.topics:
+        raise LogError("topic_unknown", "L1.topic")
+    verdict = task.rules.may_send(m)
+    if not verdict.ok:
+        raise PolicyError(verdict.code, verdict.rule)
+    if m.kind == "request" and registry.is_stale(now):
+        raise RegistryError("registry_stale", "registry")
+    if m.iat > now + CLOCK_AHEAD_S:
+        raise OrderError("clock_ahead", "L1.iat")
+    grants: dict[str, bytes] = {}
+    problem: UmuhuzaError | None = None
+    try:
+        grants = _grants_of(m, raw_grants, task)
+    except UmuhuzaError as exc:
+        problem = exc.with_traceback(None)
+    return Examined(record, b64url(record.digest), grants, problem, m.iat > now + CLOCK_SUSPECT_S)
+
+
+def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
+    if len(raw) > task.grants_limit:
+        raise RecordError("too_large", "grants", expected=task.grants_limit)
+    targets = {m.ident, *(m.acts.grant if m.acts is not None else ())}
+    kids = task.rules.seal_kids(m.to)
+    grants: dict[str, bytes] = {}
+    reaches = False
+    for index, item in enumerate(raw):
+        where = f"grants[{index}]"
+        grant = grant_of(item)
+        if grant.ident not in targets:
+            raise PolicyError("not_permitted", f"{where}.evt")
+        if grant.rcpt != m.to:
+            raise PolicyError("not_permitted", f"{where}.rcpt")
+        known = kids.get(grant.kid)
+        if known is None:
+            raise RegistryError("key_unknown", f"{where}.kid")
+        suite, activated, until = known
+        if not activated <= task.now < until:
+            raise RegistryError("key_revoked", f"{where}.kid")
+        if grant.suite != suite:
+            raise RecordError("record_malformed", f"{where}.suite")
+        data = orjson.dumps(item)
+        if len(data) > MAX_GRANT_BYTES:
+            raise RecordError("too_large", where, expected=MAX_GRANT_BYTES)
+        grants[grant_key(grant.ident, grant.kid)] = data
+        reaches = reaches or grant.ident == m.ident
+    if not reaches:
+        raise RecordError("grant_missing", "grants")
+    return grants
+
+
+def checked(stored: tuple[Registry, str, int, bytes]) -> tuple[Manifest, str] | None:
+    """A record of the log that counts: its issuer signed it with a key that counted then. Others are passed by; the
+    ledger says so of them."""
+    registry, topic, at_ms, value = stored
+    try:
+        record = parse_record(value)
+        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000))
+    except UmuhuzaError:
+        return None
+    if record.manifest.topic != topic:
+        return None
+    return record.manifest, b64url(record.digest)

@@ -1,0 +1,578 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking records in, without HTTP: examine, judge, make durable, promise. A simulator drives it as a server does.
+
+Per line, in order:
+
+1. `examine` (pure, any thread): shape, issuer, key, signature, digests, training, right, clock, grants.
+2. `_judge` (one thread, no await within a line): replay, chain, targets; reserves what it accepts in memory, so that
+   requests of one issuer may overtake each other's disk writes but never each other's place in a chain.
+3. the committer: grants first, then the record, then the index, then erasures, then the answers.
+4. one promise per request.
+
+If we crash here:
+- after grants, before the record: an orphan grant; the sender sends again and the same key is written again.
+- after the record, before the answer: the sender sends again and gets the first offset, `copy`.
+- after a record with `acts.erase`, before its deletions: `follow` reads the record again and deletes then.
+- a failed append leaves a hole in the issuer's numbers: a finding, closed when the sender sends again.
+
+Only records in the log advance a chain. One bad line never refuses another. Time and threads are arguments; this
+module never draws randomness, and never puts a value into an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from gateway.examine import Examined, Refused, Rules, Task, checked, examine
+from gateway.index import Index, Link
+from gateway.quota import Quotas
+from schemas.envelope import Manifest, Record, cloudevents_headers
+from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
+from schemas.keys import SigningKey
+from schemas.registry import Registry
+from topics.catalogue import mailboxes_of
+from topics.log import Appended, Entry, Log, grant_key, grants_topic
+from topics.promise import Line, Promised, make_promise
+
+COMMIT_RECORDS = 1000
+COMMIT_BYTES = 16 << 20
+
+Finding = Literal["seq_gap", "late"]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Runner(Protocol):
+    """Where pure work runs: threads in a server, at once in a simulator."""
+
+    async def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]: ...
+
+
+class AtOnce:
+    """Runs work where it stands."""
+
+    async def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+        return [work(item) for item in items]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One answer."""
+
+    evt: str
+    topic: str
+    offset: int
+    at_ms: int
+    hash: str
+    flow: str
+    kind: str
+    copy: bool = False
+    finding: Finding | None = None
+    clock_suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a request: one outcome per line, in order; the promise covers the accepted ones in their order."""
+
+    outcomes: tuple[Accepted | Refused, ...]
+    promised: Promised | None
+
+
+Placed = tuple[int, int, bool] | UmuhuzaError
+"""offset, at_ms, copy."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    examined: Examined
+    placed: asyncio.Future[Placed]
+    finding: Finding | None
+
+
+@dataclass(slots=True)
+class _PendingChain:
+    """Numbers of one chain on their way to the log."""
+
+    links: dict[int, Link] = field(default_factory=dict)
+
+
+class Intake:
+    """One gateway's way in. Everything runs on one event loop; `run` may use threads for pure work."""
+
+    def __init__(
+        self,
+        log: Log,
+        index: Index,
+        *,
+        registry: Callable[[], Registry],
+        key: SigningKey,
+        agency: str,
+        quotas: Quotas,
+        now: Callable[[], float],
+        run: Runner | None = None,
+        make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._log = log
+        self._index = index
+        self._registry = registry
+        self._key = key
+        self._agency = agency
+        self._quotas = quotas
+        self._now = now
+        self._run: Runner = run or AtOnce()
+        self._make_topics = make_topics
+        self._made: frozenset[str] = frozenset()
+        self._rules: Rules | None = None
+        self._turns: dict[str, asyncio.Future[None]] = {}
+        self._events: dict[str, _Pending] = {}
+        self._chains: dict[tuple[str, str], _PendingChain] = {}
+        self._queue: list[_Pending] = []
+        self._committer: asyncio.Task[None] | None = None
+        self._appending: asyncio.Task[None] | None = None
+        self._following = asyncio.Lock()
+        self.append_seconds: Callable[[float], None] = lambda _: None
+        """Told how long each append took; the metrics listen."""
+
+    @property
+    def rules(self) -> Rules:
+        registry = self._registry()
+        if self._rules is None or self._rules.registry is not registry:
+            self._rules = Rules(registry)
+        return self._rules
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Publish
+
+    async def publish(self, agency: str, lines: Sequence[bytes]) -> Answer:
+        """Take the lines of one request from an authenticated agency.
+
+        Accepted means durable. Cancelled: every line may or may not be there, as with `Log.append`.
+        """
+        now = self._now()
+        outcomes: list[Accepted | Refused | _Pending | None] = [None] * len(lines)
+        tasks: list[Task] = []
+        places: list[int] = []
+        rules = self.rules
+        for place, line in enumerate(lines):
+            try:
+                self._quotas.take(agency, len(line), now)
+            except PolicyError as exc:
+                outcomes[place] = Refused(exc)
+                continue
+            tasks.append(Task(line, agency, rules, int(now), self._quotas.limits.grants_per_record))
+            places.append(place)
+        # Requests of one issuer are judged in the order in which they came, however long each takes to examine.
+        before = self._turns.get(agency)
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns[agency] = mine
+        try:
+            examined = await self._run.map(examine, tasks)
+            if before is not None and not before.done():
+                await asyncio.shield(before)
+            try:
+                await self.make_topics()
+                await self._learn(examined)
+            except LogError as exc:
+                examined = [Refused(LogError(exc.code))] * len(examined)
+            for place, one in zip(places, examined, strict=True):
+                outcomes[place] = one if isinstance(one, Refused) else self._judge(one)
+        finally:
+            mine.set_result(None)
+            if self._turns.get(agency) is mine:
+                del self._turns[agency]
+        finished: list[Accepted | Refused] = []
+        for outcome in outcomes:
+            if isinstance(outcome, _Pending):
+                finished.append(_told(outcome, await asyncio.shield(outcome.placed)))
+            elif outcome is not None:
+                finished.append(outcome)
+        return Answer(tuple(finished), await self._promise(finished))
+
+    async def make_topics(self) -> None:
+        """Mailboxes follow from the registry: whoever joined since has them before the first record comes.
+
+        Raises:
+            LogError: unavailable, storage_full, log_closed.
+        """
+        topics = self.rules.topics
+        if self._make_topics is not None and topics != self._made:
+            await self._make_topics(sorted(topic for topic in topics if ".grants." not in topic))
+            self._made = topics
+
+    async def _promise(self, outcomes: Sequence[Accepted | Refused]) -> Promised | None:
+        lines = [Line(o.evt, o.hash, o.topic, o.offset) for o in outcomes if isinstance(o, Accepted)]
+        if not lines:
+            return None
+        at, domain = int(self._now()), self._registry().domain
+
+        def sign(todo: Sequence[Line]) -> Promised:
+            return make_promise(todo, self._key, iss=self._agency, at=at, domain=domain)
+
+        return (await self._run.map(sign, [lines]))[0]
+
+    async def _learn(self, examined: Sequence[Examined | Refused]) -> None:
+        """Before a line is called a gap, broken or without target: has another gateway written meanwhile?"""
+        topics: set[str] = set()
+        heads: dict[str, int] = {}
+        for one in examined:
+            if isinstance(one, Refused):
+                continue
+            m = one.record.manifest
+            expected = heads.get(m.topic)
+            if expected is None:
+                head = self._head(m.iss, m.topic)
+                expected = head.seq if head is not None else 0
+            if m.seq != expected + 1 and m.ident not in self._events and self._index.event(m.ident) is None:
+                topics.add(m.topic)
+            if m.acts is not None:
+                unknown = [t for t in (*m.acts.erase, *m.acts.grant) if self._index.event(t) is None]
+                topics |= self.rules.topics if unknown else set()
+            heads[m.topic] = max(m.seq, expected)
+        if topics:
+            await self.follow(sorted(topics))
+
+    def _head(self, iss: str, topic: str) -> Link | None:
+        head = self._index.head(iss, topic)
+        pending = self._chains.get((iss, topic))
+        if pending is not None:
+            last = max(pending.links.values(), key=lambda link: link.seq)
+            if head is None or last.seq > head.seq:
+                return last
+        return head
+
+    def _link(self, iss: str, topic: str, seq: int, head: Link | None) -> Link | None:
+        if head is None or seq > head.seq:
+            return None
+        if seq == head.seq:
+            return head
+        pending = self._chains.get((iss, topic))
+        if pending is not None and seq in pending.links:
+            return pending.links[seq]
+        return self._index.link(iss, topic, seq)
+
+    def _judge(self, one: Examined) -> Accepted | Refused | _Pending:
+        """Replay, chain, targets; accepted: reserved and queued for the committer."""
+        m = one.record.manifest
+        try:
+            known = self._index.event(m.ident)
+            if known is not None:
+                if known.hash != one.hash:
+                    raise OrderError("evt_conflict", "L1.evt")
+                return Accepted(m.evt, known.topic, known.offset, known.at_ms, one.hash, m.flow, m.kind, copy=True)
+            under_way = self._events.get(m.ident)
+            if under_way is not None:
+                if under_way.examined.hash != one.hash:
+                    raise OrderError("evt_conflict", "L1.evt")
+                return _Pending(under_way.examined, _copied(under_way.placed), under_way.finding)
+            finding = self._chain(m, one.hash)
+            self._targets(m)
+            if one.grants_problem is not None:
+                raise one.grants_problem
+        except UmuhuzaError as exc:
+            return Refused(exc.with_traceback(None), m.flow, m.kind)
+        pending = _Pending(one, asyncio.get_running_loop().create_future(), finding)
+        self._events[m.ident] = pending
+        chain = self._chains.setdefault((m.iss, m.topic), _PendingChain())
+        chain.links[m.seq] = Link(m.seq, one.hash, m.prev, -1)
+        self._queue.append(pending)
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit())
+        return pending
+
+    def _chain(self, m: Manifest, chain_hash: str) -> Finding | None:
+        head = self._head(m.iss, m.topic)
+        top = head.seq if head is not None else 0
+        if m.seq <= top:
+            if self._link(m.iss, m.topic, m.seq, head) is not None or self._index.is_void(m.iss, m.topic, m.seq):
+                raise OrderError("chain_broken", "L1.seq", expected=top + 1)
+            after = self._link(m.iss, m.topic, m.seq + 1, head)
+            if after is not None and after.prev != chain_hash:
+                raise OrderError("chain_broken", "L1.seq", expected=top + 1)
+        before = self._link(m.iss, m.topic, m.seq - 1, head)
+        if before is not None and before.hash != m.prev:
+            raise OrderError("chain_broken", "L1.prev", expected=top + 1)
+        for place, seq in enumerate(m.voids):
+            if self._link(m.iss, m.topic, seq, head) is not None:
+                raise OrderError("chain_broken", f"L1.voids[{place}]")
+        if m.seq <= top:
+            return "late"
+        missing = m.seq - top - 1
+        if missing:
+            missing -= sum(top < seq for seq in m.voids)
+        return "seq_gap" if missing > 0 else None
+
+    def _targets(self, m: Manifest) -> None:
+        """Whoever acts on a record is its issuer or its recipient."""
+        if m.acts is None:
+            return
+        for name, targets in (("erase", m.acts.erase), ("grant", m.acts.grant)):
+            for place, target in enumerate(targets):
+                known = self._index.event(target)
+                pending = self._events.get(target)
+                if known is not None:
+                    recipient = known.recipient
+                elif pending is not None:
+                    recipient = pending.examined.record.manifest.to
+                else:
+                    raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
+                if m.iss not in (target.rpartition("/")[0], recipient):
+                    raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
+                if name == "grant" and self._index.is_erased(target):
+                    raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Commit: whatever has queued up goes to the log together, in the order in which it was judged
+
+    async def _commit(self) -> None:
+        batch: list[_Pending] = []
+        try:
+            while self._queue:
+                batch = self._next_batch()
+                granted = await self._put_grants(batch)
+                # Grants of this batch and the append of the one before share the log's disk writes.
+                if self._appending is not None:
+                    await asyncio.wait([self._appending])
+                self._appending = asyncio.create_task(self._append(granted))
+        except BaseException:
+            for pending in [*batch, *self._queue]:  # a bug or a cancellation: whether they are there is not known
+                self._settle(pending, LogError("unavailable"))
+            self._queue = []
+            raise
+        finally:
+            self._committer = None
+
+    def _next_batch(self) -> list[_Pending]:
+        size = count = 0
+        for pending in self._queue[:COMMIT_RECORDS]:
+            size += len(pending.examined.record.value)
+            if count and size > COMMIT_BYTES:
+                break
+            count += 1
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        return batch
+
+    async def _put_grants(self, batch: Sequence[_Pending]) -> list[_Pending]:
+        """Those whose grants are durable; the others are answered."""
+        by_topic: dict[str, dict[str, bytes]] = {}
+        for pending in batch:
+            topic = grants_topic(pending.examined.record.manifest.to)
+            by_topic.setdefault(topic, {}).update(pending.examined.grants)
+        failed: dict[str, LogError] = {}
+
+        async def put(topic: str, grants: Mapping[str, bytes]) -> None:
+            try:
+                await self._log.put_grants(topic, grants)
+            except LogError as exc:
+                failed[topic] = exc
+
+        await asyncio.gather(*(put(topic, grants) for topic, grants in by_topic.items()))
+        if not failed:
+            return list(batch)
+        granted: list[_Pending] = []
+        for pending in batch:
+            error = failed.get(grants_topic(pending.examined.record.manifest.to))
+            if error is None:
+                granted.append(pending)
+            else:
+                self._settle(pending, LogError(error.code))
+        return granted
+
+    async def _append(self, batch: Sequence[_Pending]) -> None:
+        if not batch:
+            return
+        entries = [_entry(pending.examined.record) for pending in batch]
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            answers: Sequence[Appended | UmuhuzaError] = await self._log.append(entries)
+        except LogError as exc:
+            answers = [LogError(exc.code)] * len(batch)
+        except BaseException:
+            for pending in batch:
+                self._settle(pending, LogError("unavailable"))
+            raise
+        self.append_seconds(loop.time() - started)
+        unsure: list[_Pending] = []
+        erasing: list[_Pending] = []
+        for pending, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Appended) and not answer.copy:
+                one = pending.examined
+                m = one.record.manifest
+                self._index.apply(m, one.hash, answer.offset, answer.at_ms)
+                if m.acts is not None and m.acts.erase:
+                    erasing.append(pending)
+                    continue
+                self._settle(pending, (answer.offset, answer.at_ms, False))
+            elif isinstance(answer, Appended) or answer.code == "evt_conflict":
+                unsure.append(pending)
+            else:
+                self._settle(pending, answer)
+        if erasing:
+            await self.erase()
+            for pending in erasing:
+                m = pending.examined.record.manifest
+                known = self._index.event(m.ident)
+                placed = LogError("unavailable") if known is None else (known.offset, known.at_ms, False)
+                self._settle(pending, placed)
+        if unsure:
+            await self._compare(unsure)
+
+    async def _compare(self, batch: Sequence[_Pending]) -> None:
+        """The log knew these events before we did: another gateway took them. The same signed bytes are a copy,
+        signature twins included, which the log cannot see."""
+        try:
+            await self.follow()
+        except LogError as exc:
+            for pending in batch:
+                self._settle(pending, LogError(exc.code))
+            return
+        for pending in batch:
+            known = self._index.event(pending.examined.record.manifest.ident)
+            if known is not None and known.hash == pending.examined.hash:
+                self._settle(pending, (known.offset, known.at_ms, True))
+            else:
+                self._settle(pending, OrderError("evt_conflict", "L1.evt"))
+        await self.erase()
+
+    def _settle(self, pending: _Pending, placed: Placed) -> None:
+        m = pending.examined.record.manifest
+        if self._events.get(m.ident) is pending:
+            del self._events[m.ident]
+        chain = self._chains.get((m.iss, m.topic))
+        if chain is not None:
+            chain.links.pop(m.seq, None)
+            if not chain.links:
+                del self._chains[m.iss, m.topic]
+        if not pending.placed.done():
+            pending.placed.set_result(placed)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Follow
+
+    async def follow(self, topics: Sequence[str] | None = None) -> int:
+        """Apply what is in the log and not in the index; returns how many entries were read.
+
+        Raises:
+            LogError: unavailable, log_closed.
+        """
+        count = 0
+        async with self._following:
+            rules = self.rules
+            for topic in rules.topics if topics is None else topics:
+                if ".grants." in topic:
+                    continue
+                try:
+                    count += await self._follow_topic(topic, rules)
+                except LogError as exc:
+                    if exc.code != "topic_unknown":  # a mailbox that the log does not have yet
+                        raise
+        if self._index.erasures_to_do():
+            await self.erase()
+        return count
+
+    async def _follow_topic(self, topic: str, rules: Rules) -> int:
+        count = 0
+        ends = await self._log.ends(topic)
+        self._index.skip_to(topic, ends.first)
+        while (following := self._index.next_offset(topic)) < ends.next:
+            stored = await self._log.read(topic, following - 1)
+            if not stored:
+                break
+            checked = await self._run.map(checked, [(rules.registry, topic, one.at_ms, one.value) for one in stored])
+            for one, found in zip(stored, checked, strict=True):
+                if found is None:
+                    self._index.passed(topic, one.offset)
+                else:
+                    self._index.apply(found[0], found[1], one.offset, one.at_ms)
+            count += len(stored)
+        return count
+
+    async def lag(self) -> int:
+        """Entries in the log that the index has not applied."""
+        total = 0
+        for topic in self.rules.topics:
+            if ".grants." not in topic:
+                try:
+                    ends = await self._log.ends(topic)
+                except LogError as exc:
+                    if exc.code != "topic_unknown":
+                        raise
+                    continue
+                total += max(ends.next - max(self._index.next_offset(topic), ends.first), 0)
+        return total
+
+    async def erase(self) -> None:
+        """Carry out the erasures that the log commands: every key of every holder of each target.
+
+        What could not be deleted now stays to be done; it is not served meanwhile.
+        """
+        rules = self.rules
+        for ident in self._index.erasures_to_do():
+            known = self._index.event(ident)
+            holders = self._index.disclosed_to(ident)
+            if known is not None:
+                holders.add(known.recipient)
+            try:
+                for agency in sorted(holders & rules.registry.agencies.keys()):
+                    keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
+                    await self._log.delete_grants(grants_topic(agency), keys)
+            except LogError:
+                return
+            self._index.erased([ident])
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What a reader gets
+
+    def mailboxes(self, agency: str) -> tuple[str, ...]:
+        return mailboxes_of(self._registry().agency(agency))
+
+    async def grants_for(self, agency: str, idents: Sequence[str]) -> dict[str, list[bytes]]:
+        """ident -> grants sealed to any key of this agency, erased ones left out although they may still be there."""
+        kids = list(self.rules.seal_kids(agency))
+        wanted = {grant_key(ident, kid): ident for ident in idents if not self._index.is_erased(ident) for kid in kids}
+        if not wanted:
+            return {}
+        found = await self._log.get_grants(grants_topic(agency), list(wanted))
+        grants: dict[str, list[bytes]] = {}
+        for key, data in found.items():
+            # Asked again: an erasure may have been applied while the log was read.
+            if not self._index.is_erased(wanted[key]):
+                grants.setdefault(wanted[key], []).append(data)
+        return grants
+
+    async def drain(self) -> None:
+        """Wait until nothing is on its way to the log."""
+        while self._committer is not None or (self._appending is not None and not self._appending.done()):
+            await asyncio.wait([task for task in (self._committer, self._appending) if task is not None])
+
+
+def _told(pending: _Pending, placed: Placed) -> Accepted | Refused:
+    one = pending.examined
+    m = one.record.manifest
+    if isinstance(placed, UmuhuzaError):
+        return Refused(placed, m.flow, m.kind)
+    offset, at_ms, copy = placed
+    finding = None if copy else pending.finding
+    return Accepted(m.evt, m.topic, offset, at_ms, one.hash, m.flow, m.kind, copy, finding, one.clock_suspect)
+
+
+def _copied(first: asyncio.Future[Placed]) -> asyncio.Future[Placed]:
+    """The outcome of the first, told as a copy."""
+    second: asyncio.Future[Placed] = first.get_loop().create_future()
+
+    def tell(done: asyncio.Future[Placed]) -> None:
+        placed = done.result()
+        if not second.done():
+            second.set_result(placed if isinstance(placed, UmuhuzaError) else (placed[0], placed[1], True))
+
+    first.add_done_callback(tell)
+    return second
+
+
+def _entry(record: Record) -> Entry:
+    m = record.manifest
+    return Entry(m.topic, m.thread.encode("ascii"), m.ident, record.value, cloudevents_headers(m))

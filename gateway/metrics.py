@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a gateway counts, for Prometheus, in base units.
+
+Labels are routes, flows, kinds and codes, which are closed lists of ours. Never an agency, a topic, a thread or an id:
+who writes to whom is nobody's business who may read metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One gateway's metrics, in a collector registry of their own."""
+
+    def __init__(self) -> None:
+        self.collectors = CollectorRegistry(auto_describe=True)
+        self._requests = Counter(
+            "umuhuza_gateway_requests",
+            "Requests by route template and status",
+            ("route", "code"),
+            registry=self.collectors,
+        )
+        self._records = Counter(
+            "umuhuza_gateway_records",
+            "Records by flow, kind and outcome (accepted, copy, or the code of the refusal)",
+            ("flow", "kind", "code"),
+            registry=self.collectors,
+        )
+        self.append_seconds = Histogram(
+            "umuhuza_gateway_append_seconds",
+            "How long the log took to make a group of records durable",
+            registry=self.collectors,
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+        )
+        self.waiting_reads = Gauge(
+            "umuhuza_gateway_waiting_reads", "Mailbox reads that wait for a record", registry=self.collectors
+        )
+        self.clock_suspects = Counter(
+            "umuhuza_gateway_clock_suspects", "Records accepted although dated ahead", registry=self.collectors
+        )
+        self.index_lag = Gauge(
+            "umuhuza_gateway_index_lag_records",
+            "Records in the log that the index has not applied",
+            registry=self.collectors,
+        )
+        self.index_unwritten = Gauge(
+            "umuhuza_gateway_index_unwritten_records",
+            "Records of the index that only memory knows",
+            registry=self.collectors,
+        )
+        self._storage = Gauge("umuhuza_gateway_storage_bytes", "Size of the log's files", registry=self.collectors)
+        self._registry_age = Gauge(
+            "umuhuza_gateway_registry_age_seconds", "Since the registry in use was issued", registry=self.collectors
+        )
+        self._registry_refused = Gauge(
+            "umuhuza_gateway_registry_refused",
+            "1 when the registry file on disk is damaged or older",
+            registry=self.collectors,
+        )
+        self.request = lru_cache(maxsize=4096)(self._requests.labels)
+        self.record = lru_cache(maxsize=4096)(self._records.labels)
+
+    def watch(
+        self, *, storage: Callable[[], float], registry_age: Callable[[], float], registry_refused: Callable[[], float]
+    ) -> None:
+        """Gauges that are asked for when they are read."""
+        self._storage.set_function(storage)
+        self._registry_age.set_function(registry_age)
+        self._registry_refused.set_function(registry_refused)
+
+    def text(self) -> bytes:
+        return generate_latest(self.collectors)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threads for pure work (signatures, digests, compression), which release the interpreter's lock while they compute.
+
+Handing one record to a thread costs about as much as parsing it, so what waits is handed over together: many small
+requests share a trip, one large request is spread over all threads. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+_TRIP = 32
+"""Most items per trip to a thread."""
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Any], Any]
+    items: Sequence[Any]
+    future: asyncio.Future[list[Any]]
+    results: list[Any] = field(default_factory=list)
+    left: int = 0
+
+
+_Chunk = tuple[_Job, int, int]
+
+
+class Threads:
+    """A `gateway.intake.Runner` on a few threads."""
+
+    def __init__(self, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix="umuhuza-work")
+        self._free = count
+        self._count = count
+        self._waiting: deque[_Chunk] = deque()
+
+    async def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+        """The results in order; the first exception is raised."""
+        if not items:
+            return []
+        loop = asyncio.get_running_loop()
+        job = _Job(work, items, loop.create_future(), [None] * len(items), len(items))
+        size = min(_TRIP, -(-len(items) // self._count))
+        for start in range(0, len(items), size):
+            self._waiting.append((job, start, min(start + size, len(items))))
+        self._hand_over(loop)
+        return await job.future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._free and self._waiting:
+            trip: list[_Chunk] = []
+            weight = 0
+            while self._waiting and (not trip or weight + self._waiting[0][2] - self._waiting[0][1] <= _TRIP):
+                chunk = self._waiting.popleft()
+                trip.append(chunk)
+                weight += chunk[2] - chunk[1]
+            self._free -= 1
+            done = loop.run_in_executor(self._executor, _travel, trip)
+            done.add_done_callback(lambda future, trip=trip: self._back(loop, trip, future))  # type: ignore[misc]
+
+    def _back(
+        self, loop: asyncio.AbstractEventLoop, trip: Sequence[_Chunk], done: asyncio.Future[list[BaseException | None]]
+    ) -> None:
+        self._free += 1
+        if done.cancelled():
+            failures: list[BaseException | None] = [asyncio.CancelledError()] * len(trip)
+        else:
+            failures = done.result()
+        for (job, start, stop), failure in zip(trip, failures, strict=True):
+            job.left -= stop - start
+            if job.future.done():
+                continue
+            if failure is not None:
+                job.future.set_exception(failure)
+            elif not job.left:
+                job.future.set_result(job.results)
+        self._hand_over(loop)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _travel(trip: Sequence[_Chunk]) -> list[BaseException | None]:
+    failures: list[BaseException | None] = []
+    for job, start, stop in trip:
+        failure: BaseException | None = None
+        try:
+            for place in range(start, stop):
+                job.results[place] = job.work(job.items[place])
+        except BaseException as exc:  # noqa: BLE001 - carried to the job that it belongs to, and raised there
+            failure = exc
+        failures.append(failure)
+    return failures
