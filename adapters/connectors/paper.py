@@ -48,12 +48,13 @@ class Paper:
     quiet_line: Format
     """One line that may run over its neighbours."""
     label: Format
+    code: Format
+    warning: Format
     answer: Format
+    """The reader may write there although the sheet is protected."""
     good: Format
     bad: Format
     note: Format
-    open_text: Format
-    """As `text`, and the reader may write there although the sheet is protected."""
 
 
 def new_paper(file: str | IO[bytes]) -> Paper:
@@ -80,11 +81,12 @@ def new_paper(file: str | IO[bytes]) -> Paper:
         quiet=make(text_wrap=True, font_color=GREY, font_size=10),
         quiet_line=make(font_color=GREY),
         label=make(text_wrap=True, bold=True, bg_color=PALE, **edged),
+        code=make(text_wrap=True, font_color=GREY, font_size=9, **edged),
+        warning=make(bold=True, bg_color=RED, font_color="#7A1B12", valign="vcenter"),
         answer=make(text_wrap=True, num_format="@", bg_color=SAND, locked=False, **edged),
         good=make(text_wrap=True, bg_color=GREEN, **edged),
         bad=make(text_wrap=True, bg_color=RED, **edged),
         note=make(text_wrap=True, bg_color=SAND, **edged),
-        open_text=make(text_wrap=True, num_format="@", locked=False, **edged),
     )
 
 
