@@ -134,7 +134,7 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
     paper.write(sheet, 0, 0, "Votre réponse" if french else "Your answer", sheet_of.title)
     sheet.set_row(0, 30)
     hint = (
-        "Une ligne par étape. Enregistrez et fermez : chaque ligne nouvelle part une fois. Le statut s'inscrit à droite."
+        "Une ligne par étape. Enregistrez et fermez : chaque ligne part une fois. Le statut s'inscrit à droite."
         if french
         else "One row per step. Save and close: every new row is sent once. Its status appears on the right."
     )

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of what the agency sent: a journal of JSON lines, and the table `suivi.xlsx` made from it.
+
+The journal is the agency's own record, in its own folder. Lines are only ever added, each durable; a line torn by a
+crash is passed over; adding the same fact twice changes nothing. The table is made anew from it at any time.
+
+What a machine did (« arrivée sur la machine du destinataire ») and what a person did (« prise en main par une
+personne ») stand in two columns and are never mixed.
+Methods that write block and raise OSError.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from adapters.connectors import columns, paper, places
+from adapters.connectors.as_typed import in_words
+from adapters.connectors.facts_in_words import choice_label
+from schemas import lifecycle
+from schemas.errors import CODES, Language
+
+_KINDS = ("file", "row", "state", "came")
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    __str__ = __repr__
+
+
+class TakenFile(_Line):
+    """Names chosen for a dropped file before anything is written under them."""
+
+    k: Literal["file"] = "file"
+    source: str
+    report: str
+    to_correct: str | None
+    moved: str
+    """Path from the agency's folder."""
+    at: str
+
+
+class SentRow(_Line):
+    k: Literal["row"] = "row"
+    evt: str
+    source: str
+    line: str
+    type: str
+    to: str
+    person: str | None
+    file: str
+    digest: str
+    at: str
+    """ISO 8601 with zone, as every `at` here."""
+
+
+class Moved(_Line):
+    """A machine moved an outgoing item."""
+
+    k: Literal["state"] = "state"
+    evt: str
+    state: str
+    code: str | None
+    at: str
+
+
+class Came(_Line):
+    """An answer arrived: a person did something."""
+
+    k: Literal["came"] = "came"
+    ident: str
+    thread: str
+    ref: str | None
+    person: str | None
+    type: str
+    state: str
+    """The thread's state after it."""
+    words: str
+    """Reason, outcome, service: what the answer says beside its type."""
+    late: bool
+    at: str
+    """When it happened, as the answerer says."""
+
+
+_LINE: TypeAdapter[TakenFile | SentRow | Moved | Came] = TypeAdapter(TakenFile | SentRow | Moved | Came)
+
+
+class Journal:
+    """One process writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._loaded = False
+        self.files: dict[str, TakenFile] = {}
+        self.rows: dict[str, SentRow] = {}
+        self.moves: dict[str, dict[str, Moved]] = {}
+        self.came: dict[str, Came] = {}
+        self.by_digest: dict[str, SentRow] = {}
+
+    def load(self) -> None:
+        """Once."""
+        if self._loaded:
+            return
+        if self._path.exists():
+            for line in self._path.read_bytes().split(b"\n"):
+                if line.strip():
+                    try:
+                        self._take(_LINE.validate_json(line))
+                    except ValidationError:
+                        continue  # torn by a crash, or edited by hand
+        self._loaded = True
+
+    def _take(self, line: TakenFile | SentRow | Moved | Came) -> bool:
+        """False: known already."""
+        match line:
+            case TakenFile():
+                known = line.source in self.files
+                self.files.setdefault(line.source, line)
+            case SentRow():
+                known = line.evt in self.rows
+                self.rows.setdefault(line.evt, line)
+                self.by_digest.setdefault(line.digest, line)
+            case Moved():
+                moves = self.moves.setdefault(line.evt, {})
+                known = line.state in moves
+                moves.setdefault(line.state, line)
+            case Came():
+                known = line.ident in self.came
+                self.came.setdefault(line.ident, line)
+        return not known
+
+    def add(self, lines: Sequence[TakenFile | SentRow | Moved | Came]) -> bool:
+        """Durable when it returns; False: everything was known. Nothing is remembered unless it is durable."""
+        new = [line for line in lines if not self._knows(line)]
+        if not new:
+            return False
+        data = b"\n".join(
+            json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+            for line in new
+        )
+        places.append_line(self._path, data)
+        for line in new:
+            self._take(line)
+        return True
+
+    def _knows(self, line: TakenFile | SentRow | Moved | Came) -> bool:
+        match line:
+            case TakenFile():
+                return line.source in self.files
+            case SentRow():
+                return line.evt in self.rows
+            case Moved():
+                return line.state in self.moves.get(line.evt, {})
+            case Came():
+                return line.ident in self.came
+
+    def answers(self) -> Mapping[str, list[Came]]:
+        """evt of our row -> what came back on its thread, in order of arrival."""
+        thread_of = {came.thread: came.ref for came in self.came.values() if came.ref in self.rows}
+        of_person: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows.values():
+            if row.person:
+                of_person.setdefault((row.person, row.to), []).append(row.evt)
+        found: dict[str, list[Came]] = {}
+        for came in self.came.values():
+            evt = thread_of.get(came.thread)
+            if evt is None and came.person:
+                same = of_person.get((came.person, came.ident.rpartition("/")[0]), [])
+                evt = same[0] if len(same) == 1 else None
+            found.setdefault(evt or f"?{came.thread}", []).append(came)
+        return found
+
+
+_HEADERS: Mapping[Language, tuple[str, ...]] = {
+    "fr": (
+        "Votre référence",
+        "Envoi",
+        "Destinataire",
+        "Envoyé le",
+        "Machine : où en est l'envoi",
+        "Personne : où en est la réponse",
+        "Depuis le",
+        "Précision",
+        "Étapes",
+        "Fichier et ligne",
+    ),
+    "en": (
+        "Your reference",
+        "What",
+        "Recipient",
+        "Sent on",
+        "Machine: where it is",
+        "Person: what was answered",
+        "Since",
+        "Details",
+        "Steps",
+        "File and row",
+    ),
+}
+_WIDTHS = (18, 22, 26, 18, 34, 34, 18, 30, 40, 30)
+
+
+def write_tracking(
+    journal: Journal, *, recipients: Sequence[tuple[str, str]], now: datetime.datetime, language: Language = "fr"
+) -> bytes:
+    """The table as XLSX, newest first."""
+    buffer = io.BytesIO()
+    sheet_of = paper.new_paper(buffer)
+    sheet = sheet_of.book.add_worksheet("Suivi" if language == "fr" else "Follow-up")
+    french = language == "fr"
+    for index, width in enumerate(_WIDTHS):
+        sheet.set_column(index, index, width)
+    paper.write(sheet, 0, 0, "Suivi de vos envois" if french else "What became of what you sent", sheet_of.title)
+    sheet.set_row(0, 30)
+    made = f"{in_words(now.date()) if french else now.strftime('%d/%m/%Y')}, {now:%H:%M}"
+    hint = (
+        f"Établi le {made}. « Arrivé sur la machine » ne veut pas dire lu par une personne. "
+        "Sans réponse à temps, téléphonez."
+        if french
+        else f"Made {made}. « Arrived on the computer » does not mean read by a person. No answer in time: telephone."
+    )
+    paper.write(sheet, 1, 0, hint, sheet_of.quiet_line)
+    for index, header in enumerate(_HEADERS[language]):
+        paper.write(sheet, 3, index, header, sheet_of.heading)
+    sheet.set_row(3, 36)
+    names = dict(recipients)
+    answers = journal.answers()
+    row = 4
+    for sent in reversed(journal.rows.values()):
+        came = answers.get(sent.evt, [])
+        machine, refused = _machine_words(journal.moves.get(sent.evt, {}), bool(came), now.tzinfo, language)
+        person = _person_words(sent.type, came, refused, language)
+        cells = (
+            sent.person or "",
+            choice_label(columns.TYPES, sent.type, language),
+            names.get(sent.to, sent.to),
+            _day(sent.at, now.tzinfo, language),
+            machine,
+            person,
+            _day(came[-1].at, now.tzinfo, language) if came else "",
+            came[-1].words if came else "",
+            "\n".join(_step(each, now.tzinfo, language) for each in came),
+            f"{sent.file}, {sent.line.replace('!', ', ligne ' if french else ', row ')}",
+        )
+        for index, cell in enumerate(cells):
+            style = sheet_of.text
+            if index == 4:
+                style = sheet_of.bad if refused else sheet_of.text
+            elif index == 5:
+                style = sheet_of.good if came else sheet_of.note
+            paper.write(sheet, row, index, cell, style)
+        sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
+        row += 1
+    sheet.freeze_panes(4, 1)
+    sheet.autofilter(3, 0, max(row - 1, 4), len(_WIDTHS) - 1)
+    paper.print_setup(sheet, repeat=(3, 3))
+    sheet.fit_to_pages(1, 0)
+    sheet_of.book.close()
+    return buffer.getvalue()
+
+
+# How far a state is; `changed` may tell them out of order after a crash.
+_RANK = ("draft", "waiting", "signed", "promised", "logged", "delivered", "cancelled", "refused")
+
+
+def _machine_words(
+    moves: Mapping[str, Moved], answered: bool, zone: datetime.tzinfo | None, language: Language
+) -> tuple[str, bool]:
+    known = [state for state in _RANK if state in moves]
+    if not known:
+        if answered:
+            return ("Arrivé sur la machine du destinataire" if language == "fr" else "Arrived there"), False
+        return lifecycle.state_label("outgoing", "waiting", language), False
+    last = moves[known[-1]]
+    if last.state == "delivered":
+        words = "Arrivé sur la machine du destinataire" if language == "fr" else "Arrived on the recipient's computer"
+        return f"{words}, {_day(last.at, zone, language)}", False
+    words = lifecycle.state_label("outgoing", last.state, language)
+    if last.state == "refused" and last.code in CODES:
+        words += (
+            f" : {CODES[last.code].title(language)}" if language == "fr" else f": {CODES[last.code].title(language)}"
+        )
+    return words, last.state in ("refused", "cancelled")
+
+
+def _person_words(type_: str, came: Sequence[Came], refused: bool, language: Language) -> str:
+    if came:
+        return _state_words(came[-1], language)
+    if refused or not type_.startswith("referral."):
+        return ""
+    return "Aucune personne n'a encore répondu" if language == "fr" else "No person has answered yet"
+
+
+def _state_words(came: Came, language: Language) -> str:
+    machine = "referral" if came.type.startswith(("referral.", "service.")) else "case"
+    if came.state in lifecycle.MACHINES[machine].states:
+        return lifecycle.state_label(machine, came.state, language)
+    return came.type
+
+
+def _step(came: Came, zone: datetime.tzinfo | None, language: Language) -> str:
+    late = (" (après l'échéance)" if language == "fr" else " (late)") if came.late else ""
+    words = f" : {came.words}" if came.words else ""
+    return f"{_day(came.at, zone, language)} · {_state_words(came, language)}{words}{late}"
+
+
+def _day(at: str, zone: datetime.tzinfo | None, language: Language) -> str:
+    moment = datetime.datetime.fromisoformat(at)
+    local = moment.astimezone(zone) if zone else moment
+    day = in_words(local.date()) if language == "fr" else f"{local:%d/%m/%Y}"
+    return f"{day}, {local:%H:%M}"
