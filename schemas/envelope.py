@@ -675,6 +675,8 @@ class Grant:
 
 def parse_grant(data: bytes) -> Grant:
     """Raises RecordError `record_malformed`, `version_unsupported`, `too_large`."""
+    if len(data) > MAX_GRANT_BYTES:
+        raise RecordError("too_large", "grant", expected=MAX_GRANT_BYTES)
     try:
         raw = ijson.loads(data, max_bytes=MAX_GRANT_BYTES, max_depth=2)
     except ijson.IJsonError:
@@ -683,7 +685,7 @@ def parse_grant(data: bytes) -> Grant:
 
 
 def grant_of(raw: Any) -> Grant:
-    """A grant from its parsed JSON. Raises RecordError `record_malformed`, `version_unsupported`."""
+    """A grant from its parsed JSON. Raises RecordError `record_malformed`, `version_unsupported`, `too_large`."""
     if not isinstance(raw, dict):
         raise _bad("grant")
     if type(raw.get("v")) is not int or raw["v"] != 1:
@@ -699,6 +701,8 @@ def grant_of(raw: Any) -> Grant:
         raise _bad("grant.suite")
     if not isinstance(raw["ct"], str):
         raise _bad("grant.ct")
+    if len(raw["ct"]) > MAX_GRANT_BYTES:
+        raise RecordError("too_large", "grant.ct", expected=MAX_GRANT_BYTES)
     try:
         ct = unb64url(raw["ct"])
     except ValueError:
@@ -719,7 +723,7 @@ def open_grant(record: Record, data: bytes, key: SealingKey) -> dict[str, bytes]
     try:
         plaintext = key.open(grant.ct, _grant_info(manifest, key.kid))
         raw = ijson.loads(plaintext, max_bytes=MAX_GRANT_BYTES, max_depth=2)
-        if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+        if not isinstance(raw, dict) or not raw or not all(isinstance(value, str) for value in raw.values()):
             raise ValueError("shape")
         keys = {name: unb64url(value) for name, value in raw.items()}
     except (ValueError, ijson.IJsonError):
