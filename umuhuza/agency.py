@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One agency put together from its folder: settings, keys, mailbox, registry copy, connectors, the gateway.
+
+Owns nothing: composes `adapters` and `topics` for the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+from adapters.connectors.folder import FolderConnector
+from topics.http_log import HttpLog
+from topics.registry_file import RegistryFile, replace_registry_file
+
+from adapters.connectors.contract import Connector
+from adapters.connectors.kobo import KoboFolder
+from adapters.keystore import Keys, read_keys
+from adapters.mailbox import Mailbox
+from adapters.outbox import Desk
+from adapters.runner import Pace, Runner
+from adapters.settings import AgencySettings, load_agency
+from schemas.errors import RegistryError, UmuhuzaError
+from schemas.keys import VerifyKey, unb64url
+from schemas.registry import Registry, empty_registry, read_registry
+from topics.catalogue import flows_of
+from topics.settings import SettingsError
+
+
+def root_key(text: str) -> VerifyKey:
+    """The domain's key as settings hold it. Raises SettingsError."""
+    try:
+        return VerifyKey(unb64url(text))
+    except (ValueError, RegistryError):
+        raise SettingsError("registry_key: not a public key") from None
+
+
+@dataclass
+class AgencyParts:
+    """Everything a command about one agency needs. `close` when done."""
+
+    folder: Path
+    settings: AgencySettings
+    keys: Keys
+    mailbox: Mailbox
+    registry: Callable[[], Registry]
+    connectors: tuple[Connector, ...]
+    clock_offset_s: Callable[[], float] = lambda: 0.0
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom)
+
+    def now(self) -> float:
+        """Corrected by the gateway's clock, once it is known."""
+        return time.time() + self.clock_offset_s()
+
+    def close(self) -> None:
+        self.mailbox.close()
+
+
+def open_agency(folder: Path) -> AgencyParts:
+    """Read an agency's folder; needs no network.
+
+    Raises:
+        SettingsError: no or wrong settings.
+        UmuhuzaError: keys, registry copy or mailbox cannot be used.
+    """
+    settings = load_agency(folder)
+    root = root_key(settings.registry_key)
+    try:
+        keys = read_keys(settings.keys)
+    except OSError:
+        raise SettingsError("keys: the file cannot be read") from None
+    if keys.agency != settings.agency:
+        raise SettingsError("keys: they are another agency's")
+    held = _RegistryCopy(settings.registry, root, settings.domain)
+    parts = AgencyParts(folder, settings, keys, Mailbox.open(settings.mailbox), held.registry, ())
+    parts.connectors = _connectors(parts)
+    return parts
+
+
+class _RegistryCopy:
+    """The registry as this agency last saw it; an empty one before the first contact."""
+
+    def __init__(self, path: Path, root: VerifyKey, domain: str) -> None:
+        self._path, self._root, self._domain = path, root, domain
+        self._file: RegistryFile | None = None
+
+    def registry(self) -> Registry:
+        if self._file is None:
+            if not self._path.exists():
+                return empty_registry(self._domain, int(time.time()))
+            self._file = RegistryFile(self._path, self._root, time.monotonic)
+        return self._file.registry
+
+
+def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
+    settings = parts.settings
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(parts.now(), UTC)
+
+    def recipients() -> list[tuple[str, str]]:
+        """Whom the form offers: every other member that has a mailbox for people's work."""
+        return [
+            (agency.id, agency.name(settings.language))
+            for agency in parts.registry().agencies.values()
+            if agency.id != settings.agency and {"referral", "case"} & set(flows_of(agency))
+        ]
+
+    made: list[Connector] = []
+    if settings.folder is not None:
+        made.append(
+            FolderConnector(
+                settings.folder, agency=settings.agency, recipients=recipients, now=now, language=settings.language
+            )
+        )
+    if settings.kobo is not None:
+        if settings.kobo_to is None:
+            raise SettingsError("kobo_to is missing: the agency that Kobo submissions are sent to")
+        made.append(KoboFolder(settings.kobo, to=settings.kobo_to, now=now))
+    return tuple(made)
+
+
+def gateway_log(parts: AgencyParts) -> HttpLog:
+    """The way to the domain's gateway. The agency's clock follows the gateway's from the first answer on."""
+    settings = parts.settings
+
+    def gateway_key() -> VerifyKey | None:
+        agency = parts.registry().agencies.get(settings.gateway_agency)
+        keys = () if agency is None else tuple(key for key in agency.keys if key.use == "sig" and key.revoked is None)
+        return VerifyKey(keys[-1].public) if keys else None
+
+    context = None if settings.ca_file is None else ssl.create_default_context(cafile=str(settings.ca_file))
+    log = HttpLog(
+        settings.gateway,
+        settings.agency,
+        parts.keys.sig,
+        domain=settings.domain,
+        now=time.time,
+        random=os.urandom,
+        gateway_key=gateway_key,
+        transport=None if context is None else httpx2.AsyncHTTPTransport(verify=context),
+    )
+    parts.clock_offset_s = lambda: log.clock_offset_s
+    return log
+
+
+async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> str:
+    """Fetch a newer registry if there is one; returns its etag.
+
+    Raises:
+        UmuhuzaError: unreachable, or not signed by the domain's key, or older than ours: ours stays.
+    """
+    fetched = await log.fetch_registry(etag or None)
+    if fetched is None:
+        return etag
+    data, new_etag = fetched
+    settings = parts.settings
+    read = read_registry(data, root_key(settings.registry_key))
+    if read.version > parts.registry().version or not settings.registry.exists():
+        replace_registry_file(settings.registry, data)
+    return new_etag
+
+
+async def run_agency(
+    parts: AgencyParts,
+    stop: asyncio.Event,
+    on_trouble: Callable[[str, UmuhuzaError], None],
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run until `stop`: the registry is kept fresh beside the runner's four turns."""
+    settings = parts.settings
+    log = gateway_log(parts)
+    pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
+    runner = Runner(parts.desk, log, parts.connectors, pace=pace, on_trouble=on_trouble)
+    keeper = asyncio.create_task(_keep_registry(parts, log, on_trouble, stop))
+    try:
+        while not stop.is_set() and settings.agency not in parts.registry().agencies:
+            await _pause(stop, 0.5)
+        await _until_reconciled(runner, log, on_trouble, stop)
+        on_ready()
+        await runner.run(stop)
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await log.close()
+
+
+async def _until_reconciled(
+    runner: Runner, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+) -> None:
+    """Before the first number is used: a mailbox restored from a backup must learn what it has sent since.
+
+    An agency that cannot reach its gateway could not send anyway, so waiting here loses nothing but the folder's
+    reports; those come as soon as there is a network.
+    """
+    wait = 0.5
+    while not stop.is_set():
+        try:
+            await runner.reconcile(log)
+        except UmuhuzaError as exc:
+            on_trouble("reconcile", exc)
+            await _pause(stop, wait)
+            wait = min(60.0, wait * 2)
+        else:
+            return
+
+
+async def _keep_registry(
+    parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+) -> None:
+    etag, wait = "", 0.5
+    while not stop.is_set():
+        try:
+            etag = await refresh_registry(parts, log, etag)
+        except UmuhuzaError as exc:
+            on_trouble("registry", exc)
+            wait = min(60.0, wait * 2)
+        else:
+            wait = parts.settings.registry_seconds if parts.settings.agency in parts.registry().agencies else 1.0
+        await _pause(stop, wait)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

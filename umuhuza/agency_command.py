@@ -1,0 +1,575 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza agency`: an agency's adapter, from its keys to its outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from adapters.connectors.contract import Batch, Draft, Outcome, Problem
+from adapters.keystore import Keys, write_keys
+from adapters.mailbox import Incoming, Outgoing
+from adapters.outbox import Outbox
+from adapters.settings import FILE_NAME
+from schemas import ijson
+from schemas.errors import SourceError, UmuhuzaError
+from schemas.events import validated
+from schemas.forms import Facts
+from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
+from schemas.lifecycle import state_label
+from schemas.registry import ROLES, dumps_agency
+from topics.settings import SettingsError
+from umuhuza.agency import AgencyParts, gateway_log, open_agency, refresh_registry, root_key, run_agency
+from umuhuza.words import advice_for, language, result, say, t, table
+
+app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
+
+Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
+Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+
+
+def init_agency(
+    folder: Path,
+    *,
+    agency: str,
+    gateway: str,
+    registry_key: str,
+    gateway_agency: str,
+    names: dict[str, str],
+    roles: tuple[Any, ...],
+    protected: bool,
+    kobo_to: str | None,
+    hardware_suite: bool = False,
+    language: str = "fr",
+) -> Path:
+    """Make an agency's folder: keys, settings, request to the registry. Returns the request file.
+
+    Raises:
+        FileExistsError: keys are there already; they are never overwritten.
+        SettingsError: registry_key is no key.
+    """
+    root_key(registry_key)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = Keys.generate(agency, os.urandom, CLASSICAL if hardware_suite else HYBRID)
+    write_keys(folder / "keys.json", keys)
+    lines = [
+        f'agency = "{agency}"',
+        f'gateway = "{gateway}"',
+        f'gateway_agency = "{gateway_agency}"',
+        f'registry_key = "{registry_key}"',
+        f'language = "{language}"',
+        'folder = "dossier"',
+    ]
+    if kobo_to is not None:
+        lines += ['kobo = "kobo"', f'kobo_to = "{kobo_to}"']
+    (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    request = folder / "inscription.json"
+    request.write_text(dumps_agency(keys.enrolment(names, roles, protected, int(time.time()))), encoding="utf-8")
+    return request
+
+
+@app.command(
+    help=t(
+        "Prépare le dossier d'une agence : clés, réglages, demande d'inscription.",
+        "Prepare an agency's folder: keys, settings, enrolment request.",
+    )
+)
+def init(
+    folder: Folder,
+    agency: Annotated[
+        str,
+        typer.Option(
+            help=t(
+                "Identifiant, bi/iom ; un nom neutre pour un lieu protégé.",
+                "Id, bi/iom; a neutral handle for a protected place.",
+            )
+        ),
+    ],
+    name: Annotated[str, typer.Option(help=t("Nom français.", "French name."))],
+    role: Annotated[
+        list[str],
+        typer.Option(help=t("Rôle ; plusieurs fois possible : ", "Role; may be repeated: ") + ", ".join(ROLES)),
+    ],
+    gateway: Annotated[str, typer.Option(help=t("Adresse de la passerelle.", "The gateway's address."))],
+    registry_key: Annotated[
+        str,
+        typer.Option(
+            help=t(
+                "Clé publique du domaine ; comparez son empreinte.", "The domain's public key; compare its fingerprint."
+            )
+        ),
+    ],
+    gateway_agency: Annotated[
+        str | None,
+        typer.Option(
+            help=t(
+                "Exploitant de la passerelle (par défaut : <domaine>/operator).",
+                "The gateway's operator (default: <domain>/operator).",
+            )
+        ),
+    ] = None,
+    name_en: Annotated[str | None, typer.Option(help=t("Nom anglais.", "English name."))] = None,
+    protected: Annotated[
+        bool,
+        typer.Option(
+            "--protected",
+            help=t("Lieu protégé : son nom n'apparaît nulle part.", "Protected place: its name appears nowhere."),
+        ),
+    ] = False,
+    kobo_to: Annotated[
+        str | None,
+        typer.Option(help=t("Envoyer les soumissions Kobo à cette agence.", "Send Kobo submissions to this agency.")),
+    ] = None,
+    hardware_suite: Annotated[
+        bool,
+        typer.Option(
+            "--hardware-suite",
+            help=t("Clé de scellement P-256, pour un module matériel.", "P-256 sealing key, for a hardware module."),
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    unknown = [one for one in role if one not in ROLES]
+    if unknown:
+        raise typer.BadParameter(
+            t("rôle inconnu ; connus : ", "unknown role; known: ") + ", ".join(ROLES), param_hint="--role"
+        )
+    domain = agency.partition("/")[0]
+    try:
+        request = init_agency(
+            folder,
+            agency=agency,
+            gateway=gateway,
+            registry_key=registry_key,
+            gateway_agency=gateway_agency or f"{domain}/operator",
+            names={"fr": name, **({} if name_en is None else {"en": name_en})},
+            roles=tuple(role),
+            protected=protected,
+            kobo_to=kobo_to,
+            hardware_suite=hardware_suite,
+            language=language(),
+        )
+    except FileExistsError:
+        raise typer.BadParameter(
+            t(
+                "des clés s'y trouvent déjà ; elles ne sont jamais écrasées",
+                "keys are there already; they are never overwritten",
+            ),
+            param_hint="--dir",
+        ) from None
+    parts = open_agency(folder)
+    prints = [
+        fingerprint_of(parts.keys.sig.public.public),
+        *(fingerprint_of(k.public.public) for k in parts.keys.seal.values()),
+    ]
+    parts.close()
+    result(
+        {"ok": True, "agency": agency, "request": str(request), "fingerprints": prints},
+        as_json=as_json,
+        lines=[
+            t(f"Agence {agency} préparée dans {folder}.", f"Agency {agency} prepared in {folder}."),
+            t(
+                f"Envoyez {request} à l'exploitant et lisez-lui ces empreintes au téléphone :",
+                f"Send {request} to the operator and read these fingerprints on the telephone:",
+            ),
+            *(f"  {one}" for one in prints),
+            t(f"Ensuite : umuhuza agency run --dir {folder}", f"Then: umuhuza agency run --dir {folder}"),
+        ],
+    )
+
+
+@app.command(
+    help=t("Fait tourner l'adaptateur, jusqu'à Ctrl-C ou SIGTERM.", "Run the adapter, until Ctrl-C or SIGTERM.")
+)
+def run(
+    folder: Folder,
+    ready_file: Annotated[
+        Path | None, typer.Option(help=t("Créé quand l'agence est reliée.", "Made once the agency is connected."))
+    ] = None,
+) -> None:
+    parts = open_agency(folder)
+    log = structlog.get_logger()
+    last: dict[str, tuple[str, float]] = {}
+
+    def trouble(turn: str, exc: UmuhuzaError) -> None:
+        """Each trouble is said when it begins or changes, and once an hour while it lasts."""
+        code, since = last.get(turn, ("", 0.0))
+        if code != exc.code or time.monotonic() - since > 3600:
+            last[turn] = (exc.code, time.monotonic())
+            log.warning(
+                "trouble",
+                agency=parts.settings.agency,
+                turn=turn,
+                code=exc.code,
+                path=exc.path,
+                advice=exc.advice(language()),
+            )
+
+    def ready() -> None:
+        log.info("connected", agency=parts.settings.agency, gateway=parts.settings.gateway)
+        if ready_file is not None:
+            ready_file.write_text("ready\n", encoding="ascii")
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stop.set)
+        await run_agency(parts, stop, trouble, ready)
+
+    if parts.settings.folder is not None:
+        say(
+            t(
+                f"Dossier surveillé : {parts.settings.folder / 'a-envoyer'}",
+                f"Watched folder: {parts.settings.folder / 'a-envoyer'}",
+            )
+        )
+    try:
+        asyncio.run(main())
+    finally:
+        parts.close()
+
+
+@app.command(
+    help=t(
+        "Met un fichier dans la boîte d'envoi : XLSX, CSV ou JSON.", "Put a file into the outbox: XLSX, CSV or JSON."
+    )
+)
+def send(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=t(
+                "Classeur rempli, CSV, ou JSON {to,type,facts[,thread,person]}.",
+                "Filled workbook, CSV, or JSON {to,type,facts[,thread,person]}.",
+            )
+        ),
+    ],
+    folder: Folder,
+    as_json: Json = False,
+) -> None:
+    parts = open_agency(folder)
+    try:
+        outcomes = asyncio.run(_send(parts, file))
+    finally:
+        parts.close()
+    sent = [outcome for outcome in outcomes if outcome.problem is None]
+    refused = [outcome for outcome in outcomes if outcome.problem is not None]
+    result(
+        {
+            "ok": not refused,
+            "accepted": [{"line": outcome.line, "evt": outcome.evt, "again": outcome.again} for outcome in sent],
+            "refused": [_refused(outcome) for outcome in refused],
+        },
+        as_json=as_json,
+        lines=[
+            *(
+                f"✓ {outcome.line}  {outcome.evt}"
+                + (t("  (déjà connue)", "  (known already)") if outcome.again else "")
+                for outcome in sent
+            ),
+            *(f"✗ {outcome.line}  {_said(outcome.problem)}" for outcome in refused),
+            t(
+                f"{len(sent)} dans la boîte d'envoi, {len(refused)} refusée(s). « umuhuza agency run » les envoie.",
+                f"{len(sent)} in the outbox, {len(refused)} refused. `umuhuza agency run` sends them.",
+            ),
+        ],
+    )
+    if refused:
+        raise typer.Exit(1)
+
+
+def _said(found: Problem | None) -> str:
+    return "" if found is None else f"{found.where} : {t(found.fr, found.en)}"
+
+
+def _refused(outcome: Outcome) -> dict[str, Any]:
+    found = outcome.problem
+    if found is None:
+        return {"line": outcome.line}
+    return {"line": outcome.line, "code": found.code, "where": found.where, "message": t(found.fr, found.en)}
+
+
+async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:
+    outbox = Outbox(parts.desk)
+    if file.suffix.lower() == ".json":
+        return outbox.accept(_draft_in(file), "")
+    if parts.settings.folder is None:
+        raise SettingsError("folder is not set: spreadsheets are sent through the watched folder")
+    return await _send_sheet(parts, file)
+
+
+def _draft_in(file: Path) -> Batch:
+    """One draft as JSON. Raises SourceError, PayloadError."""
+    try:
+        data = file.read_bytes()
+        raw = ijson.loads(data, max_bytes=1 << 20, max_depth=32, floats=True)
+    except OSError:
+        raise SourceError("source_unreadable", "file") from None
+    except ijson.IJsonError as exc:
+        raise SourceError("source_unreadable", exc.path or "file") from None
+    members = {"to", "type", "facts", "thread", "person", "ref"}
+    if not isinstance(raw, dict) or not {"to", "type", "facts"} <= raw.keys() or not raw.keys() <= members:
+        raise SourceError("row_invalid", "*", expected="to, type, facts[, thread, person, ref]")
+    if not all(raw.get(name) is None or isinstance(raw[name], str) for name in members - {"facts"}):
+        raise SourceError("row_invalid", "*")
+    import hashlib
+
+    facts = validated(Facts, raw["facts"], "facts")
+    draft = Draft("1", raw["to"], raw["type"], raw.get("person"), raw.get("thread"), facts, raw.get("ref"))
+    return Batch(f"sha256:{hashlib.sha256(data).hexdigest()}", file.name, (draft,))
+
+
+async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
+    """Drop the file as a person would, and let the folder's connector read, report and file it away."""
+    from adapters.connectors.folder import FolderConnector
+
+    connector = next(one for one in parts.connectors if isinstance(one, FolderConnector))
+    dropped = connector.drop(file)
+    outbox = Outbox(parts.desk)
+    outcomes: list[Outcome] = []
+    deadline = time.monotonic() + 60
+    while dropped.exists() and time.monotonic() < deadline:
+        async for batch in connector.collect():
+            found = outbox.accept(batch, connector.name)
+            await connector.settle(batch, found)
+            parts.mailbox.mark_settled(batch.source)
+            outcomes += found
+        await asyncio.sleep(0.05)
+    return outcomes
+
+
+@app.command(help=t("Ce qui est arrivé.", "What has arrived."))
+def inbox(folder: Folder, as_json: Json = False) -> None:
+    parts = open_agency(folder)
+    try:
+        items = [item for item in parts.mailbox.inbox() if not item.type.startswith("receipt.")]
+        if as_json:
+            result({"ok": True, "items": [_incoming_json(parts, item) for item in items]}, as_json=True)
+            return
+        table(
+            t(f"Boîte de réception de {parts.settings.agency}", f"Inbox of {parts.settings.agency}"),
+            (
+                t("Arrivé", "Arrived"),
+                t("De", "From"),
+                t("Événement", "Event"),
+                t("Fil", "Thread"),
+                t("État du fil", "Thread's state"),
+                t("Ici", "Here"),
+            ),
+            [
+                (
+                    _when(item.at_ms / 1000),
+                    item.iss or "?",
+                    item.type or "?",
+                    item.thread[:8],
+                    _thread_words(parts, item.thread),
+                    _here(item),
+                )
+                for item in items
+            ],
+        )
+        for item in items:
+            if item.state == "quarantined":
+                say(f"{item.code} [{item.path or '-'}] {advice_for(item.code)}")
+    finally:
+        parts.close()
+
+
+@app.command(help=t("Ce qui part : état de chaque envoi.", "What is going out: the state of each item."))
+def outbox(
+    folder: Folder,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help=t("Seulement ce qui n'est pas parti.", "Only what has not left."))
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    parts = open_agency(folder)
+    try:
+        items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.kind != "control"]
+        if as_json:
+            result(
+                {
+                    "ok": True,
+                    "items": [_outgoing_json(parts, item) for item in items],
+                    "counts": parts.mailbox.counts(),
+                },
+                as_json=True,
+            )
+            return
+        table(
+            t(f"Boîte d'envoi de {parts.settings.agency}", f"Outbox of {parts.settings.agency}"),
+            (
+                t("Créé", "Made"),
+                t("À", "To"),
+                t("Événement", "Event"),
+                t("État", "State"),
+                t("Réponse", "Answer"),
+                "evt",
+            ),
+            [
+                (
+                    _when(item.created_at),
+                    item.peer,
+                    item.type,
+                    state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else ""),
+                    _thread_words(parts, item.thread),
+                    item.evt,
+                )
+                for item in items
+            ],
+        )
+        for code in sorted({item.code for item in items if item.code}):
+            say(f"{code}: {advice_for(code)}")
+    finally:
+        parts.close()
+
+
+@app.command(help=t("Réessaie maintenant ce qui attend.", "Try again now what is waiting."))
+def retry(
+    folder: Folder,
+    evt: Annotated[str | None, typer.Argument(help=t("Un seul envoi ; sinon tous.", "One item; else all."))] = None,
+    as_json: Json = False,
+) -> None:
+    parts = open_agency(folder)
+    try:
+        count = parts.mailbox.retry(evt)
+    finally:
+        parts.close()
+    result({"ok": True, "retried": count}, as_json=as_json, lines=[t(f"{count} réessayé(s).", f"{count} tried again.")])
+
+
+@app.command(help=t("Retire un envoi qui n'est pas encore signé.", "Take back an item that is not signed yet."))
+def cancel(
+    evt: Annotated[str, typer.Argument(help=t("Identifiant donné par « outbox ».", "The id that `outbox` shows."))],
+    folder: Folder,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    parts = open_agency(folder)
+    try:
+        item = parts.mailbox.outgoing(evt)
+        if item is None:
+            raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
+        done = item.state == "waiting" if dry_run else parts.mailbox.cancel(evt, int(time.time()))
+    finally:
+        parts.close()
+    result(
+        {"ok": done, "evt": evt, "state": "cancelled" if done and not dry_run else item.state, "dry_run": dry_run},
+        as_json=as_json,
+        lines=[
+            t("Retiré.", "Taken back.")
+            if done
+            else t(
+                "Trop tard : l'envoi est signé et a pu partir. Téléphonez au destinataire.",
+                "Too late: it is signed and may have left. Telephone the recipient.",
+            )
+        ],
+    )
+    if not done:
+        raise typer.Exit(1)
+
+
+@app.command(
+    help=t(
+        "Écrit le modèle à remplir (XLSX, ou CSV selon le nom).",
+        "Write the form to fill in (XLSX, or CSV by its name).",
+    )
+)
+def template(
+    file: Annotated[Path, typer.Argument(help="orientation.xlsx")],
+    folder: Folder,
+) -> None:
+    from adapters.connectors.folder import FolderConnector
+
+    from adapters.connectors.template import template_csv, write_template
+
+    parts = open_agency(folder)
+    try:
+        asyncio.run(_fresh_registry(parts))
+        recipients = next((c.recipients() for c in parts.connectors if isinstance(c, FolderConnector)), [])
+        if file.suffix.lower() == ".csv":
+            file.write_bytes(template_csv(language()))
+        else:
+            write_template(file, recipients=recipients, language=language())
+    finally:
+        parts.close()
+    say(t(f"Modèle écrit : {file}", f"Form written: {file}"))
+
+
+async def _fresh_registry(parts: AgencyParts) -> None:
+    """A newer registry if the gateway answers; the copy serves otherwise."""
+    log = gateway_log(parts)
+    try:
+        await refresh_registry(parts, log)
+    except UmuhuzaError as exc:
+        if not parts.settings.registry.exists():
+            raise
+        say(exc.describe(language()))
+    finally:
+        await log.close()
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _here(item: Incoming) -> str:
+    words = {
+        "held": t("en attente", "held"),
+        "ready": t("à remettre", "to hand over"),
+        "delivered": t("remis", "handed over"),
+        "quarantined": t("en quarantaine", "quarantined"),
+    }
+    return words[item.state] + (f" ({item.code})" if item.code else "") + (t(", tardif", ", late") if item.late else "")
+
+
+def _thread_words(parts: AgencyParts, thread: str) -> str:
+    found = parts.mailbox.thread(thread)
+    return "" if found is None else state_label(found.machine, found.state, language())
+
+
+def _incoming_json(parts: AgencyParts, item: Incoming) -> dict[str, Any]:
+    found = parts.mailbox.thread(item.thread)
+    return {
+        "ident": item.ident,
+        "from": item.iss,
+        "type": item.type,
+        "thread": item.thread,
+        "ref": item.ref,
+        "at_ms": item.at_ms,
+        "state": item.state,
+        "thread_state": None if found is None else found.state,
+        "late": item.late,
+        "code": item.code,
+        "path": item.path,
+    }
+
+
+def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
+    found = parts.mailbox.thread(item.thread)
+    return {
+        "evt": item.evt,
+        "to": item.peer,
+        "type": item.type,
+        "thread": item.thread,
+        "line": item.line,
+        "state": item.state,
+        "thread_state": None if found is None else found.state,
+        "seq": item.seq,
+        "offset": item.log_offset,
+        "attempts": item.attempts,
+        "code": item.code,
+        "path": item.path,
+        "advice": advice_for(item.code) or None,
+    }

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza gateway`: the door of a domain."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from gateway.app import serve
+
+from adapters.keystore import KEY_LIFETIME_S
+from gateway.settings import load_settings
+from schemas.keys import SigningKey, b64url, fingerprint_of
+from schemas.registry import Agency, Key, dumps_agency
+from umuhuza.words import result, t
+
+app = typer.Typer(
+    no_args_is_help=True, help=t("La passerelle : la porte d'un domaine.", "The gateway: the door of a domain.")
+)
+
+SETTINGS_FILE = "gateway.toml"
+Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+
+
+def init_gateway(folder: Path, *, agency: str, registry: Path, registry_key: str, host: str, port: int) -> Agency:
+    """Make a gateway's folder: its key, its settings, its request to the registry.
+
+    Raises FileExistsError rather than overwrite a key.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = SigningKey.generate(os.urandom)
+    file = os.open(folder / "gateway.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w", encoding="ascii") as out:
+        out.write(b64url(key.private_bytes()) + "\n")
+    (folder / SETTINGS_FILE).write_text(
+        f'agency = "{agency}"\nregistry = "{registry}"\nregistry_key = "{registry_key}"\n'
+        f'signing_key = "gateway.key"\nlog = "log.db"\nindex = "index.db"\n'
+        f'host = "{host}"\nport = {port}\n',
+        encoding="utf-8",
+    )
+    now = int(time.time())
+    public = Key(key.kid, "sig", "ES256", key.public.public, now - 3600, now + KEY_LIFETIME_S)
+    operator = Agency(
+        agency, {"fr": "Exploitant de la passerelle", "en": "Operator of the gateway"}, ("operator",), (public,)
+    )
+    (folder / "inscription.json").write_text(dumps_agency(operator), encoding="utf-8")
+    return operator
+
+
+@app.command(
+    help=t(
+        "Prépare une passerelle : clé, réglages, demande d'inscription.",
+        "Prepare a gateway: key, settings, enrolment request.",
+    )
+)
+def init(
+    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
+    registry: Annotated[
+        Path, typer.Option(help=t("Fichier du registre (registry.jws).", "The registry file (registry.jws)."))
+    ],
+    registry_key: Annotated[str, typer.Option(help=t("Clé publique du domaine.", "The domain's public key."))],
+    agency: Annotated[str, typer.Option(help=t("Identifiant de l'exploitant.", "The operator's id."))],
+    host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8440,
+    as_json: Json = False,
+) -> None:
+    try:
+        operator = init_gateway(
+            folder, agency=agency, registry=registry.resolve(), registry_key=registry_key, host=host, port=port
+        )
+    except FileExistsError:
+        raise typer.BadParameter(
+            t("une clé de passerelle s'y trouve déjà", "a gateway key is there already"), param_hint="--dir"
+        ) from None
+    request = folder / "inscription.json"
+    result(
+        {"ok": True, "agency": agency, "request": str(request), "settings": str(folder / SETTINGS_FILE)},
+        as_json=as_json,
+        lines=[
+            t(f"Passerelle préparée dans {folder}.", f"Gateway prepared in {folder}."),
+            t("Empreinte : ", "Fingerprint: ") + fingerprint_of(operator.keys[0].public),
+            t(f"Ensuite : umuhuza registry add {request} --dir …", f"Next: umuhuza registry add {request} --dir …"),
+            t(f"Puis : umuhuza gateway run --dir {folder}", f"Then: umuhuza gateway run --dir {folder}"),
+        ],
+    )
+
+
+@app.command(help=t("Lance la passerelle, jusqu'à Ctrl-C ou SIGTERM.", "Run the gateway, until Ctrl-C or SIGTERM."))
+def run(
+    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
+    host: Annotated[str | None, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = None,
+    port: Annotated[
+        int | None, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))
+    ] = None,
+) -> None:
+    settings = load_settings(folder / SETTINGS_FILE, {"host": host, "port": port, "ready_file": ready_file})
+    serve(settings)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line says, in French or English, to a person (standard error or a table) or a program (`--json`).
+
+The language is `--lang`'s or UMUHUZA_LANG, else the locale's: French when it begins with `fr`, else English. `t` picks
+one of two texts. Help texts are chosen when the module is imported, so the language has to be known by then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import CODES, Language, UmuhuzaError
+
+
+def language() -> Language:
+    """The language of this process."""
+    chosen = os.environ.get("UMUHUZA_LANG") or next(
+        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
+    )
+    return "fr" if chosen.lower().startswith("fr") else "en"
+
+
+def t(fr: str, en: str) -> str:
+    """The text in the language of this process."""
+    return fr if language() == "fr" else en
+
+
+def people() -> Console:
+    """Where people read: standard error, so that standard output stays for results."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    people().print(text, markup=False)
+
+
+def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
+    """One result: a JSON object on standard output, or lines for people."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(value).decode() + "\n")
+        sys.stdout.flush()
+    else:
+        for line in lines:
+            Console(highlight=False, soft_wrap=True).print(line, markup=False)
+
+
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output for people."""
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console(highlight=False).print(shown)
+
+
+def problem(error: UmuhuzaError) -> dict[str, Any]:
+    """An error for programs."""
+    meaning = error.meaning
+    return {
+        "code": error.code,
+        "retriable": error.retriable,
+        "title": meaning.title(language()),
+        "advice": meaning.advice(language()),
+        **({} if error.path is None else {"path": error.path}),
+        **({} if error.expected is None else {"expected": error.expected}),
+    }
+
+
+def advice_for(code: str | None) -> str:
+    """What to do about a code, or nothing."""
+    return "" if code is None or code not in CODES else CODES[code].advice(language())
