@@ -53,6 +53,7 @@ from schemas.shape import (
     closed,
     leaves,
     of_model,
+    where,
     wrong,
 )
 
@@ -471,7 +472,7 @@ class Message:
         self._frame().check(value, context)
         found: dict[str, str] = {}
         roles: set[str] = set()
-        pending: list[tuple[int, tuple[int | str, ...], str, tuple[str, ...]]] = []
+        pending: list[tuple[dict[str, Any], tuple[str, ...]]] = []
         unknown: list[int] = []
         for index, each in enumerate(value["entry"]):
             resource = each["resource"]
@@ -494,13 +495,13 @@ class Message:
                 entry.shape.check(resource, context)
             except WrongError as exc:
                 raise exc.under("resource").under(index).under("entry") from None
-            pending.extend((index, *reference) for reference in context.references)
+            pending += context.references
         if not all(role in roles for role, entry in self.entries.items() if entry.required):
             wrong("entry")
         if self.kind == "message":
-            for index, where, target, allowed in pending:
-                if found.get(target, "").partition("|")[0] not in allowed:
-                    wrong("entry", index, "resource", *where)
+            for reference, allowed in pending:
+                if found.get(reference["reference"], "").partition("|")[0] not in allowed:
+                    wrong(*(where(value, reference) or ()), "reference")
         for index in reversed(unknown):
             del value["entry"][index]
 

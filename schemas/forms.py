@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas import htcds
 from schemas.errors import PayloadError
 
 # Embeddings, overrides and isolates change the order in which a line is shown: one name could be read as another.
@@ -303,6 +304,8 @@ def _members(model: type[BaseModel], found: set[str]) -> set[str]:
 
 def _path(at: str, loc: Sequence[int | str], known: set[str]) -> str:
     path = at
+    if loc[:1] == ("htcds",) and len(loc) > 1:  # what follows are names of pydantic's own for the kinds of answers
+        loc, known = loc[:2], known | htcds.FIELDS.keys()
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NoReturn, Protocol, cast
@@ -65,8 +65,8 @@ class Context:
     given: Mapping[str, str]
     """Values that the manifest fixes: evt, thread, source, destination, ..."""
     tolerant: bool = False
-    references: list[tuple[tuple[int | str, ...], str, tuple[str, ...]]] = field(default_factory=list)
-    """(where below the entry, fullUrl referred to, resource types allowed)."""
+    references: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
+    """(the Reference itself, resource types it may point at)."""
 
 
 class Shape(Protocol):
@@ -305,7 +305,7 @@ class Reference:
 
     def check(self, value: Any, context: Context) -> None:
         _REFERENCE.check(value, context)
-        context.references.append((("reference",), value["reference"], self.targets))
+        context.references.append((value, self.targets))
 
     def schema(self) -> Schema:
         return _REFERENCE.schema()
@@ -368,6 +368,20 @@ class Items:
 
 
 _ANY = String()
+
+
+def where(value: Any, node: Any) -> tuple[int | str, ...] | None:
+    """The path to this very object inside of a value; only asked for when an error needs it."""
+    if value is node:
+        return ()
+    if not isinstance(value, dict | list):
+        return None
+    parts: Iterable[tuple[int | str, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    for part, each in parts:
+        found = where(each, node)
+        if found is not None:
+            return (part, *found)
+    return None
 
 
 def checked(shape: Shape, value: Any, context: Context, at: str) -> None:
