@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// A second opinion on the wire format, from off-the-shelf parts only: npm `jose` for JWS and JWE, npm `hpke` with
+// `@panva/hpke-noble` for grants, Node's own SHA-256. Written from docs/wire-format.md, not from the Python code.
+//
+//   node verify.mjs DIRECTORY-WITH-VECTORS
+//
+// Every valid vector must verify, open and give the stated plaintexts. Every invalid one with the flag `crypto`, and
+// every `header_forbidden`, must be refused here too. Of the other invalid ones (shapes that a general library need not mind) it is only
+// counted how many are refused. The last line of standard output is one JSON object; the exit status says whether all
+// was as stated. Failures name vector ids and never print keys or plaintexts.
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { compactDecrypt, compactVerify, importJWK } from "jose";
+import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from "hpke";
+import { AEAD_AES_256_GCM as AES_256_GCM, KDF_SHAKE256, KEM_MLKEM768_X25519 } from "@panva/hpke-noble";
+
+const SUITES = {
+  "647a-0011-0002": { suite: new CipherSuite(KEM_MLKEM768_X25519, KDF_SHAKE256, AES_256_GCM), enc: 1120 },
+  "0010-0001-0002": { suite: new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM), enc: 65 },
+};
+const directory = process.argv[2];
+const load = (name) => JSON.parse(readFileSync(join(directory, name), "utf8"));
+const keys = load("keys.json");
+
+const b64url = (data) => Buffer.from(data).toString("base64url");
+const bytes = (text) => new Uint8Array(Buffer.from(text, "base64url"));
+const sha256 = (...data) => data.reduce((hash, item) => hash.update(item), createHash("sha256")).digest("base64url");
+const joined = (pieces) =>
+  typeof pieces === "string" ? pieces : pieces.map((p) => (typeof p === "string" ? p : p[0].repeat(p[1]))).join("");
+
+function need(condition, what) {
+  if (!condition) throw new Error(what);
+}
+
+function sameMembers(found, expected) {
+  need(found !== null && typeof found === "object" && !Array.isArray(found), "not an object");
+  need(Object.keys(found).sort().join() === Object.keys(expected).sort().join(), "members");
+  for (const [name, value] of Object.entries(expected)) need(found[name] === value, name);
+}
+
+async function verified(jws, signer, typ) {
+  const { kid, pub } = keys.signing[signer];
+  const point = Buffer.from(pub, "base64url");
+  need(kid === sha256(point).slice(0, 22), "kid");
+  const jwk = { kty: "EC", crv: "P-256", x: b64url(point.subarray(1, 33)), y: b64url(point.subarray(33)) };
+  const { payload, protectedHeader } = await compactVerify(jws, await importJWK(jwk, "ES256"), { algorithms: ["ES256"] });
+  sameMembers(protectedHeader, { alg: "ES256", kid, typ });
+  return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+}
+
+async function readRecord(vector) {
+  const lines = joined(vector.input).split("\n");
+  need(lines.length === 2, "lines");
+  const [line1, line2] = lines;
+  const manifest = await verified(line1, vector.key, "umuhuza-event+jws");
+  need(manifest.v === 1, "v");
+  const texts = line2.split("~");
+  need(texts.length === manifest.parts.length, "parts");
+  const plaintexts = {};
+  for (const [index, part] of manifest.parts.entries()) {
+    need(texts[index].length === part.len && sha256(texts[index]) === part.sha256, "digest");
+    if (vector.keys?.[part.name] === undefined) continue;
+    const cek = bytes(vector.keys[part.name]);
+    const { plaintext, protectedHeader } = await compactDecrypt(texts[index], cek, {
+      keyManagementAlgorithms: ["dir"],
+      contentEncryptionAlgorithms: ["A256GCM"],
+    });
+    const kid = `${manifest.iss}/${manifest.evt}/${part.name}`;
+    sameMembers(protectedHeader, { alg: "dir", enc: "A256GCM", kid, typ: "umuhuza-part+jwe" });
+    need(sha256("umuhuza/1 cek\n", cek) === part.kc, "commitment");
+    plaintexts[part.name] = Buffer.from(plaintext).toString("utf8").replace(/ +$/, "");
+  }
+  return { digest: sha256(line1.slice(0, line1.lastIndexOf("."))), plaintexts };
+}
+
+async function readGrant(vector, record) {
+  const manifest = await verified(record.split("\n")[0], "iom", "umuhuza-event+jws");
+  const grant = JSON.parse(joined(vector.input));
+  const key = keys.sealing[vector.opener];
+  need(grant.v === 1 && grant.iss === manifest.iss && grant.evt === manifest.evt, "another record");
+  need(grant.kid === key.kid && grant.suite === key.suite, "another key");
+  const { suite, enc } = SUITES[grant.suite];
+  const sealed = bytes(grant.ct);
+  const info = ["umuhuza/1 grant", manifest.iss, manifest.to, manifest.topic, manifest.evt, grant.kid]
+    .concat(manifest.parts.map((part) => part.kc))
+    .map((line) => `${line}\n`)
+    .join("");
+  const secret = await suite.DeserializePrivateKey(bytes(key.seed), true);
+  const options = { info: new TextEncoder().encode(info) };
+  const plaintext = await suite.Open(secret, sealed.slice(0, enc), sealed.slice(enc), options);
+  const opened = JSON.parse(Buffer.from(plaintext).toString("utf8"));
+  for (const [name, text] of Object.entries(opened)) {
+    const part = manifest.parts.find((candidate) => candidate.name === name);
+    need(part !== undefined && bytes(text).length === 32, "key");
+    need(sha256("umuhuza/1 cek\n", bytes(text)) === part.kc, "commitment");
+  }
+  return { opened };
+}
+
+async function readRegistry(vector) {
+  const registry = await verified(joined(vector.input).replace(/\n$/, ""), vector.root, "umuhuza-registry+jws");
+  const members = {};
+  for (const agency of registry.agencies) {
+    members[agency.id] = agency.roles;
+    for (const key of agency.keys) need(sha256(bytes(key.pub)).slice(0, 22) === key.kid, "kid");
+  }
+  return { members };
+}
+
+const canonical = (value) =>
+  JSON.stringify(value, (_, v) =>
+    v && typeof v === "object" && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort()) : v,
+  );
+
+const counts = { valid: 0, refused: 0, lenient: 0, opened: 0 };
+const failures = [];
+
+async function check(vector, read) {
+  let result;
+  try {
+    result = await read(vector);
+  } catch (error) {
+    if (vector.result === "ok") failures.push(`${vector.id}: refused (${error.code ?? error.name})`);
+    else counts.refused += 1;
+    return;
+  }
+  if (vector.result !== "ok") {
+    counts.lenient += 1;
+    if (vector.flags.includes("crypto") || vector.result === "header_forbidden") failures.push(`${vector.id}: accepted`);
+    return;
+  }
+  counts.valid += 1;
+  for (const [name, value] of Object.entries(result)) {
+    const stated = name === "plaintexts" ? Object.fromEntries(Object.entries(vector[name]).map(([n, t]) => [n, joined(t)])) : vector[name];
+    if (canonical(value) !== canonical(stated)) failures.push(`${vector.id}: ${name} differs`);
+    if (name !== "digest") counts.opened += 1;
+  }
+}
+
+for (const name of ["records.json", "bodies.json"]) for (const vector of load(name).vectors) await check(vector, readRecord);
+const grants = load("grants.json");
+for (const vector of grants.vectors) await check(vector, (v) => readGrant(v, grants.record));
+for (const vector of load("registry.json").vectors) await check(vector, readRegistry);
+
+for (const failure of failures) console.error(failure);
+console.log(JSON.stringify({ ok: failures.length === 0, ...counts, failures: failures.length }));
+process.exitCode = failures.length === 0 ? 0 : 1;

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program in another language, made of off-the-shelf parts, agrees with the golden vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+NODE = TESTS / "node"
+VECTORS = TESTS / "vectors"
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("UMUHUZA_REQUIRE") == "all":
+        pytest.fail(f"UMUHUZA_REQUIRE=all, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """Node's path; its packages are installed from the lock file when they are not there."""
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found is None or npm is None:
+        _missing("node and npm are not installed: the vectors were not read by a second implementation")
+    assert found is not None
+    assert npm is not None
+    if not (NODE / "node_modules" / "jose").is_dir():
+        run = subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, capture_output=True, text=True, timeout=300)
+        if run.returncode != 0:
+            _missing(f"npm ci failed: {run.stderr[-300:]}")
+    return found
+
+
+def _verify(node: str, vectors: Path) -> tuple[int, dict[str, Any], list[str]]:
+    run = subprocess.run(
+        [node, "verify.mjs", str(vectors)], cwd=NODE, capture_output=True, text=True, encoding="utf-8", timeout=120
+    )
+    assert run.stdout, run.stderr[-2000:]
+    return run.returncode, json.loads(run.stdout.splitlines()[-1]), run.stderr.splitlines()
+
+
+def _stated(result: str) -> list[str]:
+    names = ("records.json", "bodies.json", "grants.json", "registry.json")
+    vectors = [v for name in names for v in json.loads((VECTORS / name).read_text(encoding="ascii"))["vectors"]]
+    return [vector["id"] for vector in vectors if (vector["result"] == "ok") == (result == "ok")]
+
+
+def test_the_other_language_opens_what_is_valid_and_refuses_what_is_forged(node: str) -> None:
+    status, summary, failures = _verify(node, VECTORS)
+    assert failures == []
+    assert (status, summary["ok"]) == (0, True)
+    assert summary["valid"] == summary["opened"] == len(_stated("ok"))
+    assert summary["refused"] + summary["lenient"] == len(_stated("refused"))
+    assert summary["refused"] > 250
+
+
+@pytest.mark.parametrize(
+    ("file", "vector", "change"),
+    [
+        ("records.json", "record-arabic", {"digest": "A" * 43}),
+        ("records.json", "record-request", {"plaintexts": {"identity": "", "content": ""}}),
+        ("records.json", "signature-one-bit", {"result": "ok"}),
+        ("bodies.json", "body-header-spaced", {"result": "part_unopenable", "flags": ["crypto"]}),
+        ("grants.json", "grant-hybrid", {"opener": "k7t4-next"}),
+        ("grants.json", "grant-classical", {"opened": {}}),
+        ("registry.json", "registry-ok", {"members": {}}),
+    ],
+)
+def test_the_other_language_notices_a_wrong_vector(
+    node: str, tmp_path: Path, file: str, vector: str, change: dict[str, Any]
+) -> None:
+    for path in VECTORS.glob("*.json"):
+        document = json.loads(path.read_text(encoding="ascii"))
+        if "vectors" in document:
+            kept = [found for found in document["vectors"] if found["id"] == vector]
+            assert bool(kept) == (path.name == file)
+            document["vectors"] = [found | change for found in kept]
+        (tmp_path / path.name).write_text(json.dumps(document), encoding="ascii")
+    status, summary, failures = _verify(node, tmp_path)
+    assert (status, summary["ok"]) == (1, False)
+    assert all(line.startswith(f"{vector}: ") for line in failures)
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    text = (NODE / "package-lock.json").read_text(encoding="utf-8")
+    assert "resolved" not in text
+    packages = json.loads(text)["packages"]
+    assert all(entry["integrity"].startswith("sha512-") for name, entry in packages.items() if name)
