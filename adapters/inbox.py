@@ -113,14 +113,13 @@ class Inbox:
                 box.store(_unverified(log_id, entry, exc))
                 return
             manifest = checked.record.manifest
-            before = box.arrived(manifest.ident)
-            if before is not None and before.digest == checked.record.digest:
+            if box.knows(manifest.ident, checked.record.digest):
                 # The same event again, signature twins included. Its one receipt is on its way or there already.
                 box.advance(log_id, entry.topic, entry.offset)
                 return
             item = _incoming(log_id, checked, grant)
-            if before is not None:
-                self._turn_away(replace(item, state="quarantined"), RecordError("evt_conflict"), None)
+            if box.arrived(manifest.ident) is not None:
+                self._turn_away(item, RecordError("evt_conflict"), None)
                 return
             try:
                 self._check_chain(checked)
@@ -135,6 +134,8 @@ class Inbox:
         desk = self._desk
         record = parse_record(entry.value)
         check_copies(record, entry.topic, entry.key, entry.headers)
+        if record.manifest.to != desk.agency:
+            raise RecordError("topic_mismatch", "L1.to")
         registry = desk.registry()
         at = entry.at_ms // 1000
         record.verify(registry.signing_key(record.manifest.iss, record.kid, at))
@@ -160,7 +161,7 @@ class Inbox:
     def _admit(self, item: Incoming, record: Record, *, store: bool) -> None:
         """Open, validate, step; store or settle the item as ready, held or quarantined. Inside a transaction."""
         box = self._desk.mailbox
-        if box.has_held(item.thread) and store:
+        if store and box.must_wait(item.thread):
             # Something before it on this thread waits: order is kept per thread.
             box.store(replace(item, state="held", code="thread_unknown"))
             return
@@ -192,6 +193,7 @@ class Inbox:
         box.store(item) if store else box.settle_held(item)
         if thread is not None:
             box.put_thread(thread, int(self._desk.now()))
+            box.wake_held(thread.id)
         if opened.facts.receipt is not None:
             self._settle_receipt(record, opened)
         elif item.kind != "control":
@@ -252,8 +254,9 @@ class Inbox:
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
 
     def _read_past(self, item: Incoming) -> bool:
-        """Whether every own mailbox has been read to the ends that were noted when the item was held."""
-        if item.hold_until is None:
+        """Whether every own mailbox has been read to the ends that were noted when the item was held, and nothing on
+        its thread waits for a grant."""
+        if item.hold_until is None or self._desk.mailbox.waits_for_grant(item.thread):
             return False
         cursor = self._desk.mailbox.cursor
         return all(cursor(item.log, topic) + 1 >= end for topic, end in item.hold_until.items())
@@ -290,7 +293,9 @@ class Inbox:
             ),
         )
         try:
-            self._outbox.receipt(type, facts, to=item.iss, thread=item.thread, ref=item.evt)
+            self._outbox.receipt(
+                type, facts, to=item.iss, thread=item.thread, ref=item.evt, line=f"{item.ident} {item.digest.hex()}"
+            )
         except (RegistryError, PolicyError):
             # The sender has left the registry or its keys were revoked meanwhile: there is nobody to seal to.
             return
@@ -317,7 +322,7 @@ class Inbox:
                 found = await self._grants(log, [item.ident])
                 item = replace(item, grant_value=found.get(item.ident))
             with box.transaction():
-                if box.has_held(item.thread, before=item.n):
+                if box.must_wait(item.thread, before=item.n):
                     continue
                 self._admit(item, parse_record(item.record), store=False)
                 moved += 1
@@ -340,6 +345,8 @@ class Inbox:
             except UndeliverableError as exc:
                 box.quarantine(item.n, exc.problem.code, None)
             except UmuhuzaError as exc:
+                if exc.retriable:
+                    raise  # our own disk, not the item
                 # It opened when it was stored: a key has gone since.
                 box.quarantine(item.n, exc.code, exc.path)
             else:
@@ -370,11 +377,16 @@ class Inbox:
             facts=opened.facts,
             person=thread.person,
             state=item.thread_state or thread.state,
-            issuer_label=self._desk.registry().agency(item.iss).name("fr"),
+            issuer_label=self._label(item.iss),
             late=item.late,
             at_ms=item.at_ms,
             may_answer=tuple(name for name in possible if name in events.EVENTS),
         )
+
+    def _label(self, agency: str) -> str:
+        """It was a member when the record was taken; it may have left since, and what it sent is still its word."""
+        member = self._desk.registry().agencies.get(agency)
+        return agency if member is None else member.name("fr")
 
 
 def _incoming(log_id: str, checked: _Checked, grant: bytes | None) -> Incoming:

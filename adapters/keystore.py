@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas import ijson
+from schemas.envelope import is_agency
 from schemas.errors import RegistryError
 from schemas.keys import SUITES, RandomBytes, SealingKey, SigningKey, Suite, b64url, unb64url
 from schemas.registry import Agency, Key, Role
@@ -56,20 +57,42 @@ def write_keys(path: Path, keys: Keys) -> None:
         "sig": b64url(keys.sig.private_bytes()),
         "seal": [{"suite": key.suite, "seed": b64url(key.private_bytes())} for key in keys.seal.values()],
     }
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as out:
-        json.dump(document, out)
-        out.flush()
-        os.fsync(out.fileno())
+    # Whole or not at all: half a key file would be in the way of the next attempt.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as out:
+            json.dump(document, out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(fresh, path)  # unlike a rename, refuses when something is there
+    finally:
+        fresh.unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """A new name survives a power cut only once its directory is synced."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def read_keys(path: Path) -> Keys:
     """Raises RegistryError `registry_invalid` (path `keys`) when it is no key file, OSError as open does."""
     try:
         raw = ijson.loads(path.read_bytes(), max_bytes=64 * 1024, max_depth=4)
+        if raw["v"] != 1 or not is_agency(raw["agency"]) or not raw["seal"]:
+            raise ValueError("shape")
         seal = [SealingKey(_suite(item["suite"]), unb64url(item["seed"])) for item in raw["seal"]]
-        return Keys(raw["agency"], SigningKey.from_scalar(unb64url(raw["sig"])), {key.kid: key for key in seal})
-    except (ijson.IJsonError, ValueError, KeyError, TypeError):
+        scalar = unb64url(raw["sig"])
+        if len(scalar) != 32:
+            raise ValueError("length")
+        return Keys(raw["agency"], SigningKey.from_scalar(scalar), {key.kid: key for key in seal})
+    except (ijson.IJsonError, RegistryError, ValueError, KeyError, TypeError, AttributeError):
         raise RegistryError("registry_invalid", "keys") from None
 
 

@@ -23,6 +23,7 @@ state, never the item's.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from typing import Any, Literal
 
 import apsw
 
+from schemas import lifecycle
 from schemas.envelope import Kind
 from schemas.errors import LogError
 
@@ -78,6 +80,8 @@ _MIGRATIONS = (
         code TEXT, path TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
         hold_until TEXT, UNIQUE(log, topic, log_offset));
     CREATE UNIQUE INDEX incoming_once ON incoming(ident) WHERE state <> 'quarantined';
+    CREATE INDEX incoming_ident ON incoming(ident);
+    CREATE INDEX incoming_thread ON incoming(thread) WHERE state IN ('held', 'ready');
     CREATE INDEX incoming_ready ON incoming(state, n) WHERE state IN ('held', 'ready');
     CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
         PRIMARY KEY(iss, topic, seq)) WITHOUT ROWID;
@@ -198,8 +202,12 @@ class Mailbox:
         if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")[:3]) < _OLDEST_SQLITE:
             raise LogError("unavailable", "sqlite", expected="3.51.3")
         if vfs is None:
-            # Made by us before SQLite does, so that it is never readable by others, not even for a moment.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            try:
+                # Made by us before SQLite does, so that it is never readable by others, not even for a moment.
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            except OSError as exc:
+                full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+                raise LogError("storage_full" if full else "unavailable", "mailbox") from None
         with _translated():
             db = apsw.Connection(str(path), vfs=vfs)
             db.set_busy_timeout(10_000)
@@ -248,6 +256,19 @@ class Mailbox:
 
     transaction = _tx
     """`with mailbox.transaction():` makes several of the methods below one durable step."""
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Inside a transaction: what is raised within undoes what was done within, and no more."""
+        with _translated():
+            self._db.execute("SAVEPOINT attempt")
+            try:
+                yield
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK TO attempt; RELEASE attempt")
+                raise
+            self._db.execute("RELEASE attempt")
 
     def _rows(self, sql: str, *binds: Any) -> list[tuple[Any, ...]]:
         with _translated():
@@ -299,6 +320,16 @@ class Mailbox:
         *rest, crossed = row
         return replace(Thread(*rest), crossed=bool(crossed))
 
+    def thread_of(self, evt: str, peer: str) -> str | None:
+        """The thread of an event that was sent to `peer` or came from it."""
+        row = self._row(
+            "SELECT thread FROM outgoing WHERE evt = ?1 AND peer = ?2 UNION ALL"
+            " SELECT thread FROM incoming WHERE ident = ?2 || '/' || ?1 AND state <> 'quarantined' LIMIT 1",
+            evt,
+            peer,
+        )
+        return None if row is None else str(row[0])
+
     def threads(self) -> list[Thread]:
         """All of them, the last changed first."""
         ids = self._rows("SELECT id FROM thread ORDER BY changed_at DESC, id")
@@ -331,9 +362,9 @@ class Mailbox:
 
     # -- outbox: batches ----------------------------------------------------------------------------------------------
 
-    def begin_batch(self, source: str, connector: str, at: int) -> None:
-        """Inside the caller's transaction: the batch is known from its commit on."""
-        self._run("INSERT INTO batch VALUES(?, ?, ?, 0) ON CONFLICT DO NOTHING", source, connector, at)
+    def begin_batch(self, source: str, connector: str, at: int) -> bool:
+        """Inside the caller's transaction: the batch is known from its commit on. False: it was known already."""
+        return self._run("INSERT INTO batch VALUES(?, ?, ?, 0) ON CONFLICT DO NOTHING", source, connector, at) == 1
 
     def known_line(self, source: str, line: str) -> Outgoing | TurnedDown | None:
         """What became of a line of a batch the first time."""
@@ -443,10 +474,17 @@ class Mailbox:
         return tuple(int(seq) for (seq,) in rows)
 
     def topics_to_void(self) -> list[str]:
-        """Topics with unnamed voids and nothing else to send there."""
+        """Topics with unnamed voids and nothing else to send there.
+
+        Not where a `chain.voided` was itself refused: another one would be, for ever; the next ordinary record names
+        them all.
+        """
         rows = self._rows(
             "SELECT DISTINCT topic FROM void WHERE named_by IS NULL AND NOT EXISTS (SELECT 1 FROM outgoing"
-            " WHERE outgoing.topic = void.topic AND outgoing.state IN ('waiting', 'signed')) ORDER BY topic"
+            " WHERE outgoing.topic = void.topic AND outgoing.state IN ('waiting', 'signed'))"
+            " AND NOT EXISTS (SELECT 1 FROM outgoing JOIN void AS again USING (topic, seq)"
+            " WHERE outgoing.topic = void.topic AND again.named_by IS NULL AND outgoing.type = 'chain.voided')"
+            " ORDER BY topic"
         )
         return [str(topic) for (topic,) in rows]
 
@@ -507,7 +545,7 @@ class Mailbox:
                     self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", one.topic, one.seq)
                     # Voids that it was to name are unnamed again: nobody will ever read its manifest.
                     self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", one.topic, one.seq)
-            self._restore_thread(item, at)
+            self._restore_thread(item, given_up[-1], at)
             return given_up
 
     def cancel(self, evt: str, at: int) -> bool:
@@ -519,12 +557,15 @@ class Mailbox:
             if self._outgoing("thread = ? AND n > ? AND state IN ('waiting', 'signed')", item.thread, item.n):
                 return False
             self._run("UPDATE outgoing SET state = 'cancelled' WHERE evt = ?", evt)
-            self._restore_thread(item, at)
+            self._restore_thread(item, item, at)
             return True
 
-    def _restore_thread(self, item: Outgoing, at: int) -> None:
+    def _restore_thread(self, item: Outgoing, last: Outgoing, at: int) -> None:
+        """Back to before `item`, unless the other side has moved the thread since the last of what is taken back."""
         thread = self.thread(item.thread)
         if thread is None or item.kind == "control":
+            return
+        if thread.state != lifecycle.step(thread.machine, last.thread_before, last.type, thread.role).state:
             return
         if item.thread_before is None:
             self.drop_thread(thread.id)
@@ -544,12 +585,21 @@ class Mailbox:
         )
 
     def retry(self, evt: str | None = None) -> int:
-        """Try again now, whatever the back-off says: outgoing items, held and quarantined ones. Returns how many."""
+        """Try again now, whatever the back-off says. Returns how many items.
+
+        Outgoing ones, held ones, and what was admitted but then could not be handed to the agency's system. What was
+        quarantined for its own sake stays so: its sender has been told.
+        """
         with self._tx():
             only, binds = ("", ()) if evt is None else (" AND evt = ?", (evt,))
             count = self._run(f"UPDATE outgoing SET next_at = 0 WHERE state = 'signed' AND next_at > 0{only}", *binds)
             count += self._run(
                 f"UPDATE incoming SET next_at = 0 WHERE state IN ('held', 'ready') AND next_at > 0{only}", *binds
+            )
+            count += self._run(
+                "UPDATE incoming SET state = 'ready', code = NULL, path = NULL, next_at = 0"
+                f" WHERE state = 'quarantined' AND thread_state IS NOT NULL{only}",
+                *binds,
             )
             return count
 
@@ -625,7 +675,15 @@ class Mailbox:
             self.advance(item.log, item.topic, item.log_offset)
 
     def settle_held(self, item: Incoming) -> None:
-        """A held item has become ready or quarantined, or is tried again later."""
+        """A held item has become ready or quarantined, or is tried again later.
+
+        What becomes ready goes behind all that is there: delivery follows the order in which the thread was stepped.
+        """
+        if item.state == "ready":
+            n = self._row("SELECT max(n) + 1 FROM incoming")
+            assert n is not None
+            self._run("UPDATE incoming SET n = ? WHERE n = ?", n[0], item.n)
+            item = replace(item, n=n[0])
         self._run(
             "UPDATE incoming SET state = ?, type = ?, thread_state = ?, crossed = ?, grant_value = ?, code = ?,"
             " path = ?, attempts = ?, next_at = ?, hold_until = ? WHERE n = ?",
@@ -647,6 +705,10 @@ class Mailbox:
         found = self._incoming("ident = ? AND state <> 'quarantined'", ident)
         return found[0] if found else None
 
+    def knows(self, ident: str, digest: bytes) -> bool:
+        """Whether this very record has been here, quarantined or not: it has its one receipt then."""
+        return self._row("SELECT 1 FROM incoming WHERE ident = ? AND digest = ?", ident, digest) is not None
+
     def was_stored(self, log: str, topic: str, offset: int) -> bool:
         return (
             self._row("SELECT 1 FROM incoming WHERE log = ? AND topic = ? AND log_offset = ?", log, topic, offset)
@@ -659,10 +721,24 @@ class Mailbox:
     def held(self, now: float) -> list[Incoming]:
         return self._incoming("state = 'held' AND next_at <= ? ORDER BY n", now)
 
-    def has_held(self, thread: str, before: int | None = None) -> bool:
-        """Whether something on the thread is held (before item `before`): what follows must wait too."""
-        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ? LIMIT 1"
-        return self._row(sql, thread, 2**62 if before is None else before) is not None
+    def must_wait(self, thread: str, before: int | None = None) -> bool:
+        """Whether what comes on the thread (as item `before`) waits for something held there.
+
+        On a thread that is not begun, the held ones wait for its beginning, which must not wait for them; but one that
+        waits for its grant may be the beginning.
+        """
+        began = self._row("SELECT 1 FROM thread WHERE id = ?", thread) is not None
+        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ? AND (? OR code = 'grant_missing')"
+        return self._row(sql, thread, 2**62 if before is None else before, began) is not None
+
+    def waits_for_grant(self, thread: str) -> bool:
+        """Whether something held on the thread waits for its grant."""
+        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND code = 'grant_missing'"
+        return self._row(sql, thread) is not None
+
+    def wake_held(self, thread: str) -> None:
+        """The thread has moved: look at what is held on it again, whatever the back-off says."""
+        self._run("UPDATE incoming SET next_at = 0 WHERE state = 'held' AND thread = ?", thread)
 
     def ready(self, now: float, limit: int = 100) -> list[Incoming]:
         """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""

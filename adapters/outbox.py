@@ -35,8 +35,9 @@ from schemas.envelope import (
     record_value,
     seal_parts,
     sign_manifest,
+    split_topic,
 )
-from schemas.errors import CODES, OrderError, PayloadError, RegistryError, UmuhuzaError
+from schemas.errors import CODES, OrderError, PayloadError, PolicyError, RegistryError, UmuhuzaError
 from schemas.forms import Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
@@ -94,10 +95,10 @@ class Outbox:
         outcomes: list[Outcome] = []
         box = self._desk.mailbox
         with box.transaction():
-            box.begin_batch(batch.source, connector, int(self._desk.now()))
+            new = box.begin_batch(batch.source, connector, int(self._desk.now()))
             for item in batch.items:
                 if isinstance(item, Problem):
-                    outcomes.append(Outcome(item.line, None, item))
+                    outcomes.append(Outcome(item.line, None, item, again=not new))
                     continue
                 known = box.known_line(batch.source, item.line)
                 if isinstance(known, TurnedDown):
@@ -110,7 +111,8 @@ class Outbox:
 
     def _take(self, source: str, draft: Draft, connector: str) -> Outcome:
         try:
-            evt = self.compose(draft, source, connector)
+            with self._desk.mailbox.attempt():
+                evt = self.compose(draft, source, connector)
         except UmuhuzaError as exc:
             if exc.retriable:
                 raise  # ours to wait for (a stale registry): nothing is stored and the batch is offered again
@@ -122,7 +124,7 @@ class Outbox:
         """Validate, minimise, seal and enqueue one draft; returns its evt. Call inside a transaction.
 
         Raises:
-            UmuhuzaError: with the code and path of what is wrong; nothing was stored then.
+            UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
         """
         desk = self._desk
         known = events.EVENTS.get(draft.type)
@@ -131,6 +133,8 @@ class Outbox:
         registry = desk.registry()
         now = int(desk.now())
         registry.agency(draft.to)
+        if draft.to == desk.agency:
+            raise PolicyError("not_permitted", "to")  # a thread has two ends
         if known.kind == "request" and registry.is_stale(now):
             raise RegistryError("registry_stale")
         evt = new_evt(int(desk.now() * 1000), desk.random)
@@ -164,9 +168,12 @@ class Outbox:
     def _step(self, draft: Draft, machine: str, evt: str) -> tuple[Thread, str | None]:
         """The thread after this event, and its state before (None: new)."""
         desk = self._desk
-        thread = None if draft.thread is None else desk.mailbox.thread(draft.thread)
-        if draft.thread is not None and thread is None:
-            raise OrderError("thread_unknown", "thread")
+        wanted, where = draft.thread, "thread"
+        if wanted is None and draft.ref is not None:
+            wanted, where = desk.mailbox.thread_of(draft.ref, draft.to) or "", "ref"
+        thread = None if wanted is None else desk.mailbox.thread(wanted)
+        if wanted is not None and thread is None:
+            raise OrderError("thread_unknown", where)
         if thread is None:
             step = lifecycle.step(machine, None, draft.type, "initiator")
             identifier = new_thread(desk.random)
@@ -189,8 +196,11 @@ class Outbox:
     def _fresh(self) -> str:
         return b64url(self._desk.random(12))
 
-    def receipt(self, type: str, facts: Facts, *, to: str, thread: str, ref: str) -> str:
-        """Enqueue a receipt in the transaction that stores what it receipts; returns its evt."""
+    def receipt(self, type: str, facts: Facts, *, to: str, thread: str, ref: str, line: str) -> str:
+        """Enqueue a receipt in the transaction that stores what it receipts; returns its evt.
+
+        `line` is the record it is for, by identity and digest: two records under one `evt` have two receipts.
+        """
         desk = self._desk
         evt = new_evt(int(desk.now() * 1000), desk.random)
         self._enqueue(
@@ -204,7 +214,7 @@ class Outbox:
             pseudonym=self._fresh(),
             ref=ref,
             source="receipt",
-            line=f"{to}/{ref}",
+            line=line,
             connector="",
             before=None,
             answer_by=None,
@@ -323,30 +333,37 @@ class Outbox:
         return count
 
     def void_chains(self) -> int:
-        """Where a number was refused and nothing else is on its way to say so, say it."""
+        """Where a number was refused and nothing else is on its way to say so, say it. Returns how many were said."""
+        count = 0
+        for topic in self._desk.mailbox.topics_to_void():
+            try:
+                self._void(topic)
+            except (RegistryError, PolicyError):
+                continue  # no member any more, no key, or no right to send there: there is nobody to tell
+            count += 1
+        return count
+
+    def _void(self, topic: str) -> None:
         desk = self._desk
-        topics = desk.mailbox.topics_to_void()
-        for topic in topics:
-            domain, flow, name = topic.split(".")
-            evt = new_evt(int(desk.now() * 1000), desk.random)
-            with desk.mailbox.transaction():
-                self._enqueue(
-                    "chain.voided",
-                    Facts(occurred_at=desk.today()),
-                    registry=desk.registry(),
-                    evt=evt,
-                    to=f"{domain}/{name}",
-                    flow=flow,
-                    thread=new_thread(desk.random),
-                    pseudonym=self._fresh(),
-                    ref=None,
-                    source="chain",
-                    line=evt,
-                    connector="",
-                    before=None,
-                    answer_by=None,
-                )
-        return len(topics)
+        flow, owner = split_topic(topic)
+        evt = new_evt(int(desk.now() * 1000), desk.random)
+        with desk.mailbox.transaction():
+            self._enqueue(
+                "chain.voided",
+                Facts(occurred_at=desk.today()),
+                registry=desk.registry(),
+                evt=evt,
+                to=owner,
+                flow=flow,
+                thread=new_thread(desk.random),
+                pseudonym=self._fresh(),
+                ref=None,
+                source="chain",
+                line=evt,
+                connector="",
+                before=None,
+                answer_by=None,
+            )
 
     async def send(self, log: Log, step: Callable[[str], None]) -> int:
         """Sign what waits, send what is signed and due, settle the answers. Returns how many records moved.
@@ -361,29 +378,47 @@ class Outbox:
         if not items:
             return 0
         entries = [self._entry(item) for item in items]
+        grants: dict[str, dict[str, bytes]] = {}
+        for item, entry in zip(items, entries, strict=True):
+            for grant in item.grants:
+                key = grant_key(entry.ident, json.loads(grant)["kid"])
+                grants.setdefault(grants_topic(item.peer), {})[key] = grant.encode("ascii")
         try:
-            for item, entry in zip(items, entries, strict=True):
-                grants = {
-                    grant_key(entry.ident, json.loads(grant)["kid"]): grant.encode("ascii") for grant in item.grants
-                }
-                await log.put_grants(grants_topic(item.peer), grants)
+            for topic, values in grants.items():
+                await log.put_grants(topic, values)
             answers: Sequence[Appended | UmuhuzaError] = await log.append(entries)
         except UmuhuzaError as exc:
-            answers = [exc] * len(items)
+            step("answered")
+            with desk.mailbox.transaction():
+                # An answer to the whole request judges no record: whatever the code, none is given up for it.
+                for item in items:
+                    desk.mailbox.postpone(item.evt, exc.code, desk.now() + backoff_s(item.attempts, desk.random))
+            step("settled")
+            return 0
         step("answered")
+        moved = self._settle(items, answers)
+        step("settled")
+        return moved
+
+    def _settle(self, items: Sequence[Outgoing], answers: Sequence[Appended | UmuhuzaError]) -> int:
+        """What the log said of each record, in one transaction."""
+        desk = self._desk
         moved = 0
         with desk.mailbox.transaction():
             for item, answer in zip(items, answers, strict=True):
+                # Promises first: what a refusal takes back with it must not be in the log already.
                 if isinstance(answer, Appended):
                     desk.mailbox.mark_promised(item.evt, answer.offset, answer.promise)
                     moved += 1
-                elif answer.retriable or answer.code in _OURS_TO_CURE:
+            for item, answer in zip(items, answers, strict=True):
+                if isinstance(answer, Appended):
+                    continue
+                if answer.retriable or answer.code in _OURS_TO_CURE:
                     wait = backoff_s(item.attempts, desk.random)
                     desk.mailbox.postpone(item.evt, answer.code, desk.now() + wait)
                 else:
                     desk.mailbox.refuse(item.evt, answer.code, answer.path, int(desk.now()))
                     moved += 1
-        step("settled")
         return moved
 
     def _entry(self, item: Outgoing) -> Entry:

@@ -70,22 +70,33 @@ class Runner:
     # -- the four turns -----------------------------------------------------------------------------------------------
 
     async def collect(self) -> int:
-        """Take what is new in the agency's systems into the outbox. Returns how many lines were new."""
+        """Take what is new in the agency's systems into the outbox. Returns how many lines were new.
+
+        Raises:
+            UmuhuzaError: a batch has to wait (registry_stale, storage_full); those behind it were taken all the same.
+        """
         count = 0
+        waits: UmuhuzaError | None = None
         for connector in self.connectors:
             async for batch in connector.collect():
                 self.step("collected")
-                outcomes = self.outbox.accept(batch, connector.name)
+                try:
+                    outcomes = self.outbox.accept(batch, connector.name)
+                except UmuhuzaError as exc:
+                    waits = exc
+                    continue  # collected again
                 self.step("accepted")
+                count += sum(not outcome.again for outcome in outcomes)
                 try:
                     await connector.settle(batch, outcomes)
                 except NotNowError:
                     continue  # collected again, with the same outcomes
                 self.desk.mailbox.mark_settled(batch.source)
                 self.step("reported")
-                count += sum(not outcome.again for outcome in outcomes)
         if count:
             self._send_now.set()
+        if waits is not None:
+            raise waits
         return count
 
     async def send(self) -> int:
@@ -142,9 +153,14 @@ class Runner:
         own, _ = box.head(topic)
         if kid != public.kid or not public.verifies(signed, signature) or manifest.seq <= own:
             return False
+        if manifest.topic != topic:
+            return False  # ours, but of another chain: adopting it would break this one
         with box.transaction():
             item = box.outgoing(manifest.evt)
-            if item is not None and item.state == "waiting" and manifest.seq == own + 1:
+            if item is not None and item.state == "waiting":
+                # Sealed before the backup, signed after it: what was sent stands, and is not signed again.
+                if manifest.seq > own + 1:
+                    box.set_head(topic, manifest.seq - 1, manifest.prev)
                 box.mark_signed(manifest.evt, manifest.seq, line1, chain_hash(line1), manifest.voids)
                 box.mark_promised(manifest.evt, offset, None)
             else:
