@@ -14,7 +14,8 @@ Invariants:
 Across processes, SQLite's own lock decides; writers queue for it at a file lock beside the database, because SQLite's
 busy handler polls and lets one writer starve. On Windows there is only the busy handler.
 
-A `Store` is one connection and is used by one thread at a time.
+A `Store` is one connection and is used by one thread at a time. Each step of a statement gives up the interpreter's
+lock, and beside a busy event loop it may take milliseconds to get it back: so writing takes few, large statements.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ BUSY_MS = 10_000
 TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
-_ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few changes of thread per row
+_ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few steps
 _TRIM = 500  # entries per transaction, so that writers get their turn during a long retention run
 
 MIGRATIONS: tuple[str, ...] = (
@@ -136,6 +137,7 @@ class _Tail:
     id: int
     next: int
     last_ms: int
+    grown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,9 +373,9 @@ class Store:
     def _together(self, calls: Sequence[Append | Put]) -> list[Done]:
         done: list[Done] = []
         rows: list[tuple[object, ...]] = []
-        tails: dict[str, _Tail | None] = {}
         with self._transaction():
             now = self._clock_ms()
+            tails = self._ends_of(calls)
             known = self._known([entry.ident for call in calls if isinstance(call, Append) for entry in call.entries])
             for call in calls:
                 if isinstance(call, Put):
@@ -390,12 +392,23 @@ class Store:
                     f"INSERT INTO entry (topic, offset, at_ms, ident, key, headers, value) VALUES {places}",
                     [value for row in many for value in row],
                 )
-            for tail in tails.values():
-                if tail is not None:
-                    self._connection.execute(
-                        "UPDATE topic SET next = ?, last_ms = ? WHERE id = ?", (tail.next, tail.last_ms, tail.id)
-                    )
+            grown = [(tail.id, tail.next, tail.last_ms) for tail in tails.values() if tail.grown]
+            if grown:
+                self._connection.execute(
+                    """UPDATE topic SET next = j.value ->> 1, last_ms = j.value ->> 2
+                       FROM json_each(?) j WHERE topic.id = j.value ->> 0""",
+                    (orjson.dumps(grown).decode(),),
+                )
         return done
+
+    def _ends_of(self, calls: Sequence[Append | Put]) -> dict[str, _Tail]:
+        names = sorted({entry.topic for call in calls if isinstance(call, Append) for entry in call.entries})
+        found = self._connection.execute(
+            """SELECT json_group_array(json_array(name, id, next, last_ms)) FROM topic
+               WHERE name IN (SELECT value FROM json_each(?)) AND NOT gone""",
+            (orjson.dumps(names).decode(),),
+        ).get
+        return {name: _Tail(*tail) for name, *tail in orjson.loads(found)}
 
     def _place(
         self,
@@ -403,18 +416,13 @@ class Store:
         headers: bytes | None,
         now: int,
         known: dict[str, _First],
-        tails: dict[str, _Tail | None],
+        tails: dict[str, _Tail],
         rows: list[tuple[object, ...]],
     ) -> Appended | LogError:
         """Decide one entry's place; the caller inserts `rows`."""
         if len(entry.value) > MAX_VALUE_BYTES:
             return LogError("too_large", expected=MAX_VALUE_BYTES)
-        if entry.topic not in tails:
-            row = self._connection.execute(
-                "SELECT id, next, last_ms FROM topic WHERE name = ? AND NOT gone", (entry.topic,)
-            ).fetchone()
-            tails[entry.topic] = None if row is None else _Tail(*row)
-        tail = tails[entry.topic]
+        tail = tails.get(entry.topic)
         if tail is None:
             return LogError("topic_unknown")
         first = known.get(entry.ident)
@@ -423,6 +431,7 @@ class Store:
         tail.last_ms = max(tail.last_ms, now)
         placed = Appended(tail.next, tail.last_ms)
         tail.next += 1
+        tail.grown = True
         known[entry.ident] = _First(entry.topic, placed.offset, placed.at_ms, entry.value, None)
         rows.append((tail.id, placed.offset, placed.at_ms, entry.ident, entry.key, headers, entry.value))
         return placed
@@ -443,11 +452,11 @@ class Store:
         return found
 
     def _put(self, call: Put) -> None:
-        for key, value in call.grants:
+        for many in _chunks(call.grants):
             self._connection.execute(
-                """INSERT INTO grant_value (topic, key, value) VALUES (?, ?, ?)
-                   ON CONFLICT (topic, key) DO UPDATE SET value = excluded.value""",
-                (call.topic, key, value),
+                f"""INSERT INTO grant_value (topic, key, value) VALUES {",".join(["(?,?,?)"] * len(many))}
+                    ON CONFLICT (topic, key) DO UPDATE SET value = excluded.value""",
+                [bound for key, value in many for bound in (call.topic, key, value)],
             )
 
     def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
@@ -566,9 +575,12 @@ class Store:
                 return []
             if len(waiting) == 1:
                 return self._entries(*waiting[0], limit, max_bytes)
+            sizes = [self._sizes(place, cursor, limit) for _, place, cursor in waiting]
+            self._rotation += 1
+            counts = _shares(sizes, limit, max_bytes, self._rotation)
             return [
                 stored
-                for (name, place, cursor), count in zip(waiting, self._shares(waiting, limit, max_bytes), strict=True)
+                for (name, place, cursor), count in zip(waiting, counts, strict=True)
                 if count
                 for stored in self._entries(name, place, cursor, count, sys.maxsize)
             ]
@@ -587,33 +599,15 @@ class Store:
             found.append(Stored(name, offset, key, ident, value, at_ms, _unpack(headers)))
         return found
 
-    def _shares(self, waiting: Sequence[tuple[str, int, int]], limit: int, max_bytes: int) -> list[int]:
-        """How many entries of each: the next one always goes to the topic that was given the fewest bytes.
-
-        Who comes first on a tie changes from call to call: when the limits hold one entry only, nobody starves.
-        """
-        self._rotation += 1
-        counts = [0] * len(waiting)
-        sizes = [
+    def _sizes(self, place: int, cursor: int, limit: int) -> list[int]:
+        sizes: list[int] = orjson.loads(
             self._connection.execute(
-                "SELECT length(value) FROM entry WHERE topic = ? AND offset > ? ORDER BY offset", (place, cursor)
-            )
-            for _, place, cursor in waiting
-        ]
-        queue = [(0, (index + self._rotation) % len(waiting), index) for index in range(len(waiting))]
-        heapq.heapify(queue)
-        total = 0
-        while queue and sum(counts) < limit:
-            given, rank, index = heapq.heappop(queue)
-            row = sizes[index].fetchone()
-            if row is None or (total and total + row[0] > max_bytes):
-                continue
-            counts[index] += 1
-            total += row[0]
-            heapq.heappush(queue, (given + row[0], rank, index))
-        for cursor in sizes:
-            cursor.close()
-        return counts
+                """SELECT json_group_array(size) FROM (SELECT length(value) AS size FROM entry
+                   WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?)""",
+                (place, cursor, limit),
+            ).get
+        )
+        return sizes
 
     def changed(self) -> list[str]:
         """Topics that grew since this was asked last, by whatever process; all of them at first."""
@@ -622,7 +616,9 @@ class Store:
             if version == self._version:
                 return []
             # The version is read first: what is committed in between is reported twice, never missed.
-            tails = dict(self._connection.execute("SELECT name, next FROM topic"))
+            tails: dict[str, int] = orjson.loads(
+                self._connection.execute("SELECT json_group_object(name, next) FROM topic").get
+            )
             grown = [name for name, end in tails.items() if self._tails.get(name) != end]
             self._version, self._tails = version, tails
             return grown
@@ -637,6 +633,28 @@ class Store:
                     [topic, *many],
                 )
             }
+
+
+def _shares(sizes: Sequence[Sequence[int]], limit: int, max_bytes: int, rotation: int) -> list[int]:
+    """How many entries of each topic: the next one always goes to the topic that was given the fewest bytes.
+
+    At least one in all, even past `max_bytes`. Who comes first on a tie changes with `rotation`: when the limits hold
+    one entry only, nobody starves.
+    """
+    counts = [0] * len(sizes)
+    queue = sorted((0, (index + rotation) % len(sizes), index) for index in range(len(sizes)))
+    total = 0
+    while queue and sum(counts) < limit:
+        given, rank, index = heapq.heappop(queue)
+        if counts[index] == len(sizes[index]):
+            continue
+        size = sizes[index][counts[index]]
+        if any(counts) and total + size > max_bytes:
+            continue
+        counts[index] += 1
+        total += size
+        heapq.heappush(queue, (given + size, rank, index))
+    return counts
 
 
 def _private_file(path: str, create: bool) -> None:
