@@ -482,12 +482,12 @@ class Intake:
             stored = await self._log.read(topic, following - 1)
             if not stored:
                 break
-            checked = await self._run.map(checked, [(rules.registry, topic, one.at_ms, one.value) for one in stored])
-            for one, found in zip(stored, checked, strict=True):
-                if found is None:
+            found = await self._run.map(checked, [(rules.registry, topic, one.at_ms, one.value) for one in stored])
+            for one, good in zip(stored, found, strict=True):
+                if good is None:
                     self._index.passed(topic, one.offset)
                 else:
-                    self._index.apply(found[0], found[1], one.offset, one.at_ms)
+                    self._index.apply(good[0], good[1], one.offset, one.at_ms)
             count += len(stored)
         return count
 

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.keys import SigningKey, unb64url
+from schemas.errors import RegistryError
+from schemas.keys import SigningKey, VerifyKey, unb64url
 
 PREFIX = "UMUHUZA_GATEWAY_"
 
@@ -150,3 +151,11 @@ def read_signing_key(file: Path) -> SigningKey:
         return SigningKey.from_scalar(scalar)
     except ValueError:
         raise SettingsError("signing_key: not a key") from None
+
+
+def read_root_key(settings: Settings) -> VerifyKey:
+    """The domain's root key, against which registry files are checked. Raises SettingsError."""
+    try:
+        return VerifyKey(unb64url(settings.registry_key))
+    except (ValueError, RegistryError):
+        raise SettingsError("registry_key: not a public key") from None

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 _TRIP = 32
@@ -61,19 +62,21 @@ class Threads:
                 chunk = self._waiting.popleft()
                 trip.append(chunk)
                 weight += chunk[2] - chunk[1]
-            self._free -= 1
-            done = loop.run_in_executor(self._executor, _travel, trip)
-            done.add_done_callback(lambda future, trip=trip: self._back(loop, trip, future))  # type: ignore[misc]
+            self._send(loop, trip)
 
-    def _back(
-        self, loop: asyncio.AbstractEventLoop, trip: Sequence[_Chunk], done: asyncio.Future[list[BaseException | None]]
-    ) -> None:
+    def _send(self, loop: asyncio.AbstractEventLoop, trip: Sequence[_Chunk]) -> None:
+        self._free -= 1
+        loop.run_in_executor(self._executor, _travel, trip).add_done_callback(partial(self._back, loop, trip))
+
+    def _back(self, loop: asyncio.AbstractEventLoop, trip: Sequence[_Chunk], done: asyncio.Future[None]) -> None:
         self._free += 1
-        if done.cancelled():
-            failures: list[BaseException | None] = [asyncio.CancelledError()] * len(trip)
-        else:
-            failures = done.result()
-        for (job, start, stop), failure in zip(trip, failures, strict=True):
+        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if failure is not None and len(trip) > 1:
+            # Only one of them failed: each goes again by itself, so that nobody's mistake is another's.
+            for chunk in trip:
+                self._send(loop, [chunk])
+            return
+        for job, start, stop in trip:
             job.left -= stop - start
             if job.future.done():
                 continue
@@ -87,14 +90,7 @@ class Threads:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _travel(trip: Sequence[_Chunk]) -> list[BaseException | None]:
-    failures: list[BaseException | None] = []
+def _travel(trip: Sequence[_Chunk]) -> None:
     for job, start, stop in trip:
-        failure: BaseException | None = None
-        try:
-            for place in range(start, stop):
-                job.results[place] = job.work(job.items[place])
-        except BaseException as exc:  # noqa: BLE001 - carried to the job that it belongs to, and raised there
-            failure = exc
-        failures.append(failure)
-    return failures
+        for place in range(start, stop):
+            job.results[place] = job.work(job.items[place])

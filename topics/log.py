@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.errors import LogError
+from schemas.errors import UmuhuzaError
 
 MAX_VALUE_BYTES = 900_000
 """Largest entry value; larger is answered with `too_large` (Kafka's max.message.bytes leaves room for headers)."""
@@ -81,12 +81,12 @@ class Log(Protocol):
     def log_id(self) -> str:
         """Random, made with the log, never changed. Over HTTP it is known after the first answer."""
 
-    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+    async def append(self, entries: Sequence[Entry]) -> Sequence[Appended | UmuhuzaError]:
         """Append in the order given; one answer each; one refused entry refuses no other.
 
         Durable before it returns. Refusals: `topic_unknown`, `too_large`, `storage_full`, `unavailable`,
         `log_closed`, `evt_conflict` (this `ident` is there with other bytes; not noticed by Kafka);
-        over HTTP also every code with which a gateway refuses a record.
+        over HTTP also every code with which a gateway refuses a record, as its own class of the error tree.
         """
 
     async def read(

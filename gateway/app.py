@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One gateway as an ASGI application, and as a server.
+
+    build(settings)   the application; `start` opens log and index, `stop` closes them (an ASGI server's lifespan calls
+                      both)
+    serve(settings)   the same under uvicorn until SIGTERM or SIGINT
+
+The two hot routes are dispatched before FastAPI sees the request; everything else is ordinary FastAPI. Every answer
+carries Date (the gateway's clock), `umuhuza-log` and no-store. The request log has one JSON line per request with the
+route's template, status, code, agency, duration and counts: never a path, a query, a header or a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.door import Door, open_door
+from gateway.openapi import install
+from gateway.pages import add_pages
+from gateway.registry_file import RegistryFile
+from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
+from gateway.settings import Settings, read_root_key, read_signing_key
+from gateway.workers import Threads
+from schemas.errors import AccessError, LogError, UmuhuzaError
+from schemas.keys import RandomBytes
+from topics.catalogue import topics_of
+from topics.sqlite_log import SqliteLog
+
+Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
+_HOT: dict[str, tuple[str, Hot]] = {"/v1/records": ("POST", records), "/v1/mailbox": ("GET", mailbox)}
+MAX_HEADER_BYTES = 32 * 1024
+
+Logger = Callable[[dict[str, Any]], None]
+
+
+def json_line(stream: Any) -> Logger:
+    """A structlog logger that writes one JSON object per line."""
+    log = structlog.wrap_logger(
+        structlog.BytesLogger(stream),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event)),
+        ],
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+    def write(facts: dict[str, Any]) -> None:
+        log.info(**facts)
+
+    return write
+
+
+class Gateway:
+    """The ASGI application. One per process and event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        opener: Callable[[], Awaitable[Door]],
+        logger: Logger | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self._opener = opener
+        self._log = logger
+        self._clock = clock
+        self._door: Door | None = None
+        self.fastapi = _fastapi(self)
+
+    @property
+    def door(self) -> Door:
+        """Raises LogError `unavailable` before `start`."""
+        if self._door is None:
+            raise LogError("unavailable")
+        return self._door
+
+    async def start(self) -> None:
+        """Open the log, catch up, be ready. Raises LogError, RegistryError."""
+        if self._door is None:
+            self._door = await self._opener()
+            self.fastapi.state.door = self._door
+
+    async def stop(self) -> None:
+        """Idempotent."""
+        if self._door is not None:
+            await self._door.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.fastapi(scope, receive, send)
+            return
+        started = self._clock()
+        hot = _HOT.get(scope["path"])
+        if hot is not None and hot[0] == scope["method"] and self._door is not None:
+            await self._hot(self._door, scope["path"], hot[1], scope, receive, send, started)
+        else:
+            await self._ordinary(scope, receive, send, started)
+
+    async def _hot(
+        self, door: Door, route: str, call: Hot, scope: Scope, receive: Receive, send: Send, started: float
+    ) -> None:
+        facts: dict[str, Any] = {}
+        try:
+            status, facts = await call(door, scope, receive, send)
+        except UmuhuzaError as exc:
+            status = await Reply(door, scope, send).refuse(exc)
+            facts = {"code": exc.code}
+        except ClientGoneError:
+            status = 499
+        except TimeoutError:
+            # The client takes nothing: an answer cut short closes the connection.
+            status = 499
+        self._tell(route, status, facts, started)
+
+    async def _ordinary(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        told: dict[str, Any] = {"status": 500}
+
+        async def finish(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told["status"] = message["status"]
+                fields = list(message.get("headers", []))
+                if self._door is not None:
+                    fields.append((b"date", self._door.date()))
+                    fields.append((b"umuhuza-log", self._door.log.log_id.encode("ascii")))
+                if not any(name == b"cache-control" for name, _ in fields):
+                    fields.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": fields}
+            await send(message)
+
+        with contextlib.suppress(ClientDisconnect):
+            await self.fastapi(scope, receive, finish)
+        route = getattr(scope.get("route"), "path", "*")
+        agency = scope.get("umuhuza.agency")
+        self._tell(route, told["status"], {} if agency is None else {"agency": agency}, started)
+
+    def _tell(self, route: str, status: int, facts: dict[str, Any], started: float) -> None:
+        if self._door is not None:
+            self._door.metrics.request(route, str(status)).inc()
+        if self._log is not None and self.settings.log_requests:
+            ms = round((self._clock() - started) * 1000, 2)
+            self._log({"event": "request", "route": route, "status": status, "ms": ms, **facts})
+
+
+def _fastapi(gateway: Gateway) -> FastAPI:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.start()
+        try:
+            yield
+        finally:
+            await gateway.stop()
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.door = None
+    add_pages(app)
+    install(app)
+
+    @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    @app.api_route("/v1/mailbox", methods=["POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def wrong_method() -> None:
+        raise AccessError("request_invalid", "method")
+
+    return app
+
+
+def build(
+    settings: Settings,
+    *,
+    now: Callable[[], float] = time.time,
+    random: RandomBytes = secrets.token_bytes,
+    logger: Logger | None = None,
+) -> Gateway:
+    """A gateway over its domain's SQLite log.
+
+    Raises:
+        SettingsError: a key file that cannot be used.
+        RegistryError: registry_invalid.
+    """
+    key = read_signing_key(settings.signing_key)
+    registry_file = RegistryFile(settings.registry, read_root_key(settings), now)
+    registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
+
+    async def opener() -> Door:
+        log = SqliteLog.open(
+            str(settings.log),
+            topics=[topic for topic in topics_of(registry_file.registry) if ".grants." not in topic],
+            clock_ms=lambda: int(now() * 1000),
+            random_id=lambda: random(16).hex(),
+        )
+        return await open_door(
+            settings,
+            log=log,
+            registry_file=registry_file,
+            key=key,
+            now=now,
+            random=random,
+            run=Threads(settings.workers_threads),
+            make_topics=log.create_topics,
+            storage=lambda: _size_of(settings.log),
+        )
+
+    return Gateway(settings, opener, logger, time.perf_counter)
+
+
+def _size_of(path: Path) -> float:
+    total = 0
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(OSError):
+            total += path.with_name(path.name + suffix).stat().st_size
+    return float(total)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The server
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with a bound on a request's head in bytes and in seconds; it has none of its own."""
+
+    header_seconds = 20.0
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._forget_timer()
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEADER_BYTES:
+            raise ValueError("head too large")  # uvicorn answers 400 and closes
+
+    def _expect_head(self) -> None:
+        self._forget_timer()
+        self._head_timer = self.loop.call_later(self.header_seconds, self._too_slow)
+
+    def _forget_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which tells when it is ready and wakes waiting reads when it stops."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gateway.door.closing.set()
+        await super().shutdown(sockets)
+
+
+class _NoValues(logging.Formatter):
+    """uvicorn's own messages without exceptions' texts, which could hold values: type and place only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts: dict[str, Any] = {"event": "server", "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            # The message is uvicorn's constant; str(exception) is nobody's business.
+            facts["exception"] = record.exc_info[0].__name__
+            trace = record.exc_info[2]
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            if trace is not None:
+                facts["at"] = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        return orjson.dumps(facts).decode("utf-8")
+
+
+def _server_log(stream: Any) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_NoValues())
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING)
+
+
+def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Run one gateway until SIGTERM or SIGINT; then finish what is under way within `stop_seconds`.
+
+    `on_ready` and the settings' `ready_file` get the address (with the port that was chosen for 0) once requests are
+    answered. Log lines go to standard error.
+
+    Raises:
+        SettingsError, RegistryError: before anything listens.
+        OSError: the address is taken.
+    """
+    gateway = build(settings, logger=json_line(sys.stderr.buffer))
+    listener = socket.create_server(
+        (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
+    )
+    port = listener.getsockname()[1]
+    tls = settings.tls_certificate is not None
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{'https' if tls else 'http'}://{host}:{port}"
+
+    def ready() -> None:
+        if settings.ready_file is not None:
+            # Renamed into place, so that whoever waits for the file never reads half of it.
+            half = settings.ready_file.with_name(settings.ready_file.name + ".tmp")
+            half.write_text(address + "\n", encoding="ascii")
+            os.replace(half, settings.ready_file)
+        if on_ready is not None:
+            on_ready(address)
+
+    _server_log(sys.stderr)
+    _Protocol.header_seconds = settings.header_seconds
+    config = uvicorn.Config(
+        gateway,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=_Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.stop_seconds,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    _Server(config, gateway, ready).run(sockets=[listener])

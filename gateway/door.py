@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the routes of one gateway share, and its life: start, background work, stop.
+
+Background work, once every `follow_seconds`: apply what other gateways wrote, bring the index to its file, finish
+erasures, make the mailboxes of new members. Everything it does is done again after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+from gateway.access import Access, Session
+from gateway.index import Index
+from gateway.intake import Intake, Runner
+from gateway.metrics import Metrics
+from gateway.quota import Limits, Quotas
+from gateway.registry_file import RegistryFile
+from gateway.settings import Settings
+from schemas.errors import LogError
+from schemas.keys import RandomBytes, SigningKey
+from schemas.registry import Registry
+from topics.catalogue import policy
+from topics.log import Log
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The policy's quota, unless the settings say otherwise."""
+    quota = policy().quota
+    return Limits(
+        records_per_minute=settings.records_per_minute or quota.records_per_minute,
+        megabytes_per_hour=settings.megabytes_per_hour or quota.megabytes_per_hour,
+        grants_per_record=quota.grants_per_record,
+        waiting_reads=settings.waiting_reads or quota.waiting_reads,
+    )
+
+
+@dataclass(slots=True)
+class Door:
+    """One gateway, without its HTTP server. Owns the log and the index: `close` closes both."""
+
+    settings: Settings
+    registry_file: RegistryFile
+    log: Log
+    index: Index
+    intake: Intake
+    access: Access
+    metrics: Metrics
+    run: Runner
+    now: Callable[[], float]
+    limits: Limits
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the gateway stops: waiting reads answer at once."""
+    waiting: Counter[str] = field(default_factory=Counter)
+    _background: asyncio.Task[None] | None = None
+    _date: tuple[int, bytes] = (0, b"")
+
+    @property
+    def registry(self) -> Registry:
+        return self.registry_file.registry
+
+    def session(self, authorization: bytes | None) -> Session:
+        """Raises AccessError."""
+        return self.access.check(authorization, self.registry, self.now())
+
+    def date(self) -> bytes:
+        """The Date header's value: adapters correct their clocks by it."""
+        second = int(self.now())
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
+        return self._date[1]
+
+    async def ready(self) -> None:
+        """Raises LogError when the log does not answer."""
+        topics = [topic for topic in self.intake.rules.topics if ".grants." not in topic]
+        if topics:
+            await self.log.ends(min(topics))
+
+    async def start(self) -> None:
+        """Catch up with the log. Raises LogError."""
+        await self.intake.make_topics()
+        await self.intake.follow()
+        await self.flush()
+        self._background = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.follow_seconds)
+            with contextlib.suppress(LogError):  # not now: the next round, and /readyz says so meanwhile
+                await self.intake.make_topics()
+                self.metrics.index_lag.set(await self.intake.lag())
+                await self.intake.follow()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Bring the index to its file, in a thread where there is one."""
+        if self.index.begin_flush():
+            written = False
+            try:
+                written = (await self.run.map(Index.write, [self.index]))[0]
+            finally:
+                self.index.end_flush(written)
+        self.metrics.index_unwritten.set(self.index.unwritten())
+
+    async def close(self) -> None:
+        """Idempotent. What was accepted is durable already."""
+        self.closing.set()
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+            self._background = None
+        await self.intake.drain()
+        self.index.close()
+        await self.log.close()
+
+
+async def open_door(
+    settings: Settings,
+    *,
+    log: Log,
+    registry_file: RegistryFile,
+    key: SigningKey,
+    now: Callable[[], float],
+    random: RandomBytes,
+    run: Runner,
+    make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+    storage: Callable[[], float] = lambda: 0.0,
+    index_in_memory: bool = False,
+) -> Door:
+    """Put a gateway together over an open log and catch up with it."""
+    metrics = Metrics()
+    limits = limits_of(settings)
+    index = Index.open(None if index_in_memory else settings.index, log.log_id)
+    intake = Intake(
+        log,
+        index,
+        registry=lambda: registry_file.registry,
+        key=key,
+        agency=settings.agency,
+        quotas=Quotas(limits),
+        now=now,
+        run=run,
+        make_topics=make_topics,
+    )
+    intake.append_seconds = metrics.append_seconds.observe
+    metrics.watch(
+        storage=storage,
+        registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
+        registry_refused=lambda: float(registry_file.problem is not None),
+    )
+    door = Door(
+        settings=settings,
+        registry_file=registry_file,
+        log=log,
+        index=index,
+        intake=intake,
+        access=Access(key, settings.agency, random, settings.token_seconds),
+        metrics=metrics,
+        run=run,
+        now=now,
+        limits=limits,
+    )
+    await door.start()
+    return door
