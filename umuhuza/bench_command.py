@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza bench`: what this machine does, as ratios to the limit measured in the same run.
+
+The limit V is the number of bare Ed25519 verifications per second of one thread: what no broker that checks a
+signature per event can pass on one core. The gateway is a process of its own, over a log that is durable at each
+acknowledgement; the load comes from this process, so both share the machine. Records are real: signed, sealed, padded,
+with one grant each. Ratios are medians of the rounds; CPU is the gateway's user and system time per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httptools
+import orjson
+import typer
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from adapters.keystore import Keys
+from schemas.envelope import (
+    Manifest,
+    chain_hash,
+    cloudevents_headers,
+    mailbox_topic,
+    make_grant,
+    new_evt,
+    new_thread,
+    record_value,
+    seal_parts,
+    sign_manifest,
+)
+from schemas.keys import b64url
+from schemas.registry import Registry
+from topics.http_log import HttpLog
+from topics.log import Entry
+from topics.sqlite_log import SqliteLog
+from umuhuza.gateway_command import init_gateway
+from umuhuza.registry_command import add_agency, init_registry
+from umuhuza.words import result, say, t, table
+
+CONTENT_BYTES = 3500
+IDENTITY_BYTES = 1200
+"""Of a typical referral; padded to 4 KiB each: a record of 12 KB."""
+BATCH = 100
+CONNECTIONS = 32
+"""Agencies that publish one by one, each on its connection and its own chain."""
+SENDERS = 4
+"""Agencies that publish in batches."""
+READER = "bi/k7t4"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One record, ready to be sent."""
+
+    line: bytes
+    entry: Entry
+
+
+def verifications_per_second(seconds: float = 0.5) -> float:
+    """V: bare Ed25519 verifications of an 800-byte message, one thread."""
+    key = Ed25519PrivateKey.generate()
+    public, message = key.public_key(), os.urandom(800)
+    signature = key.sign(message)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        for _ in range(200):
+            public.verify(signature, message)
+        count += 200
+    return count / (time.perf_counter() - started)
+
+
+def make_records(keys: Keys, registry: Registry, count: int) -> list[Made]:
+    """A chain of one issuer's records to the reader."""
+    topic, made, prev = mailbox_topic("referral", READER), [], ""
+    now = int(time.time())
+    seal_to = registry.seal_keys(READER, now)[0]
+    for seq in range(1, count + 1):
+        evt = new_evt(int(time.time() * 1000), os.urandom)
+        plaintexts = {"identity": b"i" * IDENTITY_BYTES, "content": b"c" * CONTENT_BYTES}
+        sealed = seal_parts(f"{keys.agency}/{evt}", "request", plaintexts, os.urandom)
+        manifest = Manifest(
+            evt=evt,
+            iss=keys.agency,
+            to=READER,
+            topic=topic,
+            kind="request",
+            thread=new_thread(os.urandom),
+            seq=seq,
+            prev=prev,
+            iat=now,
+            reg=registry.version,
+            parts=sealed.parts,
+        )
+        line1 = sign_manifest(manifest, keys.sig)
+        prev = chain_hash(line1)
+        value = record_value(line1, sealed.body)
+        grant = orjson.loads(make_grant(manifest, sealed.keys, READER, seal_to))
+        line = orjson.dumps({"record": value.decode("ascii"), "grants": [grant]})
+        entry = Entry(topic, manifest.thread.encode(), manifest.ident, value, cloudevents_headers(manifest))
+        made.append(Made(line, entry))
+    return made
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection; as little work as possible, since it shares the cores with what is measured."""
+
+    def __init__(self) -> None:
+        self._done: asyncio.Future[tuple[int, bytes]] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._body: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result((self._parser.get_status_code(), b"".join(self._body)))
+        self._body = []
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(ConnectionError("closed"))
+
+    async def ask(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, bytes]:
+        if self._transport is None:
+            raise ConnectionError("not connected")
+        lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._done = asyncio.get_running_loop().create_future()
+        self._transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        return await self._done
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+@dataclass
+class Bench:
+    """A domain in a temporary folder with its gateway running."""
+
+    folder: Path
+    registry: Registry
+    issuers: list[Keys]
+    reader: Keys
+    process: subprocess.Popen[bytes]
+    address: str
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def cpu_s(self) -> float:
+        """User and system time of the gateway so far; 0 where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def token(self, keys: Keys) -> str:
+        log = HttpLog(
+            self.address, keys.agency, keys.sig, domain="bi", now=time.time, random=os.urandom, gateway_key=None
+        )
+        try:
+            return await log.token()
+        finally:
+            await log.close()
+
+
+def start(folder: Path) -> Bench:
+    """Make the domain and start its gateway. Raises RuntimeError when it does not come up within 30 s."""
+    registry, root = init_registry(folder / "registry", "bi", False)
+    root_key = b64url(root.public.public)
+    operator = init_gateway(
+        folder / "gateway",
+        agency="bi/operator",
+        registry=(folder / "registry" / "registry.jws").resolve(),
+        registry_key=root_key,
+        host="127.0.0.1",
+        port=0,
+    )
+    add_agency(folder / "registry", operator)
+    now = int(time.time())
+    issuers = [Keys.generate(f"bi/n{number}", os.urandom) for number in range(CONNECTIONS + SENDERS)]
+    reader = Keys.generate(READER, os.urandom)
+    for keys in (*issuers, reader):
+        registry = add_agency(
+            folder / "registry", keys.enrolment({"fr": "Agence inventée"}, ("assistance",), keys is reader, now)
+        )
+    ready = folder / "ready"
+    environment = {
+        **os.environ,
+        "UMUHUZA_GATEWAY_RECORDS_PER_MINUTE": "100000000",
+        "UMUHUZA_GATEWAY_MEGABYTES_PER_HOUR": "100000000",
+        "UMUHUZA_GATEWAY_LOG_REQUESTS": "false",
+    }
+    command = [sys.executable, "-m", "umuhuza", "gateway", "run", "--dir", str(folder / "gateway")]
+    process = subprocess.Popen([*command, "--ready-file", str(ready)], env=environment)
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise RuntimeError("the gateway did not start")
+        time.sleep(0.02)
+    return Bench(folder, registry, issuers, reader, process, ready.read_text().strip())
+
+
+@dataclass(frozen=True)
+class Measured:
+    per_second: float
+    cpu_us: float
+    """Gateway CPU microseconds per event."""
+
+
+async def timed(bench: Bench, events: int, work: Callable[[], Awaitable[None]]) -> Measured:
+    cpu, started = bench.cpu_s(), time.perf_counter()
+    await work()
+    elapsed = time.perf_counter() - started
+    return Measured(events / elapsed, (bench.cpu_s() - cpu) / events * 1e6)
+
+
+async def connect(bench: Bench) -> Client:
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", bench.port)
+    return client
+
+
+def _check(status: int, body: bytes, expected: int) -> None:
+    if status != 200 or body.count(b'"offset"') < expected:
+        raise RuntimeError(f"the gateway answered {status}")
+
+
+async def publish_single(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
+    """One record per request, 32 agencies at once."""
+    clients = [await connect(bench) for _ in made]
+
+    async def worker(client: Client, token: str, records: list[Made]) -> None:
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        for record in records:
+            status, body = await client.ask("POST", "/v1/records", headers, record.line)
+            _check(status, body, 1)
+
+    async def work() -> None:
+        await asyncio.gather(*(worker(client, *one) for client, one in zip(clients, made, strict=True)))
+
+    measured = await timed(bench, sum(len(records) for _, records in made), work)
+    for client in clients:
+        client.close()
+    return measured
+
+
+async def publish_batch(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
+    """100 records per request, one connection per issuer."""
+    clients = [await connect(bench) for _ in made]
+
+    async def worker(client: Client, token: str, records: list[Made]) -> None:
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/x-ndjson"}
+        for first in range(0, len(records), BATCH):
+            lines = records[first : first + BATCH]
+            status, body = await client.ask("POST", "/v1/records", headers, b"\n".join(one.line for one in lines))
+            _check(status, body, len(lines))
+
+    async def work() -> None:
+        await asyncio.gather(*(worker(client, *one) for client, one in zip(clients, made, strict=True)))
+
+    measured = await timed(bench, sum(len(records) for _, records in made), work)
+    for client in clients:
+        client.close()
+    return measured
+
+
+async def receive(bench: Bench, token: str, count: int) -> Measured:
+    """The reader takes `count` records with their grants out of its mailbox."""
+    client = await connect(bench)
+
+    async def work() -> None:
+        after, headers = -1, {"authorization": f"Bearer {token}"}
+        while after + 1 < count:
+            path = f"/v1/mailbox?flows=referral&after=referral:{after}&limit=500"
+            status, body = await client.ask("GET", path, headers)
+            lines = body.splitlines()
+            if status != 200 or not lines:
+                raise RuntimeError(f"the gateway answered {status}")
+            after = orjson.loads(lines[-1])["offset"]
+
+    measured = await timed(bench, count, work)
+    client.close()
+    return measured
+
+
+async def append(folder: Path, made: list[Made]) -> dict[str, float]:
+    """Durable appends to the embedded log in this process: batches of 100, and 32 callers with one each."""
+    rates = {}
+    for name, size in (("batch", BATCH), ("single", 1)):
+        log = SqliteLog.open(
+            str(folder / f"append-{name}.db"),
+            topics=[made[0].entry.topic],
+            clock_ms=lambda: int(time.time() * 1000),
+            random_id=lambda: b64url(os.urandom(12)),
+        )
+        groups = [[one.entry for one in made[i : i + size]] for i in range(0, len(made), size)]
+        callers = 1 if size > 1 else CONNECTIONS
+        started = time.perf_counter()
+
+        async def caller(log: SqliteLog = log, groups: list[list[Entry]] = groups) -> None:
+            while groups:
+                await log.append(groups.pop())
+
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        rates[name] = len(made) / (time.perf_counter() - started)
+        await log.close()
+    return rates
+
+
+async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
+    """All of it; events per measure and round."""
+    bench = await asyncio.to_thread(start, folder)
+    try:
+        few, many = events // CONNECTIONS, events // SENDERS
+        shares = [few] * CONNECTIONS + [many] * SENDERS
+        records = [
+            await asyncio.to_thread(make_records, keys, bench.registry, rounds * share)
+            for keys, share in zip(bench.issuers, shares, strict=True)
+        ]
+        tokens = [await bench.token(keys) for keys in bench.issuers]
+        reader = await bench.token(bench.reader)
+        limits: list[float] = []
+        single: list[Measured] = []
+        batch: list[Measured] = []
+        received: list[Measured] = []
+        for number in range(rounds):
+            limits.append(await asyncio.to_thread(verifications_per_second))
+            made = [
+                (token, chain[number * share : (number + 1) * share])
+                for token, chain, share in zip(tokens, records, shares, strict=True)
+            ]
+            single.append(await publish_single(bench, made[:CONNECTIONS]))
+            batch.append(await publish_batch(bench, made[CONNECTIONS:]))
+            received.append(await receive(bench, reader, (number + 1) * sum(shares)))
+        appended = await append(folder, records[-1])
+    finally:
+        bench.process.terminate()
+        await asyncio.to_thread(bench.process.wait, 20)
+    limit = statistics.median(limits)
+
+    def rate(found: list[Measured]) -> float:
+        return statistics.median(one.per_second for one in found)
+
+    def ratio(found: list[Measured]) -> float:
+        return round(statistics.median(one.per_second / v for one, v in zip(found, limits, strict=True)), 3)
+
+    def cpu(found: list[Measured]) -> float:
+        return round(statistics.median(one.cpu_us for one in found), 1)
+
+    return {
+        "ok": True,
+        "v_per_second": round(limit),
+        "record_bytes": len(records[0][0].entry.value),
+        "per_second": {
+            "publish_single": round(rate(single)),
+            "publish_batch": round(rate(batch)),
+            "receive": round(rate(received)),
+            "append_batch": round(appended["batch"]),
+            "append_single": round(appended["single"]),
+        },
+        "ratios": {"publish_single": ratio(single), "publish_batch": ratio(batch), "receive": ratio(received)},
+        "cpu_us_per_event": {"publish_single": cpu(single), "publish_batch": cpu(batch), "receive": cpu(received)},
+        "rounds": rounds,
+        "events_per_round": events,
+        "cores": os.cpu_count(),
+    }
+
+
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help=t("Tours ; la médiane compte.", "Rounds; the median counts."))] = 3,
+    events: Annotated[int, typer.Option(min=400, help=t("Événements par mesure.", "Events per measure."))] = 2000,
+    as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
+) -> None:
+    """The command."""
+    say(
+        t(
+            "Mesure en cours (environ une minute) ; ne faites rien d'autre sur cette machine.",
+            "Measuring (about a minute); do nothing else on this machine.",
+        )
+    )
+    with tempfile.TemporaryDirectory(prefix="umuhuza-bench-") as name:
+        found = uvloop.run(measure(Path(name), rounds, events))
+    result(found, as_json=as_json)
+    if not as_json:
+        table(
+            t(
+                f"V = {found['v_per_second']} vérifications Ed25519 par seconde, un fil",
+                f"V = {found['v_per_second']} Ed25519 verifications per second, one thread",
+            ),
+            (
+                t("Mesure", "Measure"),
+                t("par seconde", "per second"),
+                t("rapport à V", "ratio to V"),
+                t("CPU µs/événement", "CPU µs/event"),
+            ),
+            [
+                (
+                    name,
+                    str(found["per_second"][name]),
+                    str(found["ratios"].get(name, "")),
+                    str(found["cpu_us_per_event"].get(name, "")),
+                )
+                for name in found["per_second"]
+            ],
+        )
