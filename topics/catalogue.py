@@ -19,10 +19,12 @@ from datetime import datetime
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import PolicyError, RecordError, RegistryError
+from schemas.forms import Basis, Priority
+from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES, Agency, Registry
 from topics.log import grants_topic
 
@@ -83,7 +85,7 @@ class Verdict:
 class EventRule:
     name: str
     flow: str
-    """"*": the flow of the chain it belongs to."""
+    """"*": whichever flow its sender may otherwise send in to that owner (the flow of the chain it mends)."""
     kind: Kind
     machine: str | None
     by: Literal["initiator", "recipient", "holder"]
@@ -133,15 +135,25 @@ def _roles(raw: Iterable[str]) -> frozenset[str]:
 
 
 def read_policy(text: str) -> Policy:
-    """Read a policy strictly: an unknown flow, kind, role or member is a ValueError (its author sees it)."""
+    """Read a policy strictly: an unknown or missing flow, kind, role or member is a ValueError (its author sees it)."""
     raw = tomllib.loads(text)
     if raw.keys() != {"version", "flow", "event", "firewall", "minimise", "quota", "kafka"} or raw["version"] != 1:
         raise ValueError("unknown or missing section")
+    for name, flow in raw["flow"].items():
+        _members(f"flow {name}", flow, {"mailbox", "retention_days"})
+    _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open"})
+    for name, item in raw["minimise"].items():
+        _members(f"minimise {name}", item, {"always"}, {"service"})
+    _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
     mailboxes = {name: _roles(flow["mailbox"]) for name, flow in raw["flow"].items()}
     events = {name: _event(name, event) for name, event in raw["event"].items()}
     if not mailboxes.keys() <= set(FLOWS) or not {e.flow for e in events.values()} <= mailboxes.keys() | {"*"}:
         raise ValueError("unknown flow")
-    law = frozenset(raw["firewall"]["law_enforcement"])
+    if not raw["minimise"].keys() <= events.keys():
+        raise ValueError("minimise: unknown event")
+    law = _roles(raw["firewall"]["law_enforcement"])
+    if not set(raw["firewall"]["protected_flows_open"]) <= set(FLOWS):
+        raise ValueError("firewall: unknown flow")
     if law & (mailboxes.get("referral", frozenset()) | mailboxes.get("case", frozenset())):
         raise ValueError("firewall: law enforcement has no mailbox in assistance flows")
     return Policy(
@@ -163,11 +175,19 @@ def read_policy(text: str) -> Policy:
     )
 
 
+def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable[str] = ()) -> None:
+    if not needed <= raw.keys() or not raw.keys() <= needed.union(may):
+        raise ValueError(f"{where}: unknown or missing member")
+
+
 def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
-    if not raw.keys() <= {"flow", "kind", "machine", "by", "from", "to", "basis", "answer_within"}:
-        raise ValueError(f"event {name}: unknown member")
-    if raw["kind"] not in KINDS:
-        raise ValueError(f"event {name}: unknown kind")
+    _members(f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, {"machine", "basis", "answer_within"})
+    if raw["kind"] not in KINDS or raw["by"] not in ("initiator", "recipient", "holder"):
+        raise ValueError(f"event {name}: unknown kind or party")
+    if raw.get("machine") not in (None, *MACHINES) or not set(raw.get("basis", ())) <= set(get_args(Basis)):
+        raise ValueError(f"event {name}: unknown machine or basis")
+    if not raw.get("answer_within", {}).keys() <= set(get_args(Priority)):
+        raise ValueError(f"event {name}: unknown priority")
     return EventRule(
         name=name,
         flow=raw["flow"],
@@ -244,14 +264,14 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
                 return _no("not_permitted", "firewall.law_enforcement")
     if act.type is None:
         for event in rules.events.values():
-            if event.kind == act.kind and event.flow in (flow, "*") and _roles_fit(event, sender, owner):
+            if event.kind == act.kind and _flow_fits(event, flow, sender, owner) and _roles_fit(event, sender, owner):
                 return Verdict(True, _YES, f"event.{event.name}")
         return _no("not_permitted", f"flow.{flow}.{act.kind}")
     known = rules.events.get(act.type)
     if known is None:
         return _no("not_permitted", "event.*")
     rule = f"event.{known.name}"
-    if known.flow not in (flow, "*"):
+    if not _flow_fits(known, flow, sender, owner):
         return _no("not_permitted", f"{rule}.flow")
     if known.kind != act.kind:
         return _no("not_permitted", f"{rule}.kind")
@@ -260,6 +280,13 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     if not known.to & set(owner.roles):
         return _no("not_permitted", f"{rule}.to")
     return _claims_fit(act, known, owner.id, rule)
+
+
+def _flow_fits(event: EventRule, flow: str, sender: Agency, owner: Agency) -> bool:
+    """`*` is no way around the table: only into flows in which this sender may say something else to this owner."""
+    if event.flow != "*":
+        return event.flow == flow
+    return any(other.flow == flow and _roles_fit(other, sender, owner) for other in policy().events.values())
 
 
 def _roles_fit(event: EventRule, sender: Agency, owner: Agency) -> bool:
