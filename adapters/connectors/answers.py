@@ -204,8 +204,8 @@ class AnswerRow:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the row says."""
-        return hashlib.sha256(json.dumps(dict(self.texts), sort_keys=True).encode()).hexdigest()
+        """What the row says, as 128 bits of SHA-256 in hexadecimal."""
+        return hashlib.sha256(json.dumps(dict(self.texts), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def answer_rows(table: Table) -> list[AnswerRow] | Problem:

@@ -146,6 +146,7 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
     )
     paper.write(sheet, 2, 0, hint, sheet_of.quiet_line)
     name_row, label_row, first = FIRST_ANSWER_ROW - 3, FIRST_ANSWER_ROW - 2, FIRST_ANSWER_ROW - 1
+    refused = [number for number, answer in kept.answers.items() if answer.state == "refused" and number in typed]
     last = max([first + ANSWER_ROWS - 1, *(number - 1 for number in typed)])
     for index, column in enumerate(shown):
         sheet.set_column(index, index, column.width)
@@ -163,6 +164,12 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
         for index, text in enumerate(texts):
             paper.write(sheet, row, index, text, sheet_of.answer)
         words = answer.words if answer else ""
+        if answer is None and mine and refused and row + 1 > min(refused):
+            words = (
+                f"En attente : corrigez d'abord la ligne {min(refused)}."
+                if french
+                else f"Waiting: correct row {min(refused)} first."
+            )
         style = sheet_of.text if answer is None else sheet_of.good if answer.state == "sent" else sheet_of.bad
         paper.write(sheet, row, len(texts), words, style)
         if words:

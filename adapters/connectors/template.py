@@ -124,6 +124,13 @@ def write_template(
     sheet_of.book.close()
 
 
+def template_xlsx(*, recipients: Sequence[tuple[str, str]], language: Language = "fr") -> bytes:
+    """`write_template` as a file's bytes."""
+    buffer = io.BytesIO()
+    write_template(buffer, recipients=recipients, language=language)
+    return buffer.getvalue()
+
+
 def write_template_csv(file: IO[str], *, language: Language = "fr", form: Form = "Orientation") -> None:
     """Write the same columns as CSV (semicolons): technical names, then labels. Open with newline=""."""
     offered = columns.template_columns(form)

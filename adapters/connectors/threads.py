@@ -68,6 +68,8 @@ class KeptAnswer(_Kept):
     """Of what the row said."""
     type: str
     state: Literal["sent", "refused"]
+    texts: dict[str, str]
+    """What it said, by column: the workbook can be made again."""
     words: str
     """What stands in its column « Statut »."""
     evt: str | None = None
@@ -88,8 +90,8 @@ class Kept(_Kept):
     events: list[KeptEvent] = []
     answers: dict[int, KeptAnswer] = {}
     """By row, as the author sees it."""
-    to_write: bool = False
-    """The workbook shows less than this file says."""
+    to_write: Literal["", "status", "event"] = ""
+    """What this file says and the workbook does not show yet."""
     read: str = ""
     """SHA-256 of the workbook in which nothing new was found."""
 

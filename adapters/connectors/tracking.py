@@ -106,6 +106,8 @@ class Journal:
         self.moves: dict[str, dict[str, Moved]] = {}
         self.came: dict[str, Came] = {}
         self.by_digest: dict[str, SentRow] = {}
+        self.names: set[str] = set()
+        """Names of files promised to somebody, written or not."""
 
     def load(self) -> None:
         """Once."""
@@ -126,6 +128,7 @@ class Journal:
             case TakenFile():
                 known = line.source in self.files
                 self.files.setdefault(line.source, line)
+                self.names.update({line.report, line.moved.rpartition("/")[2], line.to_correct or line.report})
             case SentRow():
                 known = line.evt in self.rows
                 self.rows.setdefault(line.evt, line)
@@ -286,7 +289,7 @@ def _machine_words(
         words = "Arrivé sur la machine du destinataire" if language == "fr" else "Arrived on the recipient's computer"
         return f"{words}, {_day(last.at, zone, language)}", False
     words = lifecycle.state_label("outgoing", last.state, language)
-    if last.state == "refused" and last.code in CODES:
+    if last.state == "refused" and last.code is not None and last.code in CODES:
         words += (
             f" : {CODES[last.code].title(language)}" if language == "fr" else f": {CODES[last.code].title(language)}"
         )

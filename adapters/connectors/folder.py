@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watched folder: an agency that works in Excel drops workbooks and finds workbooks.
+
+    a-envoyer/  ->  Drafts        (`drops.py`: read, offered, reported, moved)
+    recus/      <-  what arrived  (`received.py`: one workbook per thread, answered in its sheet « Réponse »)
+    rapports/   <-  reports row by row, and `suivi.xlsx`: what became of each row sent (`tracking.py`)
+
+Invariants: nothing about the content of a file is raised; nothing dropped is lost, doubled or overwritten; names of
+persons stand inside the agency's own files only, never in a file's name, an error or a log.
+All blocking work runs in threads, all parsing in a child process. `deliver`, `settle` and `changed` never run at the
+same time as each other (one lock): they share the threads' files and the journal.
+
+Files stay in clear in the agency's folder (0700, 0600), originals in `envoyes/`: whoever may open the folder may read
+them. Their sealing and removal belong to attended sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import errno
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import ClassVar
+
+from adapters.connectors import places, sheets, template
+from adapters.connectors.contract import Arrived, Batch, NotNowError, Outcome
+from adapters.connectors.drops import Drops, Quiet
+from adapters.connectors.places import Names, Places
+from adapters.connectors.received import Received, answer_in_words
+from adapters.connectors.threads import Threads
+from adapters.connectors.tracking import Came, Journal, Moved, write_tracking
+from schemas.errors import Language, SourceError
+
+JOURNAL = "suivi.jsonl"
+TRACKING = "suivi.xlsx"
+TEMPLATE = "modele-orientation.xlsx"
+TEMPLATE_CSV = "modele-orientation.csv"
+READ_ME = "LISEZ-MOI.txt"
+_WRITE_AT_ONCE = 300
+"""Rows up to which `suivi.xlsx` is made anew at every change; beyond, at the next look."""
+
+
+class FolderConnector:
+    """A connector over one agency's folder.
+
+    Args:
+        root: the agency's folder; made (0700) if it is not there.
+        agency: its id, for the words in LISEZ-MOI.txt.
+        recipients: (agency id, label) of those it may write to, asked anew for every file.
+        now: aware; its zone is the agency's own: dates typed without a time are meant in it.
+        quiet_s: seconds for which a file must not have changed before it is read.
+        max_rows: per file; more is refused whole.
+    """
+
+    name: ClassVar[str] = "folder"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        agency: str,
+        recipients: Callable[[], Sequence[tuple[str, str]]],
+        now: Callable[[], datetime.datetime],
+        language: Language = "fr",
+        names: Names | None = None,
+        quiet_s: float = 2.0,
+        max_rows: int = sheets.MAX_ROWS,
+    ) -> None:
+        self._agency = agency
+        self._recipients = recipients
+        self._now = now
+        self._language = language
+        self._names = names or Names()
+        self.places = Places.under(root, self._names)
+        self._journal = Journal(self.places.reports / JOURNAL)
+        self._threads = Threads(self.places.states)
+        quiet = Quiet(now, quiet_s)
+        self._drops = Drops(self.places, self._journal, self._threads, recipients, now, language, quiet, max_rows)
+        self._received = Received(self.places, self._threads, now, language, quiet)
+        self._prepared = False
+        self._tracking_stale = True
+        self._lock = asyncio.Lock()
+
+    async def collect(self) -> AsyncIterator[Batch]:
+        """What was dropped and what was answered, then ends. Bad input is a Problem.
+
+        Raises:
+            SourceError: `storage_full`, or `source_unreadable` where the folder itself cannot be used.
+        """
+        try:
+            await asyncio.to_thread(self._prepare)
+            async with aclosing(self._received.collect()) as answered:
+                async for batch in answered:
+                    yield batch
+            async with aclosing(self._drops.collect()) as dropped:
+                async for batch in dropped:
+                    yield batch
+            await self._catch_up()
+        except OSError as failed:
+            raise _of_the_folder(failed) from None
+
+    async def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Report and move, or remember the answer's fate. Idempotent. Raises NotNowError."""
+        mine = self._received if self._received.is_mine(batch.source) else self._drops
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._prepare)
+                await asyncio.to_thread(mine.settle, batch, outcomes)
+            except OSError:
+                raise NotNowError from None
+            self._tracking_stale = True
+
+    async def deliver(self, arrived: Arrived) -> None:
+        """A workbook in `recus/`, or a line of `suivi.xlsx` for an answer. Idempotent. Raises NotNowError."""
+        if arrived.type.startswith(("receipt.", "chain.")):
+            return  # what machines told each other; `changed` says what it means
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._prepare)
+                if self._is_for_a_workbook(arrived):
+                    kept = await asyncio.to_thread(self._received.remember, arrived)
+                    # Open in a program: what arrived is remembered durably, and shown at a later look.
+                    await self._received.write(kept)
+                else:
+                    await asyncio.to_thread(self._came, arrived)
+                    if len(self._journal.rows) <= _WRITE_AT_ONCE:
+                        await self._write_tracking()
+            except OSError:
+                raise NotNowError from None
+
+    async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
+        """Beside the answer's row, or in `suivi.xlsx`, at the next look. Idempotent. Raises NotNowError."""
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._prepare)
+                if self._received.is_mine(source):
+                    await asyncio.to_thread(self._received.changed, evt, source, line, state, code)
+                else:
+                    moved = Moved(evt=evt, state=state, code=code, at=self._now().isoformat())
+                    if await asyncio.to_thread(self._journal.add, [moved]):
+                        self._tracking_stale = True
+            except OSError:
+                raise NotNowError from None
+
+    def _is_for_a_workbook(self, arrived: Arrived) -> bool:
+        if arrived.type == "referral.requested" or arrived.type.startswith("case."):
+            return True
+        return self._threads.of_thread(arrived.thread) is not None
+
+    def _came(self, arrived: Arrived) -> None:
+        came = Came(
+            ident=arrived.ident,
+            thread=arrived.thread,
+            ref=arrived.ref,
+            person=arrived.person,
+            type=arrived.type,
+            state=arrived.state,
+            words=answer_in_words(arrived, self._now().tzinfo, self._language),
+            late=arrived.late,
+            at=arrived.facts.occurred_at.isoformat(),
+        )
+        if self._journal.add([came]):
+            self._tracking_stale = True
+
+    async def _catch_up(self) -> None:
+        """Workbooks and the table that could not be written, or need not have been, until now."""
+        async with self._lock:
+            for kept in self._threads.all():
+                if kept.to_write:
+                    await self._received.write(kept)
+            await self._write_tracking()
+
+    async def _write_tracking(self) -> None:
+        """`suivi.xlsx` anew, unless somebody has it open: then at a later look."""
+        path = self.places.reports / TRACKING
+        if not self._tracking_stale or not (self._journal.rows or self._journal.came):
+            return
+        if await asyncio.to_thread(places.is_open_elsewhere, path):
+            return
+        data = await asyncio.to_thread(
+            write_tracking, self._journal, recipients=self._recipients(), now=self._now(), language=self._language
+        )
+        try:
+            await asyncio.to_thread(places.write_durably, path, data)
+        except PermissionError:
+            return  # Excel on Windows holds it
+        self._tracking_stale = False
+
+    def _prepare(self) -> None:
+        """Folders, words and templates, once per process. Never replaces a file: it may have been filled in."""
+        if self._prepared:
+            return
+        self.places.make()
+        self._threads.load()
+        self._journal.load()
+        read_me = self.places.root / READ_ME
+        if not read_me.exists():
+            places.write_durably(read_me, _read_me(self._names, self._agency).encode("utf-8"))
+        recipients = self._recipients()
+        if recipients and not (self.places.root / TEMPLATE).exists():
+            form = template.template_xlsx(recipients=recipients, language=self._language)
+            places.write_durably(self.places.root / TEMPLATE, form)
+        if not (self.places.root / TEMPLATE_CSV).exists():
+            places.write_durably(self.places.root / TEMPLATE_CSV, template.template_csv(self._language))
+        self._prepared = True
+
+
+def _of_the_folder(failed: OSError) -> SourceError:
+    if failed.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SourceError("storage_full", path="folder")
+    return SourceError("source_unreadable", path="folder")
+
+
+def _read_me(names: Names, agency: str) -> str:
+    return f"""\
+UMUHUZA : DOSSIER D'ÉCHANGE DE L'AGENCE {agency}
+
+En cas de danger immédiat, téléphonez d'abord. Umuhuza n'est jamais le seul canal.
+
+{names.to_send}/
+    Déposez ici vos classeurs remplis (XLSX ou CSV). Le modèle est {TEMPLATE}.
+    Enregistrez et fermez le fichier avant de le déposer. Il disparaît de ce dossier
+    une fois pris en charge : c'est normal.
+{names.reports}/
+    Un rapport par fichier déposé : chaque ligne envoyée ou refusée, et pourquoi.
+    Les lignes refusées sont reprises dans un fichier « .a-corriger.xlsx » : corrigez-les,
+    puis déposez ce fichier dans {names.to_send}/. Ne redéposez pas les lignes envoyées.
+    {TRACKING} : où en est chaque envoi. « Arrivé sur la machine » ne veut pas dire lu
+    par une personne.
+{names.received}/
+    Ce que vous recevez : un classeur par orientation ou dossier. Répondez sur sa feuille
+    « Réponse », enregistrez, fermez. Chaque ligne nouvelle part une fois.
+{names.sent}/
+    Vos fichiers pris en charge, tels que déposés.
+{names.refused}/
+    Vos fichiers dont aucune ligne n'a pu partir ; le rapport dit pourquoi.
+
+Ces dossiers contiennent des données sur des personnes. N'en faites pas de copie ailleurs,
+ne mettez pas de nom de personne dans le nom d'un fichier.
+
+
+UMUHUZA: EXCHANGE FOLDER OF AGENCY {agency}
+
+In immediate danger telephone first. Umuhuza is never the only channel.
+
+{names.to_send}/
+    Drop your filled-in workbooks here (XLSX or CSV). The template is {TEMPLATE}.
+    Save and close the file before you drop it. It leaves this folder once it was
+    taken over: that is as it should be.
+{names.reports}/
+    One report per dropped file: every row sent or refused, and why. Refused rows are
+    repeated in a file « .a-corriger.xlsx »: correct them and drop that file into
+    {names.to_send}/. Do not drop the sent rows again.
+    {TRACKING}: what became of each row. « Arrived on the computer » does not mean read
+    by a person.
+{names.received}/
+    What you receive: one workbook per referral or case. Answer on its sheet « Réponse »,
+    save, close. Every new row is sent once.
+{names.sent}/
+    Your files that were taken over, as dropped.
+{names.refused}/
+    Your files of which no row could be sent; the report says why.
+
+These folders hold data about persons. Make no copies elsewhere, and put no person's name
+into a file's name.
+"""
