@@ -304,6 +304,14 @@ def test_a_claim_of_another_age_than_the_message_says_is_refused() -> None:
     assert reopened(parts, claims=claims) == ("payload_invalid", "content.claims.safeguards.age")
 
 
+@pytest.mark.parametrize(("member", "value"), [("guardian", "pending"), ("guardian", None), ("best_interest", False)])
+def test_claims_of_other_safeguards_than_the_message_has_are_refused(member: str, value: object) -> None:
+    parts = sealable("referral.requested", child(GUARDIAN))
+    claims = json.loads(parts.content)["claims"]
+    claims["safeguards"][member] = value
+    assert reopened(parts, claims=claims) == ("payload_invalid", f"content.claims.safeguards.{member}")
+
+
 # ---- consent, or another basis ----
 
 
@@ -440,6 +448,25 @@ def test_an_empty_answer_is_none() -> None:
 def test_a_pseudonym_that_could_be_a_name_is_refused() -> None:
     code, path = refused("referral.requested", requested(), pseudonym="Keza Uwimana")
     assert (code, path) == ("payload_invalid", "content.payload.entry[3].resource.identifier[0].value")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("cas_Status", {"valueCoding": {"system": "urn:iom:htcds:2.0:cas_Status", "code": "Active"}}),
+        ("prs_PrimaryLanguage", {"valueCoding": {"system": "urn:iom:htcds:2.0:prs_PrimaryLanguage", "code": "fra"}}),
+        ("prs_Citizenship", {"valueCoding": {"system": "urn:iom:htcds:2.0:prs_Citizenship", "code": "XX"}}),
+    ],
+)
+def test_htcds_answers_that_fit_the_shape_are_held_to_the_standard(name: str, answer: object) -> None:
+    parts = sealable("case.identified", identified(htcds={"cas_Status": "Active", "prs_Birthdate": "1980"}))
+    content = json.loads(parts.content)
+    sheet = next(each["resource"] for each in content["payload"]["entry"] if "item" in each["resource"])
+    sheet["item"] = [{"linkId": name, "answer": [answer]}]
+    if name == "cas_Status":
+        opened(Sealable(json.dumps(content).encode(), parts.identity))
+    else:  # a code that does not exist, or one that the standard spells otherwise
+        assert reopened(parts, payload=content["payload"]) == ("payload_invalid", f"htcds.{name}")
 
 
 # ---- versions ----

@@ -307,6 +307,13 @@ def test_the_oracle_turns_every_complaint_of_the_library_into_a_path() -> None:
         assert (error.__cause__, error.__context__) == (None, None)
 
 
+def test_what_only_the_library_knows_is_refused_as_well() -> None:
+    blank = change("ServiceRequest", "code", "text", to="\u00a0")  # FHIR: a string has more than white space
+    with pytest.raises(PayloadError) as caught:
+        opened(spoilt(blank))
+    assert (caught.value.code, caught.value.path) == ("payload_invalid", "content.payload")
+
+
 @pytest.mark.parametrize("event", sorted(IDENTITY))
 def test_identity_cannot_speak_of_somebody_who_is_not_in_the_content(event: str) -> None:
     parts = sealable(event, SAMPLES[event][0])
