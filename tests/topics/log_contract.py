@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from schemas.envelope import Kind, mailbox_topic, make_grant, parse_grant
-from schemas.errors import LogError
+from schemas.errors import LogError, UmuhuzaError
 from tests.domain import Domain, Signed
 from topics.log import MAX_VALUE_BYTES, Appended, Entry, Log, Stored, grant_key, grants_topic
 
@@ -155,15 +155,15 @@ def check(scenario: Callable[[Harness], Coroutine[Any, Any, None]]) -> Check:
 # ---------------------------------------------------------------- what the checks are made of
 
 
-def placed(answers: Sequence[Appended | LogError]) -> list[Appended]:
+def placed(answers: Sequence[Appended | UmuhuzaError]) -> list[Appended]:
     for answer in answers:
-        if isinstance(answer, LogError):
+        if isinstance(answer, UmuhuzaError):
             raise answer
     return [answer for answer in answers if isinstance(answer, Appended)]
 
 
-def code(answer: Appended | LogError) -> str:
-    return answer.code if isinstance(answer, LogError) else "appended"
+def code(answer: Appended | UmuhuzaError) -> str:
+    return answer.code if isinstance(answer, UmuhuzaError) else "appended"
 
 
 async def refusal(call: Awaitable[object]) -> LogError:
@@ -542,7 +542,7 @@ async def the_log_is_the_same_after_reopening(harness: Harness) -> None:
 async def started(harness: Harness, issuer: int, mailbox: int, count: int) -> subprocess.Popen[str]:
     command = list(harness.writer_process(issuer, mailbox, count))
     return await asyncio.to_thread(
-        subprocess.Popen, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -553,8 +553,10 @@ async def next_line(process: subprocess.Popen[str]) -> str:
 
 async def ended(process: subprocess.Popen[str]) -> list[str]:
     """The lines not read yet, once the process is gone."""
-    rest, _ = await asyncio.to_thread(process.communicate)
-    return rest.splitlines()
+    # Not communicate(): it passes over what `readline` has read ahead.
+    with process:
+        assert process.stdout is not None
+        return (await asyncio.to_thread(process.stdout.read)).splitlines()
 
 
 @check
