@@ -117,7 +117,7 @@ class Registry:
                 if cached is None:
                     cached = self._verifiers[iss, kid] = VerifyKey(key.public)
                 return cached
-        if any(key.kid == kid for other in self.agencies.values() for key in other.keys):
+        if any(key.kid == kid and key.use == "sig" for other in self.agencies.values() for key in other.keys):
             raise RecordError("issuer_mismatch", "L1.header.kid")
         raise RegistryError("key_unknown")
 
