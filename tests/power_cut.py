@@ -64,6 +64,10 @@ class _File:
             _apply(self.durable, offset, data)
         self.pending.clear()
 
+    def copy(self) -> _File:
+        """The same bytes, seen, durable and pending, without the locks of whoever held it open."""
+        return _File(bytearray(self.seen), bytearray(self.durable), list(self.pending))
+
     def survivor(self, rng: random.Random) -> _File:
         """What the platter holds after the cut."""
         content = bytearray(self.durable)
@@ -169,6 +173,27 @@ class PowerCutVFS:
         self.cut()
         self._lives.append(_Life(self, self._survivors))
         self.dead = False
+
+    def process_dies(self) -> None:
+        """A process is killed while the machine stays up: the next one sees everything written, synced or not.
+
+        Objects of the dead process go on upon a ghost, as after a cut; what was pending may still be lost by one.
+        """
+        if self.dead:
+            return
+        life = self._lives[-1]
+        names = (life.files, life.durable_names)
+        copies = {id(file): file.copy() for held in names for file in held.values()}
+        self._lives.append(_Life(self, {}))
+        for held, kept in zip(names, (self._lives[-1].files, self._lives[-1].durable_names), strict=True):
+            kept.update((name, copies[id(file)]) for name, file in held.items())
+        self._countdown = None
+
+    def bury(self) -> None:
+        """Free the bytes of former lives. Only when no connection of theirs is open."""
+        for life in self._lives[:-1]:
+            life.files.clear()
+            life.durable_names.clear()
 
     def snapshot_bytes(self, path: str) -> bytes:
         """What a reader of the file sees now; b"" when there is none."""

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated domain's middle: the real log on a disk that forgets, and, when asked for, the real gateway before it.
+
+`direct`: adapters reach the log through the network as if it were theirs; a thin `Line` stands where `HttpLog` would.
+The log refuses some records for good (by their ident), so that voided numbers happen.
+`http`: the real `topics.http_log.HttpLog` calls the real ASGI application of `gateway.app`: tokens, signatures, chain,
+replay, grants, promises, the Date header by which wrong clocks are corrected.
+
+The gateway's process dies and starts again like any other; its index is in memory and made again from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from schemas.errors import LogError
+from tests.power_cut import PowerCut
+from tests.sim_machine import DiedError, Life, Machine, Tell
+from tests.sim_network import Link, Network, UnreachableError
+from tests.sim_time import Clock, VirtualLoop
+from topics.log import Appended, Ends, Entry, Stored
+from topics.sqlite_log import SqliteLog
+
+_T = TypeVar("_T")
+REFUSED_ONE_IN = 40
+PATIENCE_S = 60.0
+
+
+class LogServer:
+    """The process that owns the log; `tests.sim_network.Server` for the direct way."""
+
+    def __init__(self, loop: VirtualLoop, rng: random.Random, tell: Tell, disk: str, topics: Sequence[str]) -> None:
+        self.machine = Machine("log", loop, rng, tell, disk)
+        self._loop = loop
+        self._topics = topics
+        self._ids = random.Random(rng.getrandbits(64))
+        self.log: SqliteLog | None = None
+        self.pause_s: Callable[[], float] = lambda: 60.0
+        """How long it stays down after a death."""
+
+    def open_log(self) -> SqliteLog:
+        return SqliteLog.open(
+            "/log.db",
+            topics=self._topics,
+            clock_ms=lambda: int(self.machine.clock.now() * 1000),
+            threads=False,
+            vfs=self.machine.disk.name,
+            exclusive=True,
+            random_id=lambda: self._ids.randbytes(16).hex(),
+        )
+
+    async def run(self) -> None:
+        """Start, serve until death, come back; for ever."""
+        while True:
+            life = self.machine.begin()
+            try:
+                await life.start(self._start(life))
+                self.machine.tell("ready")
+                await life.ended
+            except (LogError, DiedError, PowerCut, asyncio.CancelledError) as exc:
+                if isinstance(exc, asyncio.CancelledError) and life.alive:
+                    raise
+                # It could not start: killed meanwhile, or its disk is full.
+                self.machine.die("kill")
+            await self._stop()
+            self.machine.clear()
+            await asyncio.sleep(self.pause_s())
+
+    async def _start(self, life: Life) -> None:
+        self.log = self.open_log()
+        life.check()
+
+    async def _stop(self) -> None:
+        if self.log is not None:
+            await self.log.close()
+        self.log = None
+
+    def serve(self, request: Callable[[], Coroutine[Any, Any, _T]]) -> asyncio.Future[_T] | None:
+        """In the server's own process; cancelled when it dies meanwhile."""
+        life = self.machine.life
+        if life is None or not life.alive or not self.is_open():
+            return None
+        answer: asyncio.Future[_T] = self._loop.create_future()
+        task = life.start(request())
+
+        def hand_back(done: asyncio.Task[_T]) -> None:
+            if self.machine.disk.dead:
+                self.machine.die("cut")  # the request's own write was the one that the cut interrupted
+            if answer.done():
+                return
+            failed = None if done.cancelled() else done.exception()
+            if not life.alive or done.cancelled():
+                answer.cancel()
+            elif failed is not None:
+                answer.set_exception(failed)
+            else:
+                answer.set_result(done.result())
+
+        task.add_done_callback(hand_back)
+        return answer
+
+    def is_open(self) -> bool:
+        return self.log is not None
+
+
+class Line:
+    """A log client over the network, straight to the log: the `topics.log.Log` of one adapter process."""
+
+    def __init__(self, network: Network, link: Link, server: LogServer, clock: Clock) -> None:
+        self._network = network
+        self._clock = clock
+        self._link = link
+        self._server = server
+        self._log_id = ""
+        self.correction_s = 0.0
+        """Learnt with every answer, forgotten with the process: what an adapter adds to its own clock."""
+
+    @property
+    def log_id(self) -> str:
+        return self._log_id
+
+    async def _call(self, request: Callable[[SqliteLog], Coroutine[Any, Any, _T]], patience_s: float) -> _T:
+        server = self._server
+
+        async def there() -> tuple[_T, str, float]:
+            if server.log is None:
+                raise LogError("unavailable", "gateway")
+            return await request(server.log), server.log.log_id, server.machine.clock.now()
+
+        try:
+            answer, self._log_id, date = await self._network.call(self._link, there, patience_s)
+        except UnreachableError:
+            raise LogError("unavailable", "network") from None
+        self.correction_s = date - self._clock.now()
+        return answer
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        refused = {entry.ident for entry in entries if _refused(entry.ident)}
+
+        async def request(log: SqliteLog) -> list[Appended | LogError]:
+            placed = iter(await log.append([entry for entry in entries if entry.ident not in refused]))
+            return [LogError("too_large") if entry.ident in refused else next(placed) for entry in entries]
+
+        return await self._call(request, PATIENCE_S)
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self._call(lambda log: log.read(topic, after, limit, max_bytes, wait_s), wait_s + PATIENCE_S)
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self._call(lambda log: log.poll(after, limit, max_bytes, wait_s), wait_s + PATIENCE_S)
+
+    async def ends(self, topic: str) -> Ends:
+        return await self._call(lambda log: log.ends(topic), PATIENCE_S)
+
+    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
+        await self._call(lambda log: log.put_grants(topic, grants), PATIENCE_S)
+
+    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return await self._call(lambda log: log.get_grants(topic, keys), PATIENCE_S)
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        await self._call(lambda log: log.delete_grants(topic, keys), PATIENCE_S)
+
+    async def close(self) -> None:
+        return
+
+
+def _refused(ident: str) -> bool:
+    """Chosen by the ident, so that a record is refused each time it comes."""
+    return hashlib.sha256(ident.encode()).digest()[0] < 256 // REFUSED_ONE_IN
