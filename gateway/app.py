@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -240,8 +240,7 @@ class _Protocol(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, transport))  # uvloop's is one, but does not say so
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -325,7 +324,9 @@ def _server_log(stream: Any) -> None:
     logger.setLevel(logging.WARNING)
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings, *, on_ready: Callable[[str], None] | None = None, now: Callable[[], float] = time.time
+) -> None:
     """Run one gateway until SIGTERM or SIGINT; then finish what is under way within `stop_seconds`.
 
     `on_ready` and the settings' `ready_file` get the address (with the port that was chosen for 0) once requests are
@@ -335,7 +336,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
         SettingsError, RegistryError: before anything listens.
         OSError: the address is taken.
     """
-    gateway = build(settings, logger=json_line(sys.stderr.buffer))
+    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer))
     listener = socket.create_server(
         (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
     )

@@ -110,7 +110,7 @@ _SCHEMAS: dict[str, Any] = {
     },
     "MailboxLine": {
         "type": "object",
-        "required": ["topic", "offset", "at", "key", "ident", "record", "grants"],
+        "required": ["topic", "offset", "at", "key", "ident", "headers", "record", "grants"],
         "additionalProperties": False,
         "properties": {
             "topic": {"type": "string"},
@@ -118,6 +118,11 @@ _SCHEMAS: dict[str, Any] = {
             "at": {"type": "integer"},
             "key": {"type": "string"},
             "ident": {"type": "string"},
+            "headers": {
+                "type": "object",
+                "description": "CloudEvents copies, unauthenticated: the manifest decides.",
+                "additionalProperties": {"type": "string"},
+            },
             "record": {"type": "string"},
             "grants": {"type": "array", "items": {"$ref": "#/components/schemas/Grant"}},
         },

@@ -382,6 +382,7 @@ async def _mailbox_lines(door: Door, agency: str, stored: Sequence[Stored]) -> l
                 "at": one.at_ms,
                 "key": one.key.decode("ascii", "replace"),
                 "ident": one.ident,
+                "headers": {name: value.decode("latin-1") for name, value in one.headers},
                 "record": one.value.decode("ascii", "replace"),
                 "grants": [
                     orjson.Fragment(data) for ident in idents[one.topic, one.offset] for data in grants.get(ident, ())

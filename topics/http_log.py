@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -180,8 +181,10 @@ class HttpLog:
         for place, entry in enumerate(entries):
             if len(entry.value) > MAX_VALUE_BYTES:
                 answers[place] = LogError("too_large", "record", expected=MAX_VALUE_BYTES)
-            elif not entry.value.isascii():
-                answers[place] = RecordError("record_malformed", "record")
+            elif self._closed:
+                answers[place] = LogError("log_closed")
+            elif (mismatch := _mismatch(entry)) is not None:
+                answers[place] = mismatch
             else:
                 lines.append((place, self._line(entry)))
         for group in _groups(lines):
@@ -250,10 +253,7 @@ class HttpLog:
     async def poll_granted(
         self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
     ) -> list[tuple[Stored, tuple[bytes, ...]]]:
-        """`poll`, each record with the grants that came beside it: saves asking for them.
-
-        Headers are not carried over HTTP: they are copies of what the manifest says.
-        """
+        """`poll`, each record with the grants that came beside it: saves asking for them."""
         if not after:
             return []
         flows = {self._own_flow(topic): number for topic, number in after.items()}
@@ -277,6 +277,7 @@ class HttpLog:
                         one["ident"],
                         one["record"].encode("ascii", "replace"),
                         one["at"],
+                        tuple((name, value.encode("latin-1")) for name, value in one["headers"].items()),
                     )
                     found.append((stored, tuple(orjson.dumps(grant) for grant in one["grants"])))
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -384,8 +385,8 @@ class HttpLog:
             flow, owner = split_topic(topic)
         except RecordError:
             raise LogError("topic_unknown", topic) from None
-        if owner != self._agency:
-            raise LogError("not_permitted", topic)
+        if owner != self._agency:  # whatever is another's is not there for us
+            raise LogError("topic_unknown", topic)
         return flow
 
     def _refuse_closed(self) -> None:
@@ -417,7 +418,7 @@ class HttpLog:
             fields["content-encoding"] = "gzip"
         async with self._under_way():
             for attempt in (1, 2):
-                fields["authorization"] = f"Bearer {await self._access_token()}"
+                fields["authorization"] = f"Bearer {await self.access_token()}"
                 response = await self._request(method, path, query, body, fields, wait_s)
                 if response.status_code != 401 or attempt == 2:
                     break
@@ -487,7 +488,7 @@ class HttpLog:
         # Date has whole seconds and the answer took its time: small differences are none.
         self.clock_offset_s = offset if abs(offset) > _CLOCK_DIFFERS_S else 0.0
 
-    async def _access_token(self) -> str:
+    async def access_token(self) -> str:
         async with self._token_lock:
             if self._token is None or self._token.until <= self.now:
                 self._token = await self._new_token()
@@ -525,6 +526,24 @@ class HttpLog:
             "client_assertion": sign_jws("JWT", claims, self._key).decode("ascii"),
         }
         return urlencode(fields).encode("ascii")
+
+
+def _mismatch(entry: Entry) -> RecordError | None:
+    """A gateway places a record where its manifest says: an entry that says otherwise is refused here."""
+    try:
+        payload = entry.value.split(b".", 2)[1]
+        raw = orjson.loads(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+        named = (raw["topic"], raw["thread"].encode("ascii"), f"{raw['iss']}/{raw['evt']}")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return RecordError("record_malformed", "record")
+    if not entry.value.isascii():
+        return RecordError("record_malformed", "record")
+    for mine, theirs, code in zip(
+        (entry.topic, entry.key, entry.ident), named, ("topic_mismatch", "key_mismatch", "header_mismatch"), strict=True
+    ):
+        if mine != theirs:
+            return RecordError(code, "entry")
+    return None
 
 
 _FORM = {"content-type": "application/x-www-form-urlencoded"}

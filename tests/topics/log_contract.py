@@ -126,6 +126,9 @@ class Harness(Protocol):
     def kill(self, process: subprocess.Popen[str]) -> None:
         """SIGKILL that process and whatever process acknowledges for it."""
 
+    def close(self) -> None:
+        """Stop what was started."""
+
 
 def ack_line(entry: Entry, placed: Appended) -> str:
     return f"{entry.ident} {placed.offset} {hashlib.sha256(entry.value).hexdigest()}"
