@@ -12,7 +12,7 @@ mailbox's rules say what happens next (see `adapters/mailbox.py`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,14 +40,26 @@ class Pace:
     """Between two looks at the outbox and at what is held."""
 
 
+class SentHead(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+
+class SentManifest(Protocol):
+    @property
+    def offset(self) -> int: ...
+    @property
+    def line1(self) -> bytes: ...
+
+
 class SentByUs(Protocol):
     """What a gateway tells an agency about itself (`topics.http_log.HttpLog`)."""
 
-    async def sent_heads(self) -> dict[str, int]:
-        """Topic -> highest number of ours there."""
+    async def sent_heads(self) -> Mapping[str, SentHead]:
+        """Topic -> the end of our own chain there."""
 
-    async def sent(self, topic: str, after: int) -> list[tuple[int, bytes]]:
-        """(offset, L1) of our own records with seq > after, ascending; a page of them."""
+    async def sent(self, topic: str, after: int) -> Sequence[SentManifest]:
+        """Our own manifests with seq > after, ascending; a page of them."""
 
 
 @dataclass
@@ -138,10 +150,10 @@ class Runner:
         it, so a lying gateway can do no more than refuse.
         """
         learned = 0
-        for topic, newest in (await sent.sent_heads()).items():
-            while (own := self.desk.mailbox.head(topic)[0]) < newest:
+        for topic, end in (await sent.sent_heads()).items():
+            while (own := self.desk.mailbox.head(topic)[0]) < end.seq:
                 page = await sent.sent(topic, own)
-                if not sum(self._adopt(topic, offset, line1) for offset, line1 in page):
+                if not sum(self._adopt(topic, one.offset, one.line1) for one in page):
                     break
                 learned += self.desk.mailbox.head(topic)[0] - own
         return learned

@@ -34,6 +34,8 @@ class AgencySettings(BaseModel):
     kobo: Path | None = Field(None, description="Folder in which KoboToolbox submissions (JSON) are dropped.")
     kobo_to: str | None = Field(None, description="Agency that Kobo submissions are sent to.")
     language: Literal["fr", "en"] = Field("fr", description="Language of reports and workbooks.")
+    timezone: str = Field("Africa/Bujumbura", description="Zone in which dates without one are meant and shown.")
+    quiet_seconds: float = Field(2.0, ge=0, description="A dropped file must not have changed for this long.")
     collect_seconds: float = Field(2.0, gt=0, description="How often the folders are looked at.")
     wait_seconds: float = Field(25.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
     idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")

@@ -12,15 +12,14 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx2
-from adapters.connectors.folder import FolderConnector
-from topics.http_log import HttpLog
-from topics.registry_file import RegistryFile, replace_registry_file
 
 from adapters.connectors.contract import Connector
+from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
@@ -31,6 +30,8 @@ from schemas.errors import RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, unb64url
 from schemas.registry import Registry, empty_registry, read_registry
 from topics.catalogue import flows_of
+from topics.http_log import HttpLog
+from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
 
 
@@ -102,25 +103,36 @@ class _RegistryCopy:
         return self._file.registry
 
 
+def recipients_of(parts: AgencyParts) -> list[tuple[str, str]]:
+    """Whom the form offers: (id, name) of every other member that has a mailbox for people's work."""
+    return [
+        (agency.id, agency.name(parts.settings.language))
+        for agency in parts.registry().agencies.values()
+        if agency.id != parts.settings.agency and {"referral", "case"} & set(flows_of(agency))
+    ]
+
+
 def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
     settings = parts.settings
 
-    def now() -> datetime:
-        return datetime.fromtimestamp(parts.now(), UTC)
+    try:
+        zone = ZoneInfo(settings.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SettingsError("timezone: not a zone of the IANA list, such as Africa/Bujumbura") from None
 
-    def recipients() -> list[tuple[str, str]]:
-        """Whom the form offers: every other member that has a mailbox for people's work."""
-        return [
-            (agency.id, agency.name(settings.language))
-            for agency in parts.registry().agencies.values()
-            if agency.id != settings.agency and {"referral", "case"} & set(flows_of(agency))
-        ]
+    def now() -> datetime:
+        return datetime.fromtimestamp(parts.now(), zone)
 
     made: list[Connector] = []
     if settings.folder is not None:
         made.append(
             FolderConnector(
-                settings.folder, agency=settings.agency, recipients=recipients, now=now, language=settings.language
+                settings.folder,
+                agency=settings.agency,
+                recipients=lambda: recipients_of(parts),
+                now=now,
+                language=settings.language,
+                quiet_s=settings.quiet_seconds,
             )
         )
     if settings.kobo is not None:
@@ -131,14 +143,14 @@ def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
 
 
 def gateway_log(parts: AgencyParts) -> HttpLog:
-    """The way to the domain's gateway. The agency's clock follows the gateway's from the first answer on."""
+    """The way to the domain's gateway. The agency's clock follows the gateway's from the first answer on.
+
+    Promises are checked against the gateway's key in the registry; before the first registry there is none to check
+    against, and nothing to promise either.
+    """
     settings = parts.settings
-
-    def gateway_key() -> VerifyKey | None:
-        agency = parts.registry().agencies.get(settings.gateway_agency)
-        keys = () if agency is None else tuple(key for key in agency.keys if key.use == "sig" and key.revoked is None)
-        return VerifyKey(keys[-1].public) if keys else None
-
+    operator = parts.registry().agencies.get(settings.gateway_agency)
+    keys = () if operator is None else tuple(key for key in operator.keys if key.use == "sig" and key.revoked is None)
     context = None if settings.ca_file is None else ssl.create_default_context(cafile=str(settings.ca_file))
     log = HttpLog(
         settings.gateway,
@@ -147,7 +159,7 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
         domain=settings.domain,
         now=time.time,
         random=os.urandom,
-        gateway_key=gateway_key,
+        gateway_key=VerifyKey(keys[-1].public) if keys else None,
         transport=None if context is None else httpx2.AsyncHTTPTransport(verify=context),
     )
     parts.clock_offset_s = lambda: log.clock_offset_s
@@ -179,19 +191,40 @@ async def run_agency(
 ) -> None:
     """Run until `stop`: the registry is kept fresh beside the runner's four turns."""
     settings = parts.settings
+    await _until_enrolled(parts, on_trouble, stop)
     log = gateway_log(parts)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
     runner = Runner(parts.desk, log, parts.connectors, pace=pace, on_trouble=on_trouble)
     keeper = asyncio.create_task(_keep_registry(parts, log, on_trouble, stop))
     try:
-        while not stop.is_set() and settings.agency not in parts.registry().agencies:
-            await _pause(stop, 0.5)
         await _until_reconciled(runner, log, on_trouble, stop)
-        on_ready()
-        await runner.run(stop)
+        if not stop.is_set():
+            on_ready()
+            await runner.run(stop)
     finally:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
+        await log.close()
+
+
+async def _until_enrolled(
+    parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+) -> None:
+    """Before the first registry that knows us there is nothing to do but to ask again."""
+    log, wait = gateway_log(parts), 0.5
+    try:
+        while not stop.is_set() and parts.settings.agency not in parts.registry().agencies:
+            try:
+                await refresh_registry(parts, log)
+            except UmuhuzaError as exc:
+                on_trouble("registry", exc)
+            else:
+                if parts.settings.agency in parts.registry().agencies:
+                    return
+                on_trouble("registry", RegistryError("agency_unknown"))
+            await _pause(stop, wait)
+            wait = min(30.0, wait * 2)
+    finally:
         await log.close()
 
 
@@ -226,7 +259,7 @@ async def _keep_registry(
             on_trouble("registry", exc)
             wait = min(60.0, wait * 2)
         else:
-            wait = parts.settings.registry_seconds if parts.settings.agency in parts.registry().agencies else 1.0
+            wait = parts.settings.registry_seconds
         await _pause(stop, wait)
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
@@ -15,25 +17,29 @@ import structlog
 import typer
 
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
+from adapters.connectors.folder import FolderConnector
+from adapters.connectors.template import template_csv, write_template
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox import Incoming, Outgoing
 from adapters.outbox import Outbox
 from adapters.settings import FILE_NAME
 from schemas import ijson
 from schemas.errors import SourceError, UmuhuzaError
-from schemas.events import validated
-from schemas.forms import Facts
+from schemas.forms import Facts, validated
 from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
 from schemas.lifecycle import state_label
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError
-from umuhuza.agency import AgencyParts, gateway_log, open_agency, refresh_registry, root_key, run_agency
+from umuhuza.agency import AgencyParts, gateway_log, open_agency, recipients_of, refresh_registry, root_key, run_agency
 from umuhuza.words import advice_for, language, result, say, t, table
 
 app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+
+
+_ZONES = {"bi": "Africa/Bujumbura", "tn": "Africa/Tunis"}
 
 
 def init_agency(
@@ -49,8 +55,11 @@ def init_agency(
     kobo_to: str | None,
     hardware_suite: bool = False,
     language: str = "fr",
+    quick: bool = False,
 ) -> Path:
     """Make an agency's folder: keys, settings, request to the registry. Returns the request file.
+
+    `quick`: looks at its folders several times a second (demonstrations), rather than sparing an old laptop.
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
@@ -65,11 +74,14 @@ def init_agency(
         f'gateway = "{gateway}"',
         f'gateway_agency = "{gateway_agency}"',
         f'registry_key = "{registry_key}"',
+        f'timezone = "{_ZONES.get(agency.partition("/")[0], "UTC")}"',
         f'language = "{language}"',
         'folder = "dossier"',
     ]
     if kobo_to is not None:
         lines += ['kobo = "kobo"', f'kobo_to = "{kobo_to}"']
+    if quick:
+        lines += ["collect_seconds = 0.2", "quiet_seconds = 0.2", "idle_seconds = 0.2"]
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
     request = folder / "inscription.json"
     request.write_text(dumps_agency(keys.enrolment(names, roles, protected, int(time.time()))), encoding="utf-8")
@@ -321,8 +333,6 @@ def _draft_in(file: Path) -> Batch:
         raise SourceError("row_invalid", "*", expected="to, type, facts[, thread, person, ref]")
     if not all(raw.get(name) is None or isinstance(raw[name], str) for name in members - {"facts"}):
         raise SourceError("row_invalid", "*")
-    import hashlib
-
     facts = validated(Facts, raw["facts"], "facts")
     draft = Draft("1", raw["to"], raw["type"], raw.get("person"), raw.get("thread"), facts, raw.get("ref"))
     return Batch(f"sha256:{hashlib.sha256(data).hexdigest()}", file.name, (draft,))
@@ -330,10 +340,18 @@ def _draft_in(file: Path) -> Batch:
 
 async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
     """Drop the file as a person would, and let the folder's connector read, report and file it away."""
-    from adapters.connectors.folder import FolderConnector
-
     connector = next(one for one in parts.connectors if isinstance(one, FolderConnector))
-    dropped = connector.drop(file)
+    folder = connector.places.to_send
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    dropped = folder / file.name
+    if dropped.exists():
+        raise SourceError("row_invalid", "file", expected=t("un autre nom de fichier", "another file name"))
+    part = folder / f"{file.name}.part"
+    try:
+        shutil.copyfile(file, part)
+    except OSError:
+        raise SourceError("source_unreadable", "file") from None
+    part.rename(dropped)
     outbox = Outbox(parts.desk)
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + 60
@@ -490,18 +508,13 @@ def template(
     file: Annotated[Path, typer.Argument(help="orientation.xlsx")],
     folder: Folder,
 ) -> None:
-    from adapters.connectors.folder import FolderConnector
-
-    from adapters.connectors.template import template_csv, write_template
-
     parts = open_agency(folder)
     try:
         asyncio.run(_fresh_registry(parts))
-        recipients = next((c.recipients() for c in parts.connectors if isinstance(c, FolderConnector)), [])
         if file.suffix.lower() == ".csv":
             file.write_bytes(template_csv(language()))
         else:
-            write_template(file, recipients=recipients, language=language())
+            write_template(file, recipients=recipients_of(parts), language=language())
     finally:
         parts.close()
     say(t(f"Modèle écrit : {file}", f"Form written: {file}"))

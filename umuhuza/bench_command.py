@@ -184,7 +184,7 @@ class Bench:
             self.address, keys.agency, keys.sig, domain="bi", now=time.time, random=os.urandom, gateway_key=None
         )
         try:
-            return await log.token()
+            return await log.access_token()
         finally:
             await log.close()
 
