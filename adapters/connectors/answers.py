@@ -239,15 +239,8 @@ def answer_rows(table: Table) -> list[AnswerRow] | Problem:
             if name != STATUS.name and index < len(cells) and cells[index] is not None
         }
         if mine:
-            rows.append(AnswerRow(number, mine, {name: _shown(cell) for name, cell in mine.items()}))
+            rows.append(AnswerRow(number, mine, {name: as_typed.shown(cell) or "" for name, cell in mine.items()}))
     return rows
-
-
-def _shown(cell: Cell) -> str:
-    try:
-        return as_typed.text_of(cell) or ""
-    except MistypedError:
-        return "(formule)" if not isinstance(cell, str) else "(texte illisible)"
 
 
 def draft_of(row: AnswerRow, keys: Keys, *, now: datetime.datetime, person: str | None) -> Draft | list[Problem]:
@@ -304,7 +297,7 @@ class _Answering:
         person = self.row.texts.get("reference") or self.person
         return Draft(self.row.line, self.keys.to, type_, person, self.keys.thread, facts, self.keys.evt)
 
-    def _answer(self, type_: str) -> dict[str, Any]:
+    def _answer(self, type_: str) -> dict[str, Any] | None:
         answer: dict[str, Any] = {}
         if type_ == "referral.declined":
             answer["reason"] = self._needed("motif", DECLINED)
@@ -312,7 +305,7 @@ class _Answering:
             answer["outcome"] = self._needed("resultat", OUTCOMES)
         elif type_ == "referral.accepted":
             answer["expected_from"] = self._moment("attendue")
-        return answer
+        return answer if any(value is not None for value in answer.values()) else None
 
     def _service(self) -> dict[str, Any]:
         type_ = self._needed("service", _services())

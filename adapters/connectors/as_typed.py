@@ -66,6 +66,11 @@ _FIRST_YEAR = 1900
 _FORBIDDEN = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+FORMULA_MARK = "(formule)"
+UNREADABLE_MARK = "(texte illisible)"
+"""What stands for such cells in a file of rows to correct: never taken for what its author wrote."""
+
+
 class MistypedError(Exception):
     """What was typed cannot be taken. Carries words for its author, never the value."""
 
@@ -92,12 +97,20 @@ def in_words(day: datetime.date) -> str:
     return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
+def shown(cell: Cell) -> str | None:
+    """The cell for showing it to its author again, whatever is in it."""
+    try:
+        return text_of(cell, lines=True)
+    except MistypedError:
+        return UNREADABLE_MARK if isinstance(cell, str) and cell != FORMULA_MARK else FORMULA_MARK
+
+
 def text_of(cell: Cell, *, lines: bool = False) -> str | None:
     """The cell as text: NFC, trimmed, one line unless `lines`. None: empty. Raises MistypedError."""
     match cell:
         case None:
             return None
-        case Formula():
+        case Formula() | "(formule)":
             raise MistypedError(
                 "La cellule contient une formule, qui n'est jamais calculée ici ; écrivez la valeur elle-même.",
                 "The cell holds a formula, which is never computed here; write the value itself.",
@@ -114,12 +127,16 @@ def text_of(cell: Cell, *, lines: bool = False) -> str | None:
             return cell.strftime("%d/%m/%Y")
     text = unicodedata.normalize("NFC", cell)
     text = re.sub(r"\r\n?|[\u2028\u2029]", "\n", text).strip() if lines else " ".join(text.split())
-    if any(char in _FORBIDDEN or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t") for char in text):
+    if text == UNREADABLE_MARK or any(_unreadable(char) for char in text):
         raise MistypedError(
             "Le texte contient des caractères invisibles qui en changent la lecture ; retapez-le.",
             "The text holds invisible characters that change how it reads; type it again.",
         )
     return text or None
+
+
+def _unreadable(char: str) -> bool:
+    return char in _FORBIDDEN or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t")
 
 
 def split_list(text: str) -> list[str]:

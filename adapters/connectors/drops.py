@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class Quiet:
 
     def is_quiet(self, path: Path, look: Look) -> bool:
         """By the file's own times, or because two looks of ours that far apart saw the same."""
+        if self._quiet_s <= 0:
+            return True
         now = self._now().timestamp()
         before = self._seen.get(path)
         if before is None or before[0] != look:
@@ -76,7 +78,7 @@ class Drops:
     max_rows: int
     _taken: dict[str, _Taken] = field(default_factory=dict)
 
-    async def collect(self) -> AsyncIterator[Batch]:
+    async def collect(self) -> AsyncGenerator[Batch, None]:
         """One batch per file that is whole. Raises OSError where the folder itself cannot be read."""
         for path in await asyncio.to_thread(places.dropped, self.places.to_send):
             seen = await asyncio.to_thread(places.look, path)

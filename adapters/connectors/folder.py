@@ -197,7 +197,7 @@ class FolderConnector:
         self._journal.load()
         read_me = self.places.root / READ_ME
         if not read_me.exists():
-            places.write_durably(read_me, _read_me(self._names, self._agency).encode("utf-8"))
+            places.write_durably(read_me, _read_me(self._names, self._agency))
         recipients = self._recipients()
         if recipients and not (self.places.root / TEMPLATE).exists():
             form = template.template_xlsx(recipients=recipients, language=self._language)
@@ -213,7 +213,12 @@ def _of_the_folder(failed: OSError) -> SourceError:
     return SourceError("source_unreadable", path="folder")
 
 
-def _read_me(names: Names, agency: str) -> str:
+def _read_me(names: Names, agency: str) -> bytes:
+    """For any editor: marked UTF-8, line ends of Windows."""
+    return b"\xef\xbb\xbf" + _words(names, agency).replace("\n", "\r\n").encode("utf-8")
+
+
+def _words(names: Names, agency: str) -> str:
     return f"""\
 UMUHUZA : DOSSIER D'ÉCHANGE DE L'AGENCE {agency}
 

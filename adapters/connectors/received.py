@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,7 +144,7 @@ class Received:
         found = answers.answer_rows(table)
         return None if isinstance(found, Problem) else found
 
-    async def collect(self) -> AsyncIterator[Batch]:
+    async def collect(self) -> AsyncGenerator[Batch, None]:
         """One batch per new row, in order. Raises OSError where the folder itself cannot be read."""
         for path in await asyncio.to_thread(places.dropped, self.places.received):
             seen = await asyncio.to_thread(places.look, path)
@@ -177,7 +177,7 @@ class Received:
             return False
         return await asyncio.to_thread(places.is_open_elsewhere, path)
 
-    async def _batches(self, path: Path, data: bytes, digest: str, kept: Kept | None) -> AsyncIterator[Batch]:
+    async def _batches(self, path: Path, data: bytes, digest: str, kept: Kept | None) -> AsyncGenerator[Batch, None]:
         tables = await sheets.read_tables(data, path.name, sheets=(answers.SHEET, answers.KEY_SHEET))
         if isinstance(tables, Problem):
             yield Batch(f"{_UNREADABLE}{digest}", path.name, (tables,))

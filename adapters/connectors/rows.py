@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.connectors import as_typed, columns
-from adapters.connectors.as_typed import MistypedError
 from adapters.connectors.columns import Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.row import Note, Row
@@ -255,11 +254,11 @@ class _Book:
             self.recipients,
             self.now,
         )
-        typed = {name: shown for name, cell in row.cells.items() if (shown := _shown(cell))}
+        typed = {name: shown for name, cell in row.cells.items() if (shown := as_typed.shown(cell))}
         others = {
             text: shown
             for index, text in header.others.items()
-            if index < len(cells) and (shown := _shown(cells[index])) and not text.startswith(columns.IGNORED)
+            if index < len(cells) and (shown := as_typed.shown(cells[index])) and not text.startswith(columns.IGNORED)
         }
         if not typed:
             if others:
@@ -281,10 +280,3 @@ class _Book:
         self.rows[line] = typed | others
         self.digests[line] = hashlib.sha256(json.dumps([form, typed], sort_keys=True).encode()).hexdigest()
         self.items.extend([draft] if draft else row.problems)
-
-
-def _shown(cell: Cell) -> str | None:
-    try:
-        return as_typed.text_of(cell, lines=True)
-    except MistypedError:
-        return "(formule)" if not isinstance(cell, str) else "(texte illisible)"
