@@ -99,7 +99,7 @@ def test_signing_gives_the_known_answer() -> None:
     assert key.public.verifies(b"sample", signature)
 
 
-@calm
+@settings(calm, max_examples=25)
 @given(st.binary(max_size=64))
 def test_a_signature_and_its_twin_verify_and_nothing_near_them(message: bytes) -> None:
     signature = KEY.sign(message)

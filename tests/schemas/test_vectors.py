@@ -88,6 +88,26 @@ def test_a_record_is_read_or_refused_as_its_vector_says(vector: Vector) -> None:
         assert held == value, member
 
 
+KEYLESS = [v for v in RECORDS if "body" in v["flags"] and v["result"] not in ("ok", "part_unopenable")]
+
+
+@pytest.mark.parametrize("vector", KEYLESS, ids=_ids(KEYLESS))
+def test_a_gateway_without_keys_refuses_a_bad_body_all_the_same(vector: Vector) -> None:
+    _refused(vector, lambda v: parse_record(_bytes(v)).verify_body())
+
+
+UNCHECKED = [v for v in KEYLESS if "keys" in v and v["result"] in ("header_forbidden", "record_malformed")]
+UNCHECKED = [v for v in UNCHECKED if "-size-" not in v["id"]]
+
+
+@pytest.mark.parametrize("vector", UNCHECKED, ids=_ids(UNCHECKED))
+def test_a_bad_part_does_not_open_even_where_the_check_before_was_forgotten(vector: Vector) -> None:
+    keys = {name: unb64url(key) for name, key in vector["keys"].items()}
+    with pytest.raises(UmuhuzaError) as caught:
+        open_parts(parse_record(_bytes(vector)), keys)
+    assert caught.value.code in (vector["result"], "part_unopenable")
+
+
 @pytest.mark.parametrize("vector", GRANTS["vectors"], ids=_ids(GRANTS["vectors"]))
 def test_a_grant_opens_or_not_as_its_vector_says(vector: Vector) -> None:
     if vector["result"] != "ok":

@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.keys import b64url, signature_twin, unb64url
 from tests.domain import NOW
+from tests.vectors.grant_cases import RECORD as GRANTED
 from tests.vectors.making import (
     DROP,
     ISS,
@@ -87,6 +88,7 @@ def _valid() -> list[Vector]:
             make("record-update", "update", {"identity": "", "content": '{"type":"service.provided"}'}),
         ),
         ("record-control", "a control record: both parts 1 KiB", BASE),
+        ("record-granted", "the record whose grants are in grants.json, the example of docs/wire-format.md", GRANTED),
         (
             "record-arabic",
             "text in Arabic and Kirundi, outside and beside the basic plane",
@@ -769,6 +771,12 @@ def _signatures() -> list[Vector]:
             "iom",
         ),
         ("other-kid", "the right signature under another's kid", f"{head}.{payload}.{text}\n{body}", "iom"),
+        (
+            "kid-of-another",
+            "one's own signature over a header that names another's key",
+            f"{line1(BASE.payload, jws_header(other.kid))}\n{body}",
+            "iom",
+        ),
         ("other-agency", "rightly signed by somebody else", f"{line1(BASE.payload, signer='police')}\n{body}", "iom"),
         ("other-payload", "a signature of another manifest", f"{later.rpartition('.')[0]}.{text}\n{body}", "iom"),
         ("payload-only", "a signature without the header", f"{signed}.{digest_only}\n{body}", "iom"),

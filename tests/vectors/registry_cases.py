@@ -116,6 +116,12 @@ def _signed() -> list[Vector]:
             _file(BASE, jws_header(root, typ=REGISTRY_TYP), "police"),
             at_signature,
         ),
+        (
+            "other-kid",
+            "the root's signature over a header that names another key",
+            _file(BASE, jws_header(SIGNERS["police"].kid, typ=REGISTRY_TYP)),
+            at_signature,
+        ),
         ("other-payload", "a signature of another version", f"{header}.{payload}.{later[2]}\n", at_signature),
         ("event-typ", "an event's signature is none of a registry", _file(BASE, jws_header(root)), (INVALID, "file")),
         ("alg-none", "RFC 8725", _file(BASE, jws_header(root, typ=REGISTRY_TYP, alg="none")), (INVALID, "file")),
