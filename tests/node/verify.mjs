@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A second opinion on the wire format, from off-the-shelf parts only: npm `jose` for JWS and JWE, npm `hpke` with
-// `@panva/hpke-noble` for grants, Node's own SHA-256. Written from docs/wire-format.md, not from the Python code.
+// `@panva/hpke-noble` for grants, Node's own SHA-256. Follows docs/wire-format.md; shares nothing with the Python code.
 //
 //   node verify.mjs DIRECTORY-WITH-VECTORS
 //
