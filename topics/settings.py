@@ -64,8 +64,11 @@ def merged(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
-        values |= _from_file(model, file, section)
-        sources |= dict.fromkeys(values, "file")
+        values |= _defaults_beside(model, file)
+        sources |= dict.fromkeys(values, "default")
+        given = _from_file(model, file, section)
+        values |= given
+        sources |= dict.fromkeys(given, "file")
     for name, value in (os.environ if environment is None else environment).items():
         if name.upper().startswith(prefix):
             known = _known(model, name[len(prefix) :].lower(), prefix)
@@ -93,6 +96,15 @@ def _from_file(model: type[BaseModel], file: Path, section: str | None) -> dict[
         is_path = isinstance(value, str) and _takes_path(model.model_fields[known].annotation)
         values[known] = file.parent / value if is_path else value
     return values
+
+
+def _defaults_beside(model: type[BaseModel], file: Path) -> dict[str, Any]:
+    """Default paths lie beside the settings file, whatever folder the process was started in."""
+    return {
+        name: file.parent / field.default
+        for name, field in model.model_fields.items()
+        if isinstance(field.default, Path) and not field.default.is_absolute()
+    }
 
 
 def _takes_path(annotation: Any) -> bool:

@@ -440,7 +440,7 @@ def outbox(
                     item.type,
                     state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else ""),
                     _thread_words(parts, item.thread),
-                    item.evt,
+                    item.evt[-12:],
                 )
                 for item in items
             ],
@@ -459,7 +459,7 @@ def retry(
 ) -> None:
     parts = open_agency(folder)
     try:
-        count = parts.mailbox.retry(evt)
+        count = parts.mailbox.retry(None if evt is None else _named(parts, evt).evt)
     finally:
         parts.close()
     result({"ok": True, "retried": count}, as_json=as_json, lines=[t(f"{count} réessayé(s).", f"{count} tried again.")])
@@ -476,14 +476,12 @@ def cancel(
 ) -> None:
     parts = open_agency(folder)
     try:
-        item = parts.mailbox.outgoing(evt)
-        if item is None:
-            raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
-        done = item.state == "waiting" if dry_run else parts.mailbox.cancel(evt, int(time.time()))
+        item = _named(parts, evt)
+        done = item.state == "waiting" if dry_run else parts.mailbox.cancel(item.evt, int(time.time()))
     finally:
         parts.close()
     result(
-        {"ok": done, "evt": evt, "state": "cancelled" if done and not dry_run else item.state, "dry_run": dry_run},
+        {"ok": done, "evt": item.evt, "state": "cancelled" if done and not dry_run else item.state, "dry_run": dry_run},
         as_json=as_json,
         lines=[
             t("Retiré.", "Taken back.")
@@ -531,6 +529,14 @@ async def _fresh_registry(parts: AgencyParts) -> None:
         say(exc.describe(language()))
     finally:
         await log.close()
+
+
+def _named(parts: AgencyParts, evt: str) -> Outgoing:
+    """The outgoing item with that id, or whose id ends so."""
+    found = [item for item in parts.mailbox.outbox() if item.evt == evt or (len(evt) >= 6 and item.evt.endswith(evt))]
+    if len(found) != 1:
+        raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
+    return found[0]
 
 
 def _when(at: float) -> str:

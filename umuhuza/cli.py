@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
-import click
 import structlog
 import typer
 
@@ -19,7 +19,7 @@ from schemas.errors import UmuhuzaError
 from topics.settings import SettingsError
 from umuhuza.words import language, problem, result, say, t
 
-DONE, REFUSED, USAGE, NOT_NOW = 0, 1, 2, 3
+REFUSED, USAGE, NOT_NOW = 1, 2, 3
 
 
 def _language_from(arguments: list[str]) -> None:
@@ -31,10 +31,59 @@ def _language_from(arguments: list[str]) -> None:
             os.environ["UMUHUZA_LANG"] = argument.partition("=")[2]
 
 
-def build() -> typer.Typer:
-    """The application, in the language of this process."""
-    from umuhuza import agency_command, bench_command, config_command, demo_command, gateway_command, registry_command
+def _add_demo(app: typer.Typer) -> None:
+    from umuhuza.demo_command import demo
 
+    app.command(name="demo", help=t("Toute l'histoire sur cette machine.", "The whole story on this machine."))(demo)
+
+
+def _add_registry(app: typer.Typer) -> None:
+    from umuhuza import registry_command
+
+    app.add_typer(registry_command.app, name="registry")
+
+
+def _add_gateway(app: typer.Typer) -> None:
+    from umuhuza import gateway_command
+
+    app.add_typer(gateway_command.app, name="gateway")
+
+
+def _add_agency(app: typer.Typer) -> None:
+    from umuhuza import agency_command
+
+    app.add_typer(agency_command.app, name="agency")
+
+
+def _add_bench(app: typer.Typer) -> None:
+    from umuhuza.bench_command import bench
+
+    app.command(name="bench", help=t("Mesure cette machine.", "Measure this machine."))(bench)
+
+
+def _add_config(app: typer.Typer) -> None:
+    from umuhuza import config_command
+
+    app.add_typer(config_command.app, name="config")
+
+
+_COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
+    "demo": _add_demo,
+    "registry": _add_registry,
+    "gateway": _add_gateway,
+    "agency": _add_agency,
+    "bench": _add_bench,
+    "config": _add_config,
+}
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The application, in the language of this process.
+
+    Args:
+        only: the one command that will run; the others are not imported (an adapter starts in a second on an old
+            laptop, where importing everything takes three).
+    """
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -44,29 +93,48 @@ def build() -> typer.Typer:
         ),
     )
 
-    @app.callback()
-    def options(
-        lang: Annotated[str | None, typer.Option("--lang", help="fr | en")] = None,
-        show_version: Annotated[
-            bool, typer.Option("--version", help=t("Montre la version.", "Show the version."))
-        ] = False,
-    ) -> None:
-        if lang is not None and lang not in ("fr", "en"):
-            raise typer.BadParameter("fr, en", param_hint="--lang")
-        if show_version:
+    def tell_version(wanted: bool) -> None:
+        if wanted:
             sys.stdout.write(version("umuhuza") + "\n")
             raise typer.Exit
 
-    app.command(
-        name="demo",
-        help=t("Toute l'histoire sur cette machine.", "The whole story on this machine."),
-    )(demo_command.demo)
-    app.add_typer(registry_command.app, name="registry")
-    app.add_typer(gateway_command.app, name="gateway")
-    app.add_typer(agency_command.app, name="agency")
-    app.command(name="bench", help=t("Mesure cette machine.", "Measure this machine."))(bench_command.bench)
-    app.add_typer(config_command.app, name="config")
+    def known_language(lang: str | None) -> str | None:
+        if lang is not None and lang not in ("fr", "en"):
+            raise typer.BadParameter("fr, en")
+        return lang
+
+    @app.callback()
+    def options(
+        lang: Annotated[
+            str | None,
+            typer.Option("--lang", callback=known_language, help=t("Langue : fr ou en.", "Language: fr or en.")),
+        ] = None,
+        show_version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=tell_version, help=t("Montre la version.", "Show the version.")
+            ),
+        ] = False,
+    ) -> None:
+        """Both options act before any command runs."""
+
+    for name, add in _COMMANDS.items():
+        if only in (None, name):
+            add(app)
     return app
+
+
+def _command_in(arguments: list[str]) -> str | None:
+    """The command that will run, or None when it is not certain (help, completion, a word that is none)."""
+    if any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
+        return None
+    words = iter(arguments)
+    for word in words:
+        if word == "--lang":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word if word in _COMMANDS else None
+    return None
 
 
 def main() -> None:
@@ -82,14 +150,7 @@ def main() -> None:
     )
     as_json = "--json" in sys.argv
     try:
-        sys.exit(build()(standalone_mode=False) or DONE)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
-    except click.ClickException as exc:
-        exc.show()
-        sys.exit(USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        build(_command_in(sys.argv[1:]))()
     except SettingsError as exc:
         if as_json:
             result({"ok": False, "problem": {"code": "settings", "title": str(exc)}}, as_json=True)

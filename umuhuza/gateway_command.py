@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from gateway.app import serve
 
 from adapters.keystore import KEY_LIFETIME_S
+from gateway.app import serve
 from gateway.settings import load_settings
 from schemas.keys import SigningKey, b64url, fingerprint_of
 from schemas.registry import Agency, Key, dumps_agency
@@ -99,5 +99,6 @@ def run(
         Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))
     ] = None,
 ) -> None:
+
     settings = load_settings(folder / SETTINGS_FILE, {"host": host, "port": port, "ready_file": ready_file})
     serve(settings)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +54,7 @@ def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output for people."""
-    shown = Table(title=title, title_justify="left", header_style="bold")
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
     for header in headers:
         shown.add_column(header, overflow="fold")
     for row in rows:
