@@ -375,25 +375,18 @@ def inbox(folder: Folder, as_json: Json = False) -> None:
             return
         table(
             t(f"Boîte de réception de {parts.settings.agency}", f"Inbox of {parts.settings.agency}"),
-            (
-                t("Arrivé", "Arrived"),
-                t("De", "From"),
-                t("Événement", "Event"),
-                t("Fil", "Thread"),
-                t("État du fil", "Thread's state"),
-                t("Ici", "Here"),
-            ),
+            (t("Arrivé", "Arrived"), t("De", "From"), t("Événement", "Event"), t("Fil", "Thread"), t("État", "State")),
             [
                 (
                     _when(item.at_ms / 1000),
                     item.iss or "?",
                     item.type or "?",
                     item.thread[:8],
-                    _thread_words(parts, item.thread),
-                    _here(item),
+                    "\n".join(filter(None, (_thread_words(parts, item.thread), _here(item)))),
                 )
                 for item in items
             ],
+            whole=(0, 1, 2, 3),
         )
         for item in items:
             if item.state == "quarantined":
@@ -425,25 +418,9 @@ def outbox(
             return
         table(
             t(f"Boîte d'envoi de {parts.settings.agency}", f"Outbox of {parts.settings.agency}"),
-            (
-                t("Créé", "Made"),
-                t("À", "To"),
-                t("Événement", "Event"),
-                t("État", "State"),
-                t("Réponse", "Answer"),
-                "evt",
-            ),
-            [
-                (
-                    _when(item.created_at),
-                    item.peer,
-                    item.type,
-                    state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else ""),
-                    _thread_words(parts, item.thread),
-                    item.evt[-12:],
-                )
-                for item in items
-            ],
+            (t("Créé", "Made"), t("À", "To"), t("Événement", "Event"), t("État", "State"), "evt"),
+            [(_when(item.created_at), item.peer, item.type, _going(parts, item), item.evt[-12:]) for item in items],
+            whole=(0, 1, 2, 4),
         )
         for code in sorted({item.code for item in items if item.code}):
             say(f"{code}: {advice_for(code)}")
@@ -540,7 +517,13 @@ def _named(parts: AgencyParts, evt: str) -> Outgoing:
 
 
 def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
+
+
+def _going(parts: AgencyParts, item: Outgoing) -> str:
+    """What machines did with the item, and what people have answered so far."""
+    machine = state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else "")
+    return "\n".join(filter(None, (machine, _thread_words(parts, item.thread))))
 
 
 def _here(item: Incoming) -> str:

@@ -77,6 +77,18 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
 }
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(version("umuhuza") + "\n")
+        raise typer.Exit
+
+
+def _known_language(lang: str | None) -> str | None:
+    if lang is not None and lang not in ("fr", "en"):
+        raise typer.BadParameter("fr, en")
+    return lang
+
+
 def build(only: str | None = None) -> typer.Typer:
     """The application, in the language of this process.
 
@@ -93,26 +105,16 @@ def build(only: str | None = None) -> typer.Typer:
         ),
     )
 
-    def tell_version(wanted: bool) -> None:
-        if wanted:
-            sys.stdout.write(version("umuhuza") + "\n")
-            raise typer.Exit
-
-    def known_language(lang: str | None) -> str | None:
-        if lang is not None and lang not in ("fr", "en"):
-            raise typer.BadParameter("fr, en")
-        return lang
-
     @app.callback()
     def options(
         lang: Annotated[
             str | None,
-            typer.Option("--lang", callback=known_language, help=t("Langue : fr ou en.", "Language: fr or en.")),
+            typer.Option("--lang", callback=_known_language, help=t("Langue : fr ou en.", "Language: fr or en.")),
         ] = None,
         show_version: Annotated[
             bool,
             typer.Option(
-                "--version", is_eager=True, callback=tell_version, help=t("Montre la version.", "Show the version.")
+                "--version", is_eager=True, callback=_tell_version, help=t("Montre la version.", "Show the version.")
             ),
         ] = False,
     ) -> None:

@@ -52,11 +52,11 @@ def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
             Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output for people."""
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[int] = ()) -> None:
+    """A table on standard output for people; the columns `whole` are never broken."""
     shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
-    for header in headers:
-        shown.add_column(header, overflow="fold")
+    for index, header in enumerate(headers):
+        shown.add_column(header, overflow="fold", no_wrap=index in whole)
     for row in rows:
         shown.add_row(*row)
     Console(highlight=False).print(shown)
