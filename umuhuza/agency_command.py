@@ -31,7 +31,7 @@ from schemas.lifecycle import state_label
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError
 from umuhuza.agency import AgencyParts, gateway_log, open_agency, recipients_of, refresh_registry, root_key, run_agency
-from umuhuza.words import advice_for, language, result, say, t, table
+from umuhuza.words import advice_for, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
 
@@ -373,20 +373,15 @@ def inbox(folder: Folder, as_json: Json = False) -> None:
         if as_json:
             result({"ok": True, "items": [_incoming_json(parts, item) for item in items]}, as_json=True)
             return
-        table(
+        entries(
             t(f"Boîte de réception de {parts.settings.agency}", f"Inbox of {parts.settings.agency}"),
-            (t("Arrivé", "Arrived"), t("De", "From"), t("Événement", "Event"), t("Fil", "Thread"), t("État", "State")),
             [
                 (
-                    _when(item.at_ms / 1000),
-                    item.iss or "?",
-                    item.type or "?",
-                    item.thread[:8],
-                    "\n".join(filter(None, (_thread_words(parts, item.thread), _here(item)))),
+                    f"{_when(item.at_ms / 1000)}  {item.type or '?'} ← {item.iss or '?'}   {item.thread[:8]}",
+                    [_here(item)],
                 )
                 for item in items
             ],
-            whole=(0, 1, 2, 3),
         )
         for item in items:
             if item.state == "quarantined":
@@ -416,11 +411,12 @@ def outbox(
                 as_json=True,
             )
             return
-        table(
+        entries(
             t(f"Boîte d'envoi de {parts.settings.agency}", f"Outbox of {parts.settings.agency}"),
-            (t("Créé", "Made"), t("À", "To"), t("Événement", "Event"), t("État", "State"), "evt"),
-            [(_when(item.created_at), item.peer, item.type, _going(parts, item), item.evt[-12:]) for item in items],
-            whole=(0, 1, 2, 4),
+            [
+                (f"{_when(item.created_at)}  {item.type} → {item.peer}   {item.evt[-12:]}", _going(parts, item))
+                for item in items
+            ],
         )
         for code in sorted({item.code for item in items if item.code}):
             say(f"{code}: {advice_for(code)}")
@@ -520,10 +516,11 @@ def _when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
 
 
-def _going(parts: AgencyParts, item: Outgoing) -> str:
+def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     """What machines did with the item, and what people have answered so far."""
     machine = state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else "")
-    return "\n".join(filter(None, (machine, _thread_words(parts, item.thread))))
+    people = _thread_words(parts, item.thread)
+    return [machine, *([t("Réponse : ", "Answer: ") + people] if people else [])]
 
 
 def _here(item: Incoming) -> str:

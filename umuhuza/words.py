@@ -15,7 +15,9 @@ from typing import Any
 import orjson
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from schemas.errors import CODES, Language, UmuhuzaError
 
@@ -52,14 +54,26 @@ def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
             Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
-def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[int] = ()) -> None:
-    """A table on standard output for people; the columns `whole` are never broken."""
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output for people."""
     shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD)
-    for index, header in enumerate(headers):
-        shown.add_column(header, overflow="fold", no_wrap=index in whole)
+    for header in headers:
+        shown.add_column(header, overflow="fold")
     for row in rows:
         shown.add_row(*row)
     Console(highlight=False).print(shown)
+
+
+def entries(title: str, items: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """A list on standard output for people: a line to find each item by, and what there is to say under it."""
+    shown = Console(highlight=False)
+    shown.print(title, style="bold", markup=False)
+    if not items:
+        shown.print("  " + t("rien", "nothing"), markup=False)
+    for head, lines in items:
+        shown.print(head, markup=False)
+        for line in lines:
+            shown.print(Padding(Text(line, style="dim"), (0, 0, 0, 13)))
 
 
 def problem(error: UmuhuzaError) -> dict[str, Any]:
