@@ -227,27 +227,29 @@ class Record:
             RecordError: part_digest_mismatch, record_malformed, header_forbidden, too_large.
         """
         total = 0
+        ident, kind = self.manifest.ident, self.manifest.kind
         for index, (part, text) in enumerate(zip(self.manifest.parts, self.body, strict=True)):
-            data = text.encode("ascii")
-            if len(data) != part.len or b64url(hashlib.sha256(data).digest()) != part.sha256:
+            if len(text) != part.len or b64url(hashlib.sha256(text.encode("ascii")).digest()) != part.sha256:
                 raise RecordError("part_digest_mismatch", f"L2[{index}]")
-            total += self._padded_size(index, text)
+            total += _padded_size(index, text, f"{ident}/{part.name}", _may_be_small(kind, part.name))
         if total > MAX_PADDED_BYTES:
             raise RecordError("too_large", "L2", expected=MAX_PADDED_BYTES)
 
-    def _padded_size(self, index: int, text: str) -> int:
-        header, empty, iv, ciphertext, tag = _part_segments(index, text)
-        name = self.manifest.parts[index].name
-        size = len(ciphertext) * 3 // 4
-        if empty or len(iv) != 16 or len(tag) != 22 or len(ciphertext) % 4 == 1 or size not in PADDED_SIZES:
-            raise _bad(f"L2[{index}]")
-        # No bits beyond the last byte: the recipient refuses them, so they must not get as far as that.
-        if tag[-1] not in "AQgw" or ciphertext[-1] not in ("AQgw" if len(ciphertext) % 4 == 2 else "AEIMQUYcgkosw048"):
-            raise _bad(f"L2[{index}]")
-        if size == PADDED_SIZES[0] and not _may_be_small(self.manifest.kind, name):
-            raise _bad(f"L2[{index}]")
-        _check_part_header(index, header, f"{self.manifest.ident}/{name}")
-        return size
+
+_PADDED_SIZES = {-(-size * 4 // 3): size for size in PADDED_SIZES}
+"""Characters of a ciphertext without padding -> bytes of plaintext. All are 2 modulo 4, so all end in one of AQgw."""
+
+
+def _padded_size(index: int, text: str, kid: str, small: bool) -> int:
+    header, empty, iv, ciphertext, tag = _part_segments(index, text)
+    size = _PADDED_SIZES.get(len(ciphertext))
+    if empty or len(iv) != 16 or len(tag) != 22 or size is None or (size == PADDED_SIZES[0] and not small):
+        raise _bad(f"L2[{index}]")
+    # No bits beyond the last byte: the recipient refuses them, so they must not get as far as that.
+    if tag[-1] not in "AQgw" or ciphertext[-1] not in "AQgw":
+        raise _bad(f"L2[{index}]")
+    _check_part_header(index, header, kid)
+    return size
 
 
 def _may_be_small(kind: Kind, part: str) -> bool:

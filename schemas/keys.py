@@ -14,7 +14,6 @@ With `schemas/envelope.py` the only importer of `cryptography` for records. Know
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import string
@@ -47,6 +46,7 @@ _TO_STANDARD = bytes(
     ord("+") if c == ord("-") else ord("/") if c == ord("_") else c if c in _ALPHABET else 0 for c in range(256)
 )
 """base64url to base64, everything else (padding and `+/` too) to a byte that the strict decoder refuses."""
+_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _PADDING = (b"", b"", b"==", b"=")
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 """By length modulo 4: the last characters whose bits beyond the last whole byte are zero."""
@@ -57,7 +57,7 @@ _ES256_DETERMINISTIC = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 def b64url(data: bytes) -> str:
     """Base64url without padding (RFC 4648 section 5, RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode("ascii")
 
 
 def unb64url(text: str) -> bytes:
