@@ -520,6 +520,8 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     """What machines did with the item, and what people have answered so far."""
     machine = state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else "")
     people = _thread_words(parts, item.thread)
+    if item.state == "delivered" and people:
+        machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
     return [machine, *([t("Réponse : ", "Answer: ") + people] if people else [])]
 
 
