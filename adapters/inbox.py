@@ -173,6 +173,7 @@ class Inbox:
             item = replace(item, type=opened.type)
             self._permitted(record, opened)
             item, thread = self._step(item, record, opened)
+            item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
         except (RecordError, OrderError) as exc:
             if exc.code == "grant_missing" or (exc.code == "thread_unknown" and not self._read_past(item)):
                 waits = replace(
@@ -254,9 +255,9 @@ class Inbox:
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
 
     def _read_past(self, item: Incoming) -> bool:
-        """Whether every own mailbox has been read to the ends that were noted when the item was held, and nothing on
-        its thread waits for a grant."""
-        if item.hold_until is None or self._desk.mailbox.waits_for_grant(item.thread):
+        """Whether every own mailbox has been read to the ends that were noted when the item was held, and nothing else
+        that is held can be the beginning of its thread."""
+        if item.hold_until is None or self._desk.mailbox.may_begin(item.thread, but=item.n):
             return False
         cursor = self._desk.mailbox.cursor
         return all(cursor(item.log, topic) + 1 >= end for topic, end in item.hold_until.items())

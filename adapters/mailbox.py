@@ -647,8 +647,8 @@ class Mailbox:
         with self._tx():
             self._run(
                 "INSERT INTO incoming(log, topic, log_offset, at_ms, ident, iss, evt, digest, type, kind, thread, ref,"
-                " late, crossed, record, grant_value, state, thread_state, code, path, hold_until, next_at)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " late, crossed, record, grant_value, state, thread_state, code, path, hold_until, attempts, next_at)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 item.log,
                 item.topic,
                 item.log_offset,
@@ -670,6 +670,7 @@ class Mailbox:
                 item.code,
                 item.path,
                 None if item.hold_until is None else json.dumps(dict(item.hold_until)),
+                item.attempts,
                 item.next_at,
             )
             self.advance(item.log, item.topic, item.log_offset)
@@ -731,10 +732,14 @@ class Mailbox:
         sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ? AND (? OR code = 'grant_missing')"
         return self._row(sql, thread, 2**62 if before is None else before, began) is not None
 
-    def waits_for_grant(self, thread: str) -> bool:
-        """Whether something held on the thread waits for its grant."""
-        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND code = 'grant_missing'"
-        return self._row(sql, thread) is not None
+    def may_begin(self, thread: str, but: int) -> bool:
+        """Whether something held on the thread, item `but` apart, could still be its beginning: it waits for its grant,
+        or has only been put behind others and not been looked at."""
+        sql = (
+            "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n <> ?"
+            " AND (code = 'grant_missing' OR attempts = 0)"
+        )
+        return self._row(sql, thread, but) is not None
 
     def wake_held(self, thread: str) -> None:
         """The thread has moved: look at what is held on it again, whatever the back-off says."""
