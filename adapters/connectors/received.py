@@ -23,12 +23,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.connectors import answers, delivered, places, sheets
+from adapters.connectors import answers, delivered, places, report, sheets
 from adapters.connectors.answers import AnswerRow, Keys
 from adapters.connectors.contract import Arrived, Batch, Draft, Outcome, Problem
 from adapters.connectors.drops import Quiet, changed_after, taken_over
 from adapters.connectors.facts_in_words import moment_in_words, sections_of
 from adapters.connectors.places import Look, Places
+from adapters.connectors.report import RowResult
 from adapters.connectors.threads import Kept, KeptAnswer, KeptEvent, KeptLine, KeptSection, Threads
 from schemas import lifecycle
 from schemas.errors import CODES, Language
@@ -127,7 +128,12 @@ class Received:
         data = await asyncio.to_thread(delivered.write_delivered, kept, typed, language=self.language)
         if await asyncio.to_thread(places.look, path) != before:
             return False
-        await asyncio.to_thread(places.write_durably, path, data)
+        try:
+            await asyncio.to_thread(places.write_durably, path, data)
+        except PermissionError:
+            if before is None:
+                raise
+            return False  # Excel on Windows holds it
         kept.to_write = ""
         await asyncio.to_thread(self.threads.store, kept)
         return True
@@ -228,10 +234,7 @@ class Received:
     def settle(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
         """Remember what became of a row. Blocks; raises OSError; idempotent."""
         if batch.source.startswith(_UNREADABLE):
-            path = self.places.received / batch.name
-            seen = places.look(path)
-            if seen is not None:
-                self._seen[path] = seen
+            self._report(batch)
             return
         ident, number, digest = _parts(batch.source)
         kept = self.threads.of_ident(ident)
@@ -266,6 +269,18 @@ class Received:
             )
         kept.to_write = kept.to_write or "status"
         self.threads.store(kept)
+
+    def _report(self, batch: Batch) -> None:
+        """A workbook that cannot be read has no column to say so in."""
+        path = self.places.received / batch.name
+        seen = places.look(path)
+        problems = tuple(item for item in batch.items if isinstance(item, Problem))
+        data = report.write_report(
+            batch.name, [RowResult("", None, False, problems, ())], now=self.now(), language=self.language
+        )
+        places.write_durably(self.places.reports / f"{path.stem}.reponse.rapport.xlsx", data)
+        if seen is not None:
+            self._seen[path] = seen
 
     def changed(self, evt: str, source: str, line: str, state: str, code: str | None) -> None:
         """An answer of ours moved: say so beside its row. Blocks; raises OSError."""

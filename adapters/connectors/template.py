@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -126,6 +127,11 @@ def write_template(
 
 def template_xlsx(*, recipients: Sequence[tuple[str, str]], language: Language = "fr") -> bytes:
     """`write_template` as a file's bytes."""
+    return _template(tuple(recipients), language)
+
+
+@lru_cache(maxsize=4)
+def _template(recipients: tuple[tuple[str, str], ...], language: Language) -> bytes:
     buffer = io.BytesIO()
     write_template(buffer, recipients=recipients, language=language)
     return buffer.getvalue()

@@ -17,7 +17,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from adapters.connectors.contract import Arrived, Batch, Draft, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
-from adapters.connectors.template import write_template
+from adapters.connectors.template import template_xlsx
 from schemas.forms import Birth, Consent, Facts, Lawful, Name, Referral
 
 ZONE = timezone(timedelta(hours=2))
@@ -57,9 +57,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def filled(*rows: Mapping[str, Any], form: str = "Orientation", extra: Mapping[str, str] | None = None) -> bytes:
     """The template, filled in by a person with Excel (here openpyxl)."""
-    template = io.BytesIO()
-    write_template(template, recipients=RECIPIENTS)
-    book = load_workbook(io.BytesIO(template.getvalue()))
+    book = load_workbook(io.BytesIO(template_xlsx(recipients=RECIPIENTS)))
     sheet = book[form]
     at = {cell.value: cell.column for cell in sheet[2] if cell.value}
     for number, header in enumerate(extra or {}, len(at) + 1):
