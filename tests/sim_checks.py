@@ -43,6 +43,7 @@ def unsettled(agencies: Mapping[str, Remains]) -> list[str]:
         for item in agency.mailbox.outbox():
             if item.state in ("waiting", "signed") or (item.state == "promised" and item.kind != "control"):
                 found.append(f"{name}: {item.type} {item.evt} is {item.state} ({item.code})")
+        found += [f"{name}: {topic} has void numbers to name" for topic in agency.mailbox.topics_to_void()]
         found += [f"{name}: {item.evt} is not told" for item in agency.mailbox.untold()]
         found += [
             f"{name}: {one.ident} is {one.state} ({one.code})"

@@ -20,6 +20,7 @@ from tests.sim_machine import Tell
 from tests.sim_time import VirtualLoop
 
 _T = TypeVar("_T")
+CONNECT_S = 600.0
 
 
 class UnreachableError(Exception):
@@ -81,6 +82,8 @@ class Network:
             repeat.add_done_callback(self._repeats.discard)
         answer = self._server.serve(request)
         if answer is None:
+            # The machine is off, or its process is: most often nobody even says that there is no connection.
+            await self._wait_until(self._loop.time() + CONNECT_S)
             raise UnreachableError(sent=False)
         await asyncio.wait({answer}, timeout=until - self._loop.time())
         broken = answer.cancelled() or not answer.done()

@@ -21,8 +21,10 @@ import itertools
 import random
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from adapters.keystore import Keys
@@ -30,16 +32,19 @@ from adapters.mailbox import Mailbox
 from adapters.outbox import Desk
 from adapters.runner import Pace, Runner
 from schemas.errors import UmuhuzaError
-from schemas.registry import Registry
+from schemas.registry import Registry, sign_registry
 from tests.domain import Domain, Member
 from tests.power_cut import PowerCut
-from tests.sim_agency import DAY, HOUR, BrokenPromiseError, Desktop, Habits, System
+from tests.sim_agency import DAY, HOUR, Desktop, Habits, System
 from tests.sim_checks import Remains, unsettled, violations
 from tests.sim_gateway import Line, LogServer
+from tests.sim_http import OPERATOR, Front, Wire
 from tests.sim_machine import Death, DiedError, Life, Machine, task_factory
 from tests.sim_network import Link, Network
 from tests.sim_time import EPOCH, VirtualLoop, spread
 from topics.catalogue import topics_of
+from topics.http_log import HttpLog
+from topics.log import Log
 
 AGENCIES = ("bi/police", "bi/iom", "bi/min-solidarity", "bi/k7t4", "bi/r5w2")
 SETTLING_DAYS = 30
@@ -150,30 +155,27 @@ class AgencyNode:
         self.link = Link(name, _child(rng), world.weather.loss, world.weather.again, world.weather.slowest_s)
         self.runner: Runner | None = None
         self.offline_s = 0.0
-        self._bytes = random.Random(rng.getrandbits(64))
+        self.random_bytes = _child(rng).randbytes
         self._connector_rng = _child(rng)
         self.pace = Pace(
-            collect_s=spread(rng, 600, 3 * HOUR), wait_s=spread(rng, HOUR, 8 * HOUR), idle_s=spread(rng, 600, 2 * HOUR)
+            collect_s=spread(rng, 600, 6 * HOUR),
+            wait_s=spread(rng, HOUR, 12 * HOUR),
+            idle_s=spread(rng, HOUR, 4 * HOUR),
         )
 
     async def run(self) -> None:
         """The process starts, works, dies, comes back; for ever."""
         while True:
             life = self.machine.begin()
-            try:
-                await life.start(self._work(life))
-            except (DiedError, PowerCut):
-                self.machine.die("kill")
-            except UmuhuzaError as exc:
+            work = life.start(self._work(life))
+            await asyncio.wait({work})
+            failed = None if work.cancelled() else work.exception()
+            if isinstance(failed, UmuhuzaError):
                 # It could not even start (its disk is full or fails): somebody starts it again.
-                self.machine.tell(f"did not start: {exc.code}")
-                self.machine.die("kill")
-            except asyncio.CancelledError:
-                if life.alive:
-                    raise
-            except Exception as exc:  # noqa: BLE001 - any other exception is what the simulator looks for
-                self.world.fail(f"{self.machine.name}: {type(exc).__name__}: {exc}", exc)
-                self.machine.die("kill")
+                self.machine.tell(f"did not start: {failed.code}")
+            elif failed is not None and not isinstance(failed, DiedError | PowerCut) and life.alive:
+                self.world.fail(f"{self.machine.name}: {type(failed).__name__}: {failed}", failed)
+            self.machine.die("kill")
             self.runner = None
             self.machine.clear()
             pause, self.offline_s = max(self.offline_s, spread(self.rng, 10, 4 * HOUR)), 0.0
@@ -183,14 +185,14 @@ class AgencyNode:
         mailbox = Mailbox.open("/mailbox.db", vfs=self.machine.disk.name, exclusive=True)
         self.machine.closes(mailbox.close)
         life.check()
-        log = self.world.log_for(self)
+        log, offset_s = self.world.log_for(self)
         member, clock = self.member, self.machine.clock
         desk = Desk(
             mailbox,
             Keys(member.id, member.sig, {member.seal.kid: member.seal}),
             lambda: self.world.registry,
-            lambda: clock.now() + log.correction_s,
-            self._bytes.randbytes,
+            lambda: clock.now() + offset_s(),
+            self.random_bytes,
         )
         self.runner = Runner(
             desk,
@@ -223,8 +225,11 @@ class AgencyNode:
 class World:
     """One run. `asyncio` objects inside belong to its loop; use `simulate`."""
 
-    def __init__(self, seed: int, days: float, *, way: Way, weather: Weather | None, habits: Habits, show: bool) -> None:
+    def __init__(
+        self, seed: int, days: float, *, way: Way, weather: Weather | None, habits: Habits, show: bool
+    ) -> None:
         self.seed = seed
+        self.way = way
         self.days = days
         self.habits = habits
         self.rng = random.Random(f"world {seed}")
@@ -238,14 +243,40 @@ class World:
         self.domain = Domain(f"simulation {seed}")
         self.registry: Registry = self.domain.registry
         topics = [topic for topic in topics_of(self.registry) if ".grants." not in topic]
-        self.server = LogServer(self.loop, _child(self.rng), self.trace, f"sim-{next(_DISKS)}-log", topics)
+        self.directory = TemporaryDirectory(prefix="umuhuza-simulator-")
+        self.registry_file = Path(self.directory.name, "registry.jws")
+        self._publish(self.registry)
+        front = Front(self.domain, self.registry_file, self.loop, _child(self.rng)) if way == "http" else None
+        self.server = LogServer(self.loop, _child(self.rng), self.trace, f"sim-{next(_DISKS)}-log", topics, front)
         self.server.pause_s = self._log_pause_s
         self.network = Network(self.loop, self.server, self.trace)
         self.nodes = {name: AgencyNode(self, self.domain.members[name], _child(self.rng)) for name in AGENCIES}
         self._failed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def log_for(self, node: AgencyNode) -> Line:
-        return Line(self.network, node.link, self.server, node.machine.clock)
+    def log_for(self, node: AgencyNode) -> tuple[Log, Callable[[], float]]:
+        """The log as this agency's process reaches it, and what to add to its own clock."""
+        if self.way == "direct":
+            line = Line(self.network, node.link, self.server, node.machine.clock)
+            return line, lambda: line.correction_s
+        log = HttpLog(
+            "https://passerelle.invalid",
+            node.member.id,
+            node.member.sig,
+            domain="bi",
+            now=node.machine.clock.now,
+            random=node.random_bytes,
+            transport=Wire(self.network, node.link, lambda: self.server.gateway),
+            gateway_key=self.domain.members[OPERATOR].sig.public,
+        )
+        return log, lambda: log.clock_offset_s
+
+    def _publish(self, registry: Registry) -> None:
+        self.registry = registry
+        # Renamed into place: the gateway never reads half of it.
+        half = self.registry_file.with_suffix(".half")
+        half.write_bytes(sign_registry(registry, self.domain.root))
+        half.replace(self.registry_file)
 
     def fail(self, what: str, exc: BaseException | None = None) -> None:
         """Something that may never happen: the run ends here."""
@@ -355,34 +386,48 @@ class World:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> Report:
-        members = [self.loop.create_task(self.server.run())]
-        members += [self.loop.create_task(node.run()) for node in self.nodes.values()]
+        self._run_for_ever(self.server.run())
+        for node in self.nodes.values():
+            self._run_for_ever(node.run())
         for node in self.nodes.values():
             node.system.begin()
-        storms = [
-            self.loop.create_task(self._storm(mean, strike, _child(self.rng)))
-            for mean, strike in self._faults()
-            if mean
-        ]
-        office = self.loop.create_task(self._office())
+        for mean, strike in self._faults():
+            rng = _child(self.rng)
+            if mean:
+                self._run_for_ever(self._storm(mean, strike, rng))
+        self._run_for_ever(self._office())
         await self._until(self.days * DAY)
-        for storm in storms:
-            storm.cancel()
         self._calm()
         settled_by = self.loop.time() + SETTLING_DAYS * DAY
         while not self._failed.is_set() and self.loop.time() < settled_by and not self._at_rest():
             await self._until(self.loop.time() + HOUR)
         report = self._report() if self.problems else await self._examined()
-        for task in (office, *members):
-            task.cancel()
-        await asyncio.gather(office, *members, *storms, return_exceptions=True)
+        await self._end()
+        return report
+
+    async def _end(self) -> None:
         for machine in self._machines():
             machine.die("kill")
-            machine.clear()
-        await asyncio.sleep(0)
+        others = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=lambda task: task.get_name())
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self.server.log is not None:
+            await self.server.log.close()
         for machine in self._machines():
+            machine.clear()
             machine.disk.forget()
-        return report
+        self.directory.cleanup()
+
+    def _run_for_ever(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        failed = None if task.cancelled() else task.exception()
+        if failed is not None:
+            self.fail(f"{type(failed).__name__}: {failed}", failed)
 
     def _machines(self) -> list[Machine]:
         return [*(node.machine for node in self.nodes.values()), self.server.machine]
@@ -401,19 +446,19 @@ class World:
             for node in self.nodes.values():
                 node.takes_back()
             if hour % (7 * 24) == 0:
-                self.registry = self.registry.renewed(int(EPOCH + self.loop.time()))
+                self._publish(self.registry.renewed(int(EPOCH + self.loop.time())))
 
     def _remains(self) -> dict[str, Remains] | None:
         found = {}
         for name, node in self.nodes.items():
-            if node.runner is None:
+            if node.runner is None or node.machine.life is None or not node.machine.life.alive:
                 return None
             found[name] = Remains(node.system, node.runner.desk.mailbox, node.machine)
         return found
 
     def _at_rest(self) -> bool:
         remains = self._remains()
-        return remains is not None and self.server.log is not None and not unsettled(remains)
+        return remains is not None and self.server.is_open() and not unsettled(remains)
 
     async def _examined(self) -> Report:
         remains = self._remains()
