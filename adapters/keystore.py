@@ -45,6 +45,15 @@ class Keys:
         return Agency(self.agency, names, roles, tuple(keys), protected)
 
 
+def write_private(path: Path, text: str) -> None:
+    """A new file for this user only (0600), durable. Raises FileExistsError: a private key is never overwritten."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w", encoding="ascii") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+
+
 def write_keys(path: Path, keys: Keys) -> None:
     """Durable and private (0600); refuses to overwrite.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.keystore import KEY_LIFETIME_S
+from adapters.keystore import KEY_LIFETIME_S, write_private
 from gateway.app import serve
 from gateway.settings import load_settings
 from schemas.keys import SigningKey, b64url, fingerprint_of
@@ -32,9 +32,7 @@ def init_gateway(folder: Path, *, agency: str, registry: Path, registry_key: str
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(os.urandom)
-    file = os.open(folder / "gateway.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as out:
-        out.write(b64url(key.private_bytes()) + "\n")
+    write_private(folder / "gateway.key", b64url(key.private_bytes()) + "\n")
     (folder / SETTINGS_FILE).write_text(
         f'agency = "{agency}"\nregistry = "{registry}"\nregistry_key = "{registry_key}"\n'
         f'signing_key = "gateway.key"\nlog = "log.db"\nindex = "index.db"\n'

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from topics.registry_file import replace_registry_file
 
+from adapters.keystore import write_private
 from schemas import ijson
 from schemas.errors import RegistryError
 from schemas.keys import SigningKey, b64url, fingerprint_of, unb64url
@@ -27,6 +27,7 @@ from schemas.registry import (
     read_registry,
     sign_registry,
 )
+from topics.registry_file import replace_registry_file
 from umuhuza.words import result, t, table
 
 app = typer.Typer(
@@ -45,11 +46,7 @@ def init_registry(folder: Path, domain: str, training: bool) -> tuple[Registry, 
     """Make a domain: its key and an empty registry. Raises FileExistsError rather than overwrite a key."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(os.urandom)
-    file = os.open(folder / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as out:
-        out.write(b64url(key.private_bytes()) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
+    write_private(folder / KEY_FILE, b64url(key.private_bytes()) + "\n")
     registry = empty_registry(domain, int(time.time()), training)
     replace_registry_file(folder / REGISTRY_FILE, sign_registry(registry, key))
     return registry, key

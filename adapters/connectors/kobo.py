@@ -35,6 +35,7 @@ from typing import Any, ClassVar
 
 from adapters.connectors.contract import Arrived, Batch, NotNowError, Outcome, Problem
 from adapters.connectors.kobo_form import Note, Reading, identify, read
+from adapters.connectors.places import sync_folder, write_durably
 from schemas import ijson, lifecycle
 from schemas.errors import CODES
 
@@ -298,8 +299,8 @@ class KoboFolder:
         report["ok"] = all(entry["ok"] for entry in entries)
         report["evt"] = [entry["evt"] for entry in entries if entry["evt"] is not None]
         report["problems"] = [problem for entry in entries for problem in entry["problems"]]
-        _durably(path, json.dumps(report, ensure_ascii=False, indent=1).encode() + b"\n")
-        _durably(path.with_suffix(".txt"), _in_words(report).encode())
+        write_durably(path, json.dumps(report, ensure_ascii=False, indent=1).encode() + b"\n")
+        write_durably(path.with_suffix(".txt"), _in_words(report).encode())
 
     def _move(self, opened: _Open) -> None:
         """Out of the way, never over another file. Only this process writes there, so looking first is enough."""
@@ -314,8 +315,8 @@ class KoboFolder:
         while os.path.lexists(into / _numbered(opened.path.name, number)):
             number += 1
         os.rename(opened.path, into / _numbered(opened.path.name, number))
-        _sync_folder(into)
-        _sync_folder(self._folder)
+        sync_folder(into)
+        sync_folder(self._folder)
 
     def _known_path(self, root: str) -> Path:
         return self._folder / _REPORTS / _KNOWN / f"{hashlib.sha256(root.encode()).hexdigest()[:40]}.json"
@@ -340,7 +341,7 @@ class KoboFolder:
         if evt is None and (known is None or known.source != source):
             tries += 1
         row = {"source": source, "digest": reading.digest, "evt": evt, "tries": tries, "report": report}
-        _durably(self._known_path(reading.root), json.dumps(row).encode())
+        write_durably(self._known_path(reading.root), json.dumps(row).encode())
 
     # --- the other way ----------------------------------------------------------------------------------------------
 
@@ -457,28 +458,6 @@ def _load(path: Path) -> dict[str, Any] | None:
     except (OSError, ijson.IJsonError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _durably(path: Path, data: bytes) -> None:
-    """All of it or the old content, also after a power cut."""
-    part = path.with_name(f".{path.name}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder; NTFS journals the rename
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 _NOT_OPENED = Note(
