@@ -46,12 +46,23 @@ class Keys:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A new file for this user only (0600), durable. Raises FileExistsError: a private key is never overwritten."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
+    """A new file for this user only (0600), durable, whole or not at all.
+
+    Raises:
+        FileExistsError: something is there already; a private key is never overwritten.
+    """
+    # Half a key file would be in the way of the next attempt, so it is written under another name first.
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(fresh, path)  # unlike a rename, refuses when something is there
+    finally:
+        fresh.unlink()
 
 
 def write_keys(path: Path, keys: Keys) -> None:
@@ -66,18 +77,7 @@ def write_keys(path: Path, keys: Keys) -> None:
         "sig": b64url(keys.sig.private_bytes()),
         "seal": [{"suite": key.suite, "seed": b64url(key.private_bytes())} for key in keys.seal.values()],
     }
-    # Whole or not at all: half a key file would be in the way of the next attempt.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(file, "w", encoding="ascii") as out:
-            json.dump(document, out)
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(fresh, path)  # unlike a rename, refuses when something is there
-    finally:
-        fresh.unlink()
+    write_private(path, json.dumps(document))
     _sync_directory(path.parent)
 
 
