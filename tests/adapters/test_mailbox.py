@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mailbox file: who may read it, what a transaction is, what is due when, and what a broken file is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from adapters.mailbox import Incoming, Mailbox, Outgoing, Thread
+from schemas.errors import LogError, OrderError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mailbox.db"
+
+
+@pytest.fixture
+def box(path: Path) -> Iterator[Mailbox]:
+    opened = Mailbox.open(path)
+    yield opened
+    opened.close()
+
+
+def going(n: int, topic: str = "bi.referral.k7t4", thread: str = "t", type: str = "referral.requested") -> Outgoing:
+    return Outgoing(
+        evt=f"evt-{n}",
+        source="s",
+        line=str(n),
+        connector="memory",
+        peer="bi/k7t4",
+        topic=topic,
+        type=type,
+        kind="request",
+        thread=thread,
+        ref=None,
+        answer_by=None,
+        parts="[]",
+        body=b"sealed",
+        grants=("{}",),
+    )
+
+
+def coming(n: int, thread: str = "t", state: str = "ready") -> Incoming:
+    item = Incoming(
+        log="log-1",
+        topic="bi.referral.iom",
+        log_offset=n,
+        at_ms=0,
+        ident=f"bi/k7t4/{n}",
+        iss="bi/k7t4",
+        evt=str(n),
+        digest=bytes([n]),
+        type="referral.accepted",
+        kind="answer",
+        thread=thread,
+        ref=None,
+        late=False,
+        crossed=False,
+        record=b"record",
+        grant_value=None,
+        state="ready",
+    )
+    return replace(item, state="held") if state == "held" else item
+
+
+def sign(box: Mailbox, *numbers: int, topic: str = "bi.referral.k7t4") -> None:
+    for number in numbers:
+        seq, _ = box.head(topic)
+        assert box.mark_signed(f"evt-{number}", seq + 1, b"l1", f"hash-{seq + 1}", ())
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_its_owner_reads_it_and_what_stands_beside_it(box: Mailbox, path: Path) -> None:
+    box.set_meta("name", "value")
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["mailbox.db", "mailbox.db-shm", "mailbox.db-wal"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_every_commit_is_synced_and_what_is_deleted_is_overwritten(box: Mailbox) -> None:
+    names = ("journal_mode", "synchronous", "secure_delete")
+    assert [box._rows(f"PRAGMA {name}")[0][0] for name in names] == ["wal", 2, 1]
+
+
+def test_what_is_no_mailbox_is_said_to_be_none(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("Ndayishimiye " * 500)
+    with pytest.raises(LogError) as caught:
+        Mailbox.open(text)
+    assert (caught.value.code, caught.value.path) == ("log_inconsistent", "mailbox")
+    assert text.read_text().startswith("Ndayishimiye ")
+
+
+def test_a_folder_that_is_not_there_and_a_path_that_is_a_folder_are_unavailable(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone" / "mailbox.db", tmp_path):
+        with pytest.raises(LogError) as caught:
+            Mailbox.open(path)
+        assert (caught.value.code, caught.value.path) == ("unavailable", "mailbox")
+        assert str(path) not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_a_mailbox_of_a_newer_version_is_left_alone(path: Path) -> None:
+    Mailbox.open(path).close()
+    newer = apsw.Connection(str(path))
+    newer.pragma("user_version", 99)
+    newer.close()
+    with pytest.raises(LogError) as caught:
+        Mailbox.open(path)
+    assert (caught.value.code, caught.value.path) == ("unavailable", "mailbox.version")
+
+
+def test_an_older_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(LogError, match="3.51.3"):
+        Mailbox.open(path)
+
+
+def test_opening_again_keeps_everything_and_closing_twice_is_nothing(path: Path) -> None:
+    box = Mailbox.open(path)
+    box.set_meta("name", "value")
+    box.set_meta("name", "later")
+    box.close()
+    box.close()
+    again = Mailbox.open(path)
+    assert (again.meta("name"), again.meta("other")) == ("later", None)
+    again.close()
+
+
+def test_a_second_process_waits_for_the_first_and_then_says_that_it_cannot(box: Mailbox, path: Path) -> None:
+    other = Mailbox.open(path)
+    other._db.set_busy_timeout(20)
+    with box.transaction():
+        box.set_meta("who", "first")
+        with pytest.raises(LogError, match="unavailable"):
+            other.set_meta("who", "second")
+        assert other.meta("who") is None
+    other.set_meta("who", "second")
+    assert box.meta("who") == "second"
+    other.close()
+
+
+# -- transactions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_all_or_nothing_whatever_is_raised(box: Mailbox) -> None:
+    class Stop(BaseException):
+        pass
+
+    def failing() -> None:
+        with box.transaction():
+            box.set_meta("one", "1")
+            with box.transaction():
+                box.enqueue(going(1))
+            raise Stop
+
+    with pytest.raises(Stop):
+        failing()
+    assert box.meta("one") is None
+    assert box.outbox() == []
+    box.set_meta("two", "2")
+    assert box.meta("two") == "2"
+
+
+def test_an_attempt_undoes_itself_and_no_more(box: Mailbox) -> None:
+    def attempt(*, fails: bool) -> None:
+        with box.attempt():
+            box.set_meta("tried", str(fails))
+            if fails:
+                raise OrderError("thread_unknown")
+
+    with box.transaction():
+        box.set_meta("one", "1")
+        with pytest.raises(OrderError):
+            attempt(fails=True)
+        assert box.meta("tried") is None
+        attempt(fails=False)
+    assert (box.meta("one"), box.meta("tried")) == ("1", "False")
+
+
+# -- persons and threads -----------------------------------------------------------------------------------------------
+
+
+def test_a_person_has_one_pseudonym_per_peer(box: Mailbox) -> None:
+    fresh = iter("abcdef").__next__
+    pairs = [("p", "bi/a"), ("p", "bi/b"), ("q", "bi/a"), ("p", "bi/a")]
+    assert [box.pseudonym(person, peer, fresh) for person, peer in pairs] == ["a", "b", "c", "a"]
+
+
+def test_threads_come_back_as_they_were_put_the_last_changed_first(box: Mailbox) -> None:
+    one = Thread("t1", "bi/a", "case-1", "referral", "initiator", "p1", "requested", "e1", 77)
+    two = Thread("t2", "bi/b", None, "case", "recipient", "p2", "identified", "e2")
+    box.put_thread(one, 1)
+    box.put_thread(two, 2)
+    assert box.threads() == [two, one]
+    moved = replace(one, state="accepted", crossed=True, person="case-2", answer_by=None)
+    box.put_thread(moved, 3)
+    assert box.threads() == [moved, two]
+    box.drop_thread("t1")
+    assert box.thread("t1") is None
+
+
+# -- outbox ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_given_once_and_only_to_the_next(box: Mailbox) -> None:
+    for n in (1, 2):
+        box.enqueue(going(n))
+    assert not box.mark_signed("evt-1", 2, b"l1", "h", ())
+    assert box.mark_signed("evt-1", 1, b"l1", "h1", ())
+    assert not box.mark_signed("evt-1", 2, b"other", "h2", ())  # its bytes are fixed
+    assert not box.mark_signed("evt-2", 1, b"l1", "h", ())
+    assert not box.mark_signed("nobody", 2, b"l1", "h", ())
+    assert box.mark_signed("evt-2", 2, b"l1", "h2", ())
+    assert box.heads() == {"bi.referral.k7t4": (2, "h2")}
+    found = box.outgoing("evt-1")
+    assert found is not None
+    assert (found.state, found.seq, found.l1) == ("signed", 1, b"l1")
+
+
+def test_a_postponed_item_stops_its_own_mailbox_and_no_other(box: Mailbox) -> None:
+    for n in (1, 2, 3):
+        box.enqueue(going(n))
+    box.enqueue(going(4, topic="bi.referral.r5w2"))
+    sign(box, 1, 2, 3)
+    sign(box, 4, topic="bi.referral.r5w2")
+    assert [item.evt for item in box.due(0.0, 10)] == ["evt-1", "evt-2", "evt-3", "evt-4"]
+    box.postpone("evt-2", "unavailable", 50.0)
+    assert [item.evt for item in box.due(49.0, 10)] == ["evt-1", "evt-4"]
+    assert box.next_due_at() == 0.0
+    assert [item.evt for item in box.due(50.0, 2)] == ["evt-1", "evt-2"]
+
+
+def test_the_words_of_the_log_and_of_the_peer_move_an_item_forward_only(box: Mailbox) -> None:
+    def state() -> tuple[str, str | None]:
+        item = box.outgoing("evt-1")
+        assert item is not None
+        return item.state, item.code
+
+    box.enqueue(going(1))
+    box.mark_promised("evt-1", 7, None)
+    assert state() == ("waiting", None)  # unsigned: nobody can have promised it
+    sign(box, 1)
+    box.postpone("evt-1", "unavailable", 1.0)
+    box.mark_arrival("evt-1", "delivered", None, None)  # its receipt overtook the promise
+    box.mark_promised("evt-1", 7, b"p")
+    assert state() == ("delivered", None)
+    box.mark_arrival("evt-1", "rejected", "payload_invalid", "content")
+    box.postpone("evt-1", "unavailable", 2.0)
+    assert box.refuse("evt-1", "signature_invalid", None, 0) == []
+    assert state() == ("delivered", None)
+    assert box.next_due_at() is None
+
+
+def test_each_state_is_told_once(box: Mailbox) -> None:
+    box.enqueue(going(1))
+    box.enqueue(replace(going(2), connector=""))  # a receipt: nobody to tell
+    sign(box, 1, 2)
+    assert [(item.evt, item.state) for item in box.untold()] == [("evt-1", "signed")]
+    box.mark_told("evt-1", "waiting")  # told of a state that has passed since
+    assert len(box.untold()) == 1
+    box.mark_told("evt-1", "signed")
+    assert box.untold() == []
+
+
+def test_lines_that_became_nothing_are_remembered(box: Mailbox) -> None:
+    assert box.begin_batch("s", "memory", 0)
+    assert not box.begin_batch("s", "memory", 1)
+    box.turn_down("s", "3", "row_invalid", None)
+    found = box.known_line("s", "3")
+    assert found is not None
+    assert (found.code, found.path) == ("row_invalid", None)
+    assert box.known_line("s", "4") is None
+    box.mark_settled("s")
+
+
+# -- inbox -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cursor_belongs_to_one_log_and_never_goes_back(box: Mailbox) -> None:
+    assert box.cursor("log-1", "bi.referral.iom") == -1
+    for offset in (4, 2):
+        box.advance("log-1", "bi.referral.iom", offset)
+    assert box.cursor("log-1", "bi.referral.iom") == 4
+    assert box.cursor("log-2", "bi.referral.iom") == -1
+
+
+def test_storing_moves_the_cursor_with_it(box: Mailbox) -> None:
+    box.store(coming(0))
+    assert box.cursor("log-1", "bi.referral.iom") == 0
+    assert box.was_stored("log-1", "bi.referral.iom", 0)
+    with pytest.raises(apsw.ConstraintError):
+        box.store(replace(coming(1), ident="bi/k7t4/0"))
+    assert box.cursor("log-1", "bi.referral.iom") == 0
+
+
+def test_delivery_takes_the_first_of_each_thread(box: Mailbox) -> None:
+    for n, thread in enumerate(("a", "a", "b", "c")):
+        box.store(coming(n, thread))
+    assert [item.evt for item in box.ready(0.0)] == ["0", "2", "3"]
+    first, second, _ = box.ready(0.0)
+    box.postpone_delivery(first.n, "unavailable", 9.0)
+    box.mark_delivered(second.n)
+    assert [item.evt for item in box.ready(0.0)] == ["3"]
+    assert box.next_wake_at() == 0.0
+    assert [item.evt for item in box.ready(9.0)] == ["0", "3"]
+    assert box.counts() == {"incoming.ready": 3, "incoming.delivered": 1}
+
+
+def test_an_item_that_was_held_is_delivered_behind_what_is_there(box: Mailbox) -> None:
+    box.store(coming(0, state="held"))
+    box.store(coming(1))
+    [held] = box.held(0.0)
+    box.settle_held(replace(held, state="ready"))
+    order = []
+    while ready := box.ready(0.0):
+        order.append(ready[0].evt)
+        box.mark_delivered(ready[0].n)
+    assert order == ["1", "0"]
+
+
+def test_what_is_deleted_leaves_no_bytes_behind(box: Mailbox, path: Path) -> None:
+    box.put_thread(Thread("planted-thread-id", "bi/a", None, "referral", "initiator", "p", "requested", "e"), 0)
+    box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"planted-thread-id" in path.read_bytes()
+    box.drop_thread("planted-thread-id")
+    box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"planted-thread-id" not in path.read_bytes()
