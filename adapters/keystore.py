@@ -63,6 +63,7 @@ def write_private(path: Path, text: str) -> None:
         os.link(fresh, path)  # unlike a rename, refuses when something is there
     finally:
         fresh.unlink()
+    _sync_directory(path.parent)
 
 
 def write_keys(path: Path, keys: Keys) -> None:
@@ -78,7 +79,6 @@ def write_keys(path: Path, keys: Keys) -> None:
         "seal": [{"suite": key.suite, "seed": b64url(key.private_bytes())} for key in keys.seal.values()],
     }
     write_private(path, json.dumps(document))
-    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:
