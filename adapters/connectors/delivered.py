@@ -56,7 +56,7 @@ def _write_arrived(sheet_of: Paper, sheet: Worksheet, kept: Kept, language: Lang
     advice = _advice(kept, french)
     if advice:
         for column in range(3):
-            paper.write(sheet, row, column, advice if column == 0 else None, sheet_of.warning)
+            paper.write(sheet, row, column, paper.french(advice) if column == 0 else None, sheet_of.warning)
         sheet.set_row(row, 24)
         row += 1
     state = kept.state_label
@@ -69,7 +69,7 @@ def _write_arrived(sheet_of: Paper, sheet: Worksheet, kept: Kept, language: Lang
             if french
             else "Answer on the sheet « Réponse » of this workbook, save and close."
         )
-        paper.write(sheet, row, 0, where, sheet_of.quiet_line)
+        paper.write(sheet, row, 0, paper.french(where), sheet_of.quiet_line)
         row += 1
     row += 1
     for event in reversed(kept.events) if len(kept.events) > 1 else kept.events:
@@ -109,16 +109,18 @@ def _write_event(sheet_of: Paper, sheet: Worksheet, event: KeptEvent, row: int, 
     labels = ("Date de la décision", "Arrivé sur la machine le") if french else ("Date of the decision", "Arrived")
     for label, value in zip(labels, (event.occurred, event.arrived), strict=True):
         paper.write(sheet, row, 0, label, sheet_of.label)
-        paper.write(sheet, row, 1, value, sheet_of.text)
+        paper.write(sheet, row, 1, value, sheet_of.value)
         paper.write(sheet, row, 2, None, sheet_of.code)
+        sheet.set_row(row, 18)
         row += 1
     for section in event.sections:
         for column in range(3):
-            paper.write(sheet, row, column, section.title if column == 0 else None, sheet_of.heading)
+            paper.write(sheet, row, column, section.title if column == 0 else None, sheet_of.section)
+        sheet.set_row(row, 20)
         row += 1
         for line in section.lines:
             paper.write(sheet, row, 0, line.label, sheet_of.label)
-            paper.write(sheet, row, 1, line.value, sheet_of.text)
+            paper.write(sheet, row, 1, line.value, sheet_of.value)
             paper.write(sheet, row, 2, line.code, sheet_of.code)
             sheet.set_row(row, paper.height_for([(line.label, 38), (line.value, 70), (line.code, 40)]))
             row += 1
@@ -138,13 +140,13 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
         if french
         else "One row per step. Save and close: every new row is sent once. Its status appears on the right."
     )
-    paper.write(sheet, 1, 0, hint, sheet_of.quiet_line)
+    paper.write(sheet, 1, 0, paper.french(hint), sheet_of.quiet_line)
     hint = (
         "Une ligne envoyée ne change plus : ajoutez une nouvelle ligne. N'écrivez aucun nom de personne ici."
         if french
         else "A row that was sent does not change: add another. Write no person's name here."
     )
-    paper.write(sheet, 2, 0, hint, sheet_of.quiet_line)
+    paper.write(sheet, 2, 0, paper.french(hint), sheet_of.quiet_line)
     name_row, label_row, first = FIRST_ANSWER_ROW - 3, FIRST_ANSWER_ROW - 2, FIRST_ANSWER_ROW - 1
     refused = [number for number, answer in kept.answers.items() if answer.state == "refused" and number in typed]
     last = max([first + ANSWER_ROWS - 1, *(number - 1 for number in typed)])
@@ -171,7 +173,7 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
                 else f"Waiting: correct row {min(refused)} first."
             )
         style = sheet_of.text if answer is None else sheet_of.good if answer.state == "sent" else sheet_of.bad
-        paper.write(sheet, row, len(texts), words, style)
+        paper.write(sheet, row, len(texts), paper.french(words), style)
         if words:
             sheet.set_row(row, paper.height_for([(words, answers.STATUS.width)]))
     sheet.freeze_panes(label_row + 1, 1)

@@ -131,7 +131,8 @@ class _Telling:
         self._say(name, "; ".join(labels.get(code, code) for code in codes), "; ".join(codes))
 
     def _yes_no(self, name: str, answer: bool) -> None:
-        self._coded(name, "true" if answer else "false")
+        labels = dict(columns.column(name).options(self._language))
+        self._say(name, labels["true" if answer else "false"])
 
     def _moment(self, name: str, moment: datetime.datetime | None) -> None:
         if moment is not None:

@@ -39,7 +39,8 @@ TEMPLATE = "modele-orientation.xlsx"
 TEMPLATE_CSV = "modele-orientation.csv"
 READ_ME = "LISEZ-MOI.txt"
 _WRITE_AT_ONCE = 300
-"""Rows up to which `suivi.xlsx` is made anew at every change; beyond, at the next look."""
+"""Rows up to which `suivi.xlsx` is made anew at every change; beyond, at a look, `_REST_S` after the last time."""
+_REST_S = 30.0
 
 
 class FolderConnector:
@@ -81,6 +82,7 @@ class FolderConnector:
         self._received = Received(self.places, self._threads, now, language, quiet)
         self._prepared = False
         self._tracking_stale = True
+        self._tracking_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def collect(self) -> AsyncIterator[Batch]:
@@ -177,6 +179,10 @@ class FolderConnector:
         path = self.places.reports / TRACKING
         if not self._tracking_stale or not (self._journal.rows or self._journal.came):
             return
+        now = self._now().timestamp()
+        # Ten thousand rows take three seconds: not after every one of their ten thousand changes.
+        if len(self._journal.rows) > _WRITE_AT_ONCE and 0 <= now - self._tracking_at < _REST_S:
+            return
         if await asyncio.to_thread(places.is_open_elsewhere, path):
             return
         data = await asyncio.to_thread(
@@ -187,6 +193,7 @@ class FolderConnector:
         except PermissionError:
             return  # Excel on Windows holds it
         self._tracking_stale = False
+        self._tracking_at = now
 
     def _prepare(self) -> None:
         """Folders, words and templates, once per process. Never replaces a file: it may have been filled in."""

@@ -44,10 +44,11 @@ class Paper:
     group: Format
     hidden_name: Format
     text: Format
-    quiet: Format
     quiet_line: Format
     """One line that may run over its neighbours."""
     label: Format
+    value: Format
+    section: Format
     code: Format
     warning: Format
     answer: Format
@@ -78,11 +79,12 @@ def new_paper(file: str | IO[bytes]) -> Paper:
         group=make(bold=True, font_color="#FFFFFF", bg_color=BLUE, align="left", indent=1, valign="vcenter", **edged),
         hidden_name=make(font_size=8, font_color=GREY),
         text=make(text_wrap=True, num_format="@", **edged),
-        quiet=make(text_wrap=True, font_color=GREY, font_size=10),
         quiet_line=make(font_color=GREY),
-        label=make(text_wrap=True, bold=True, bg_color=PALE, **edged),
-        code=make(text_wrap=True, font_color=GREY, font_size=9, **edged),
-        warning=make(bold=True, bg_color=RED, font_color="#7A1B12", valign="vcenter"),
+        label=make(text_wrap=True, bold=True, indent=1, **edged),
+        value=make(text_wrap=True, num_format="@", indent=1, **edged),
+        section=make(bold=True, bg_color=PALE, font_color=BLUE, valign="vcenter", indent=1, **edged),
+        code=make(text_wrap=True, font_color=GREY, font_size=9, indent=1, **edged),
+        warning=make(bold=True, bg_color=RED, font_color="#7A1B12", valign="vcenter", indent=1),
         answer=make(text_wrap=True, num_format="@", bg_color=SAND, locked=False, **edged),
         good=make(text_wrap=True, bg_color=GREEN, **edged),
         bad=make(text_wrap=True, bg_color=RED, **edged),
@@ -104,6 +106,11 @@ def write(sheet: Worksheet, row: int, column: int, text: str | None, style: Form
 def guarded(text: str) -> str:
     """Text for a CSV cell: never begins like a formula."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def french(text: str) -> str:
+    """Our own words with the spaces that French typography does not break: before `: ; ? ! »`, after `«`."""
+    return re.sub(r"« ", "«\u00a0", re.sub(r" (?=[:;?!»])", "\u00a0", text))
 
 
 def print_setup(sheet: Worksheet, *, repeat: tuple[int, int] | None = None, landscape: bool = True) -> None:

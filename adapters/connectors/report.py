@@ -70,19 +70,21 @@ def write_report(
     sent = sum(result.sent for result in rows)
     refused = sum(bool(result.problems) for result in rows)
     whole = [problem for result in results if not result.line for problem in result.problems]
-    paper.write(sheet, 0, 0, _title(sent, refused, bool(whole), language), sheet_of.title)
+    paper.write(sheet, 0, 0, paper.french(_title(sent, refused, bool(whole), language)), sheet_of.title)
     sheet.set_row(0, 30)
     paper.write(sheet, 1, 0, _summary(name, rows, now, language), sheet_of.quiet_line)
     if to_correct:
-        paper.write(sheet, 2, 0, _what_next(to_correct, language), sheet_of.quiet_line)
+        paper.write(sheet, 2, 0, paper.french(_what_next(to_correct, language)), sheet_of.quiet_line)
     for index, header in enumerate(_HEADERS[language]):
         paper.write(sheet, 4, index, header, sheet_of.heading)
     sheet.set_row(4, 24)
     row = 5
-    for result in results:
+    # What needs a hand comes first: in a long file nobody reads what went well.
+    for result in sorted(results, key=lambda each: 0 if each.problems else 1 if each.notes else 2):
         for cells, style in _lines(result, sheet_of, language):
             for index, cell in enumerate(cells):
-                paper.write(sheet, row, index, cell, style if index == 2 else sheet_of.text)
+                words = paper.french(cell) if index in (3, 4, 5) else cell
+                paper.write(sheet, row, index, words, style if index == 2 else sheet_of.text)
             sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
             row += 1
     sheet.freeze_panes(5, 1)

@@ -197,6 +197,8 @@ def write_form(
         for index, name in enumerate(names):
             if name in row:
                 paper.write(sheet, number, index, row[name], sheet_of.bad if index < shift else sheet_of.text)
+        if shift:
+            sheet.set_row(number, paper.height_for([(row.get(name, ""), 44) for name in first_columns]))
     _write_lists(sheet_of, sheet, form, offered, shift, recipients, language)
     sheet.set_row(GROUP_ROW, 22)
     sheet.set_row(NAME_ROW, None, None, {"hidden": True})
@@ -205,6 +207,7 @@ def write_form(
     sheet.freeze_panes(FIRST_ROW, shift or frozen)
     paper.print_setup(sheet, repeat=(GROUP_ROW, LABEL_ROW))
     sheet.print_across()
+    sheet.set_print_scale(60)
 
 
 def _write_groups(sheet_of: Paper, sheet: Worksheet, offered: Sequence[Column], shift: int, language: Language) -> None:
@@ -280,8 +283,8 @@ def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], langua
     row = 1
     for title, text in _HOW_TO[language]:
         paper.write(sheet, row, 0, title, sheet_of.label)
-        paper.write(sheet, row, 1, text, sheet_of.text)
-        sheet.set_row(row, paper.height_for([(text, 88)]))
+        paper.write(sheet, row, 1, paper.french(text), sheet_of.value)
+        sheet.set_row(row, paper.height_for([(text, 96)]))
         row += 1
     row += 1
     paper.write(
@@ -297,7 +300,8 @@ def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], langua
         shown = {"destinataire": columns.shown(recipients)[0]} | shown
     for number, (name, value) in enumerate(shown.items(), row + 1):
         paper.write(sheet, number, 0, columns.column(name).label(language), sheet_of.label)
-        paper.write(sheet, number, 1, value, sheet_of.text)
+        paper.write(sheet, number, 1, value, sheet_of.value)
+        sheet.set_row(number, 18)
     paper.write(
         sheet,
         row + len(shown) + 2,
@@ -305,8 +309,7 @@ def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], langua
         "HTCDS 2.0 : norme de l'OIM, licence CC BY 4.0 ; libellés français non officiels."
         if french
         else "HTCDS 2.0: a standard by IOM, licence CC BY 4.0.",
-        sheet_of.quiet,
+        sheet_of.quiet_line,
     )
-    sheet.set_row(row + len(shown) + 2, 30)
     paper.print_setup(sheet, landscape=False)
     sheet.fit_to_pages(1, 0)

@@ -232,7 +232,7 @@ def write_tracking(
         if french
         else f"Made {made}. « Arrived on the computer » does not mean read by a person. No answer in time: telephone."
     )
-    paper.write(sheet, 1, 0, hint, sheet_of.quiet_line)
+    paper.write(sheet, 1, 0, paper.french(hint), sheet_of.quiet_line)
     for index, header in enumerate(_HEADERS[language]):
         paper.write(sheet, 3, index, header, sheet_of.heading)
     sheet.set_row(3, 36)
@@ -261,7 +261,7 @@ def write_tracking(
                 style = sheet_of.bad if refused else sheet_of.text
             elif index == 5:
                 style = sheet_of.good if came else sheet_of.note
-            paper.write(sheet, row, index, cell, style)
+            paper.write(sheet, row, index, paper.french(cell) if index in (4, 5, 7, 8) else cell, style)
         sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
         row += 1
     sheet.freeze_panes(4, 1)

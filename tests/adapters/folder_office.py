@@ -171,7 +171,10 @@ class Office:
         """A workbook as text, row by row, empty cells as ''."""
         book = load_workbook(self.root / path)
         found = book.worksheets[sheet] if isinstance(sheet, int) else book[sheet]
-        return [["" if cell is None else str(cell) for cell in line] for line in found.iter_rows(values_only=True)]
+        return [
+            ["" if cell is None else str(cell).replace("\u00a0", " ") for cell in line]
+            for line in found.iter_rows(values_only=True)
+        ]
 
     def words(self, path: str, sheet: str | int = 0) -> str:
         return "\n".join(" | ".join(line) for line in self.sheet(path, sheet))
@@ -189,7 +192,7 @@ class Office:
     def status(self, workbook: str, number: int) -> str:
         sheet = load_workbook(self.root / "recus" / workbook)["Réponse"]
         at = {cell.value: cell.column for cell in sheet[4] if cell.value}
-        return str(sheet.cell(number, at["statut"]).value or "")
+        return str(sheet.cell(number, at["statut"]).value or "").replace("\u00a0", " ")
 
     def every_name(self) -> list[str]:
         """Every file's and folder's name below the root."""

@@ -13,6 +13,7 @@ from openpyxl import load_workbook
 
 from adapters.connectors import places
 from adapters.connectors.contract import Connector, Draft, NotNowError, Problem
+from schemas.errors import SourceError
 from tests.adapters.folder_office import CASE, PLANTED, ZONE, Office, drafts, filled, problems, row
 
 
@@ -325,3 +326,12 @@ def test_rows_of_the_mailbox_keep_their_agency_reference_out_of_facts(office: Of
     [draft] = drafts(office.go_round())
     assert isinstance(draft, Draft)
     assert "D-2026-14" not in draft.facts.model_dump_json()
+
+
+def test_a_folder_that_cannot_be_used_is_said_with_a_code_and_no_path(tmp_path: Path) -> None:
+    (tmp_path / "iom").write_text("a file where the folder should be")
+    with pytest.raises(SourceError) as failed:
+        Office(tmp_path / "iom").collected()
+    assert failed.value.code == "source_unreadable"
+    assert str(tmp_path) not in str(failed.value)
+    assert failed.value.__cause__ is None
