@@ -256,9 +256,7 @@ class Outbox:
             salt=desk.random(32),
         )
         topic = mailbox_topic(flow, to)
-        # Opened by our own reader first, as the recipient will: what it would reject never leaves.
-        opened = events.decompose(sealable.content, sealable.identity, iss=desk.agency, to=to, evt=evt, thread=thread)
-        may(Act("send", desk.agency, topic, kind, type, opened.claims, desk.today()), registry).require()
+        may(Act("send", desk.agency, topic, kind, type, sealable.claims, desk.today()), registry).require()
         sealed = seal_parts(
             f"{desk.agency}/{evt}", kind, {"identity": sealable.identity, "content": sealable.content}, desk.random
         )

@@ -150,6 +150,8 @@ class Sealable:
 
     content: bytes
     identity: bytes
+    claims: Claims | None = None
+    """The claims inside, for asking the policy."""
 
     def __repr__(self) -> str:
         return "Sealable(...)"
@@ -615,6 +617,7 @@ def compose(
 ) -> Sealable:
     """The parts of one record: what this reader may see of these facts, with claims, as checked JSON.
 
+    What is returned has been read again by `decompose`, as the recipient will: what it would reject never leaves.
     Deterministic: the same arguments, the same bytes.
 
     Args:
@@ -661,7 +664,7 @@ def compose(
     opened = decompose(content, identity, iss=iss, to=to, evt=evt, thread=thread)
     if opened.facts != reduced or opened.claims != claims:
         raise PayloadError("payload_invalid", path="facts")  # a fault of ours; better refused here than sent
-    return Sealable(content, identity)
+    return Sealable(content, identity, claims)
 
 
 def _normal(facts: Facts) -> dict[str, str | tuple[str, ...]]:
