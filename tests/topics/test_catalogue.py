@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one policy: who has which mailbox, who may send what to whom, and that a wrong policy file is refused."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import get_args
+
+import pytest
+
+from schemas import events, lifecycle
+from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic
+from schemas.errors import PolicyError
+from schemas.registry import ROLES, Agency, Registry, Role
+from tests.domain import MEMBERS, NOW, Domain
+from topics.catalogue import (
+    Act,
+    Do,
+    Verdict,
+    allowed_fields,
+    answer_within_s,
+    flows_of,
+    mailboxes_of,
+    may,
+    policy,
+    read_policy,
+    topics_of,
+)
+
+POLICY = resources.files("topics").joinpath("policy.toml").read_text(encoding="utf-8")
+REGISTRY = Domain().registry
+AT = datetime.fromtimestamp(NOW, UTC)
+POLICE, IOM, MINISTRY, SHELTER, SHELTER2, OPERATOR = MEMBERS
+
+
+@dataclass(frozen=True)
+class Consent:
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Claimed:
+    basis: str
+    recipient: str
+    consent: Consent | None = None
+
+
+def claims(to: str, basis: str = "consent") -> Claimed:
+    return Claimed(basis, to, Consent(AT + timedelta(days=1)) if basis == "consent" else None)
+
+
+def send(sender: str, to: str, type: str, registry: Registry = REGISTRY) -> Verdict:
+    """Asked as an adapter asks, with everything."""
+    event = events.EVENTS[type]
+    flow = event.flow if event.flow != "*" else "referral"
+    return may(Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to), AT), registry)
+
+
+def gateway(sender: str, to: str, flow: str, kind: Kind, registry: Registry = REGISTRY) -> Verdict:
+    """Asked as a gateway asks, by flow and kind."""
+    return may(Act("send", sender, mailbox_topic(flow, to), kind), registry)
+
+
+# -- mailboxes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mailbox_exists_where_somebody_may_send() -> None:
+    assert {name: flows_of(agency) for name, agency in REGISTRY.agencies.items()} == {
+        POLICE: ("receipt",),
+        IOM: ("case", "referral", "receipt"),
+        MINISTRY: ("case", "referral", "receipt"),
+        SHELTER: ("case", "referral", "receipt"),
+        SHELTER2: ("case", "referral", "receipt"),
+        OPERATOR: ("receipt",),
+    }
+    assert mailboxes_of(REGISTRY.agency(IOM)) == ("bi.case.iom", "bi.referral.iom", "bi.receipt.iom")
+    for topic in topics_of(REGISTRY):
+        domain, flow, name = topic.split(".")
+        if flow != "grants":
+            senders = [
+                one for one in REGISTRY.agencies for kind in KINDS if gateway(one, f"{domain}/{name}", flow, kind).ok
+            ]
+            assert senders
+
+
+def test_every_agency_has_one_topic_for_its_grants() -> None:
+    grants = [topic for topic in topics_of(REGISTRY) if topic.split(".")[1] == "grants"]
+    assert grants == sorted(f"bi.grants.{name[3:]}" for name in REGISTRY.agencies)
+    assert len(topics_of(REGISTRY)) == len(set(topics_of(REGISTRY))) == 6 + 4 * 3 + 2
+
+
+def test_only_the_owner_reads_a_mailbox() -> None:
+    for owner, reader, flow in itertools.product(MEMBERS, MEMBERS, FLOWS):
+        verdict = may(Act("read", reader, mailbox_topic(flow, owner)), REGISTRY)
+        assert verdict.ok == (owner == reader and flow in flows_of(REGISTRY.agency(owner)))
+        if not verdict.ok:
+            assert verdict.code == "not_permitted"
+
+
+@pytest.mark.parametrize(
+    ("topic", "agency"),
+    [
+        ("bi.referral.nobody", IOM),
+        ("bi.referral.iom", "bi/nobody"),
+        ("bi.referral.iom", "Ndayishimiye"),
+        ("bi.grants.iom", IOM),
+        ("bi.investigation.iom", IOM),
+        ("bi.ndayishimiye.iom", IOM),
+        ("Ndayishimiye", IOM),
+        ("bi.referral.iom.x", IOM),
+        ("", IOM),
+    ],
+)
+def test_what_is_unknown_is_not_permitted_and_not_repeated(topic: str, agency: str) -> None:
+    for do, kind in itertools.product(get_args(Do), (*KINDS, None)):
+        verdict = may(Act(do, agency, topic, kind), REGISTRY)
+        assert (verdict.ok, verdict.code) == (False, "not_permitted")
+        assert "dayishimiye" not in verdict.rule
+
+
+# -- who to whom -------------------------------------------------------------------------------------------------------
+
+ASSISTANCE = (IOM, MINISTRY, SHELTER, SHELTER2)
+REFERRALS = set(itertools.product(ASSISTANCE, ASSISTANCE))
+EXPECTED: Mapping[str, set[tuple[str, str]]] = {
+    # Police and the screener identify; only IOM screens here.
+    "case.identified": {(POLICE, IOM), (IOM, IOM)},
+    # The screener tells those who assist.
+    "case.screened": {(IOM, one) for one in ASSISTANCE},
+    **{type: REFERRALS for type in events.EVENTS if type.startswith("referral.") or type == "service.provided"},
+    # Everybody, but law enforcement and shelters to each other.
+    **{
+        type: set(itertools.product(MEMBERS, MEMBERS))
+        - {pair for shelter in (SHELTER, SHELTER2) for pair in ((POLICE, shelter), (shelter, POLICE))}
+        for type in ("receipt.delivered", "receipt.rejected")
+    },
+    # Into the referral flow: those who have a chain there.
+    "chain.voided": REFERRALS,
+}
+
+
+@pytest.mark.parametrize("type", events.EVENTS)
+def test_for_every_event_exactly_these_may_send_to_exactly_those(type: str) -> None:
+    allowed = {pair for pair in itertools.product(MEMBERS, MEMBERS) if send(*pair, type).ok}
+    assert allowed == EXPECTED[type]
+
+
+@pytest.mark.parametrize("type", events.EVENTS)
+def test_receiver_and_sender_are_told_the_same(type: str) -> None:
+    event = events.EVENTS[type]
+    flow = event.flow if event.flow != "*" else "referral"
+    for sender, to in itertools.product(MEMBERS, MEMBERS):
+        sent = Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to), AT)
+        assert may(sent, REGISTRY) == may(replace(sent, do="receive"), REGISTRY)
+
+
+def test_a_gateway_lets_pass_whatever_some_event_of_that_flow_and_kind_would_be() -> None:
+    for sender, to, flow, kind in itertools.product(MEMBERS, MEMBERS, ("case", "referral", "receipt"), KINDS):
+        typed = [
+            may(Act("send", sender, mailbox_topic(flow, to), kind, type, claims(to), AT), REGISTRY).ok
+            for type, event in events.EVENTS.items()
+            if event.kind == kind
+        ]
+        assert gateway(sender, to, flow, kind).ok == any(typed), (sender, to, flow, kind)
+
+
+def test_a_voided_chain_is_no_way_into_a_flow_in_which_one_has_nothing_to_say() -> None:
+    assert not gateway(POLICE, IOM, "referral", "control").ok
+    assert not gateway(OPERATOR, IOM, "case", "control").ok
+    assert not gateway(SHELTER, IOM, "case", "control").ok
+    assert gateway(POLICE, IOM, "case", "control").ok
+    for flow, ok in (("case", True), ("referral", False), ("receipt", True)):
+        act = Act("send", POLICE, mailbox_topic(flow, IOM), "control", "chain.voided", None, AT)
+        assert may(act, REGISTRY).ok == ok
+        assert ok or may(act, REGISTRY).rule == "event.chain.voided.flow"
+
+
+def test_a_refusal_names_the_line_that_decided() -> None:
+    assert send(POLICE, IOM, "referral.requested").rule == "event.referral.requested.from"
+    assert send(MINISTRY, SHELTER, "case.identified").rule == "event.case.identified.from"
+    assert send(IOM, SHELTER, "case.identified").rule == "event.case.identified.to"
+    assert send(IOM, POLICE, "case.screened").rule == "flow.case.mailbox"
+    assert gateway(POLICE, IOM, "referral", "request").rule == "flow.referral.request"
+    assert gateway(IOM, SHELTER, "alert", "update").rule == "flow.alert.mailbox"
+    assert send(IOM, SHELTER, "referral.requested") == Verdict(True, "", "event.referral.requested")
+    wrong_kind = Act("send", IOM, "bi.referral.k7t4", "answer", "referral.requested", claims(SHELTER), AT)
+    assert may(wrong_kind, REGISTRY).rule == "event.referral.requested.kind"
+    wrong_flow = Act("send", IOM, "bi.case.k7t4", "request", "referral.requested", claims(SHELTER), AT)
+    assert may(wrong_flow, REGISTRY).rule == "event.referral.requested.flow"
+    unknown = Act("send", IOM, "bi.case.k7t4", "request", "case.Ndayishimiye", claims(SHELTER), AT)
+    assert may(unknown, REGISTRY).rule == "event.*"
+
+
+def test_a_verdict_raises_with_its_code_and_rule() -> None:
+    send(IOM, SHELTER, "referral.requested").require()
+    with pytest.raises(PolicyError) as caught:
+        send(POLICE, IOM, "referral.requested").require()
+    assert (caught.value.code, caught.value.path) == ("not_permitted", "event.referral.requested.from")
+
+
+# -- firewall ----------------------------------------------------------------------------------------------------------
+
+
+def with_member(agency: Agency) -> Registry:
+    return REGISTRY.with_agency(agency, NOW)
+
+
+@pytest.mark.parametrize("role", ["police", "judiciary"])
+def test_law_enforcement_never_addresses_a_protected_handle_nor_is_addressed_by_one(role: Role) -> None:
+    # Every other role as well: what else it is makes no difference.
+    everything = tuple(one for one in ROLES if one not in ("police", "judiciary"))
+    law = replace(REGISTRY.agency(POLICE), id="bi/law", roles=(*everything, role))
+    registry = with_member(law)
+    for flow, kind, shelter in itertools.product(("case", "referral", "receipt"), KINDS, (SHELTER, SHELTER2)):
+        for verdict in (
+            gateway("bi/law", shelter, flow, kind, registry),
+            gateway(shelter, "bi/law", flow, kind, registry),
+        ):
+            assert not verdict.ok
+    assert send("bi/law", SHELTER, "referral.requested", registry).rule == "firewall.law_enforcement"
+    assert send(SHELTER, "bi/law", "receipt.delivered", registry).rule == "firewall.law_enforcement"
+    assert send("bi/law", IOM, "receipt.delivered", registry).ok
+
+
+def test_the_firewall_is_about_the_handle_not_the_role() -> None:
+    registry = with_member(replace(REGISTRY.agency(SHELTER), protected=False))
+    assert send(POLICE, SHELTER, "receipt.delivered", registry).ok
+
+
+# -- claims ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("claimed", "at", "code"),
+    [
+        (claims(SHELTER), AT, ""),
+        (claims(SHELTER, "legal-duty"), AT, ""),
+        (claims(SHELTER, "vital-interests"), AT, ""),
+        (claims(SHELTER, "legal-duty"), None, ""),
+        (None, AT, "consent_missing"),
+        (claims(SHELTER2), AT, "consent_missing"),
+        (claims(SHELTER, "because"), AT, "consent_missing"),
+        (Claimed("consent", SHELTER), AT, "consent_missing"),
+        (claims(SHELTER), None, "consent_missing"),
+        (claims(SHELTER), AT + timedelta(days=1), "consent_expired"),
+        (claims(SHELTER), AT + timedelta(days=1, seconds=-1), ""),
+    ],
+)
+def test_a_referral_needs_a_basis_for_this_recipient_now(
+    claimed: Claimed | None, at: datetime | None, code: str
+) -> None:
+    verdict = may(Act("send", IOM, "bi.referral.k7t4", "request", "referral.requested", claimed, at), REGISTRY)
+    assert verdict.code == code
+    assert verdict.ok == (code == "")
+    assert code == "" or verdict.rule == "event.referral.requested.basis"
+
+
+# -- the policy file ---------------------------------------------------------------------------------------------------
+
+
+def test_policy_and_event_catalogue_say_the_same() -> None:
+    rules = policy().events
+    assert rules.keys() == events.EVENTS.keys()
+    for name, event in events.EVENTS.items():
+        assert (rules[name].flow, rules[name].kind, rules[name].machine) == (event.flow, event.kind, event.machine)
+
+
+def test_who_is_asked_for_a_basis_is_who_shares_what_is_known_of_a_person() -> None:
+    assert {name for name, rule in policy().events.items() if rule.basis} == set(events.PURPOSES)
+    assert set(policy().always) == {name for name, event in events.EVENTS.items() if event.identity}
+
+
+def test_who_may_speak_is_who_has_a_step_in_the_machine() -> None:
+    for rule in policy().events.values():
+        if rule.machine is not None:
+            parties = {
+                by for (_, event, by), step in lifecycle.MACHINES[rule.machine].steps.items() if event == rule.name
+            }
+            assert rule.by in parties, rule.name
+
+
+def test_every_path_of_an_allow_list_is_one_that_facts_can_have() -> None:
+    for name in policy().always:
+        listed = set(policy().always[name]).union(*policy().by_service.get(name, {}).values())
+        for path in listed - {"occurred_at", "lawful", "htcds"}:
+            assert any(known == path or known.startswith(path + ".") for known in events._KNOWN_PATHS), path
+
+
+def test_what_travels_grows_with_the_services_asked_for() -> None:
+    bare = allowed_fields("referral.requested")
+    assert bare is not None
+    assert "referral.access_needs" not in bare
+    legal, health = (allowed_fields("referral.requested", [one]) for one in ("Legal", "Health"))
+    assert legal is not None
+    assert health is not None
+    assert "htcds.vic_MethodOfRecruitment" in legal - health
+    assert "referral.access_needs" in health - legal  # a lawyer gets no medical part
+    assert allowed_fields("referral.requested", ["Legal", "Health", "Unknown"]) == legal | health
+    assert allowed_fields("receipt.delivered") is None
+
+
+def test_deadlines_are_those_of_the_four_priorities() -> None:
+    hours = {"immediate": 2, "emergency": 24, "urgent": 72, "normal": 336}
+    assert {one: answer_within_s("referral.requested", one) for one in hours} == {
+        one: count * 3600 for one, count in hours.items()
+    }
+    assert answer_within_s("referral.requested", "whenever") is None
+    assert answer_within_s("referral.accepted", "urgent") is None
+
+
+def test_the_policy_that_ships_is_read() -> None:
+    assert read_policy(POLICY) == policy()
+    assert policy().law_enforcement == {"police", "judiciary"}
+
+
+WRONG: Mapping[str, tuple[str, str]] = {
+    "police with a referral mailbox": (
+        'mailbox = ["assistance"]                    # never police',
+        'mailbox = ["assistance", "police"] # never police',
+    ),
+    "judiciary with a case mailbox": ('mailbox = ["screener", "assistance"]', 'mailbox = ["screener", "judiciary"]'),
+    "everybody with a case mailbox": ('mailbox = ["screener", "assistance"]', 'mailbox = ["*"]'),
+    "an unknown role": ('mailbox = ["screener", "assistance"]', 'mailbox = ["screener", "ndayishimiye"]'),
+    "an unknown role in the firewall": ('["police", "judiciary"]', '["police", "ndayishimiye"]'),
+    "an unknown sender": ('from = ["screener"]', 'from = ["ndayishimiye"]'),
+    "an unknown recipient": ('to = ["assistance", "screener"]', 'to = ["assistance", "ndayishimiye"]'),
+    "an unknown flow": ("[flow.referral]", "[flow.referrals]"),
+    "an event of an unknown flow": ('flow = "case"\nkind = "update"', 'flow = "cases"\nkind = "update"'),
+    "an event of a flow without mailboxes": ('flow = "case"\nkind = "update"', 'flow = "alert"\nkind = "update"'),
+    "an unknown kind": ('kind = "update"\nmachine = "case"', 'kind = "updates"\nmachine = "case"'),
+    "an unknown machine": ('kind = "update"\nmachine = "case"', 'kind = "update"\nmachine = "cases"'),
+    "an unknown party": ('by = "recipient"', 'by = "anybody"'),
+    "an unknown basis": ('basis = ["consent", "legal-duty", "vital-interests"]', 'basis = ["curiosity"]'),
+    "an unknown priority": ("{ immediate = ", "{ soon = "),
+    "a span in minutes": ('immediate = "2h"', 'immediate = "120m"'),
+    "an unknown member of an event": ('machine = "case"\n', 'machine = "case"\nmachines = "case"\n'),
+    "a missing member of an event": ('from = ["screener"]\n', ""),
+    "an unknown member of a flow": ("retention_days = 1825\n", "retention_day = 1825\n"),
+    "a missing member of a flow": ("retention_days = 1825\n", ""),
+    "an unknown member of the firewall": ("law_enforcement =", "law_enforcements ="),
+    "an open flow that is none": ('["alert"]', '["alerts"]'),
+    "an unknown member of an allow-list": ('always = ["occurred_at"', 'allways = ["occurred_at"'),
+    "an allow-list of no event": ('[minimise."case.identified"]', '[minimise."case.identifed"]'),
+    "an unknown quota": ("records_per_minute", "records_per_second"),
+    "a missing quota": ("waiting_reads = 4\n", ""),
+    "an unknown section": ("[quota]", "[quotas]"),
+    "another version": ("version = 1", "version = 2"),
+    "no TOML": ("[quota]", "[quota"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_policy_is_refused(what: str) -> None:
+    before, after = WRONG[what]
+    assert before in POLICY
+    with pytest.raises(ValueError, match="unknown|missing|firewall|hours or days|Expected"):
+        read_policy(POLICY.replace(before, after, 1))
+
+
+def test_the_refusal_is_for_the_change_and_not_for_the_file() -> None:
+    harmless = POLICY.replace("retention_days = 1825", "retention_days = 1826").replace(
+        'urgent = "72h"', 'urgent = "3d"'
+    )
+    assert tomllib.loads(harmless) != tomllib.loads(POLICY)
+    assert read_policy(harmless) == policy()
