@@ -18,6 +18,7 @@ from adapters.connectors.contract import NotNowError, Problem
 from adapters.connectors.folder import FolderConnector
 from schemas.forms import Answer, Facts
 from tests.adapters.folder_office import (
+    CASE,
     NOW,
     PLANTED,
     RECIPIENTS,
@@ -457,3 +458,29 @@ def test_asyncio_lock_of_the_connector_serves_several_loops(served: Office) -> N
     for _ in range(2):
         asyncio.run(served.connector.deliver(arrived()))
     assert served.names("recus") == [WORKBOOK]
+
+
+def test_case_rows_pass_the_real_rules_and_arrive_as_a_case(tmp_path: Path) -> None:
+    with Agencies(tmp_path) as town:
+
+        def connector(agency: str) -> FolderConnector:
+            return FolderConnector(
+                tmp_path / agency.replace("/", "-"),
+                agency=agency,
+                recipients=lambda: (*RECIPIENTS, ("bi/min-solidarity", "Ministère")),
+                now=lambda: datetime.fromtimestamp(town.now, ZONE),
+                quiet_s=0.0,
+            )
+
+        for agency in ("bi/police", "bi/iom", "bi/min-solidarity"):
+            town.open(agency, [connector(agency)])
+        police, iom = Office(tmp_path / "bi-police"), Office(tmp_path / "bi-iom")
+        police.drop(filled(CASE, form="Dossier"))
+        screened = {**CASE, "type": "Évaluation faite", "destinataire": "bi/min-solidarity", "prs_FirstName": None}
+        iom.drop(filled(screened, form="Dossier"))
+        town.settle()
+        assert "1 ligne envoyée, 0 refusée" in police.words("rapports/novembre.rapport.xlsx")
+        assert "1 ligne envoyée, 0 refusée" in iom.words("rapports/novembre.rapport.xlsx")
+        [workbook] = iom.names("recus")
+        assert workbook.startswith("dossier-")
+        assert "Personne identifiée" in iom.words(f"recus/{workbook}", "Dossier")
