@@ -39,6 +39,8 @@ from topics.promise import Line, Promised, make_promise
 
 COMMIT_RECORDS = 1000
 COMMIT_BYTES = 16 << 20
+_SIGN_HERE = 8
+"""A small promise is signed sooner than a thread is woken."""
 
 Finding = Literal["seq_gap", "late"]
 _In = TypeVar("_In")
@@ -86,18 +88,50 @@ Placed = tuple[int, int, bool] | UmuhuzaError
 """offset, at_ms, copy."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Who waits for lines that are on their way to the log; gone when the client's task was cancelled."""
+
+    done: asyncio.Future[None]
+    left: int = 0
+
+    def one_less(self) -> None:
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
 class _Pending:
     examined: Examined
-    placed: asyncio.Future[Placed]
     finding: Finding | None
+    requests: list[_Request] = field(default_factory=list)
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A line that repeats one that is still on its way: its outcome, as a copy."""
+
+    first: _Pending
 
 
 @dataclass(slots=True)
 class _PendingChain:
     """Numbers of one chain on their way to the log."""
 
+    top: Link
     links: dict[int, Link] = field(default_factory=dict)
+
+    def add(self, link: Link) -> None:
+        self.links[link.seq] = link
+        if link.seq > self.top.seq:
+            self.top = link
+
+    def remove(self, seq: int) -> None:
+        self.links.pop(seq, None)
+        if seq == self.top.seq and self.links:
+            self.top = self.links[max(self.links)]
 
 
 class Intake:
@@ -153,7 +187,7 @@ class Intake:
         Accepted means durable. Cancelled: every line may or may not be there, as with `Log.append`.
         """
         now = self._now()
-        outcomes: list[Accepted | Refused | _Pending | None] = [None] * len(lines)
+        outcomes: list[Accepted | Refused | _Pending | _Same | None] = [None] * len(lines)
         tasks: list[Task] = []
         places: list[int] = []
         rules = self.rules
@@ -169,6 +203,7 @@ class Intake:
         before = self._turns.get(agency)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns[agency] = mine
+        request = _Request(asyncio.get_running_loop().create_future())
         try:
             examined = await self._run.map(examine, tasks)
             if before is not None and not before.done():
@@ -179,17 +214,14 @@ class Intake:
             except LogError as exc:
                 examined = [Refused(LogError(exc.code))] * len(examined)
             for place, one in zip(places, examined, strict=True):
-                outcomes[place] = one if isinstance(one, Refused) else self._judge(one)
+                outcomes[place] = one if isinstance(one, Refused) else self._judge(one, request)
         finally:
             mine.set_result(None)
             if self._turns.get(agency) is mine:
                 del self._turns[agency]
-        finished: list[Accepted | Refused] = []
-        for outcome in outcomes:
-            if isinstance(outcome, _Pending):
-                finished.append(_told(outcome, await asyncio.shield(outcome.placed)))
-            elif outcome is not None:
-                finished.append(outcome)
+        if request.left:
+            await request.done
+        finished = [_told(outcome) for outcome in outcomes if outcome is not None]
         return Answer(tuple(finished), await self._promise(finished))
 
     async def make_topics(self) -> None:
@@ -199,7 +231,7 @@ class Intake:
             LogError: unavailable, storage_full, log_closed.
         """
         topics = self.rules.topics
-        if self._make_topics is not None and topics != self._made:
+        if self._make_topics is not None and topics is not self._made:
             await self._make_topics(sorted(topic for topic in topics if ".grants." not in topic))
             self._made = topics
 
@@ -208,6 +240,8 @@ class Intake:
         if not lines:
             return None
         at, domain = int(self._now()), self._registry().domain
+        if len(lines) <= _SIGN_HERE:
+            return make_promise(lines, self._key, iss=self._agency, at=at, domain=domain)
 
         def sign(todo: Sequence[Line]) -> Promised:
             return make_promise(todo, self._key, iss=self._agency, at=at, domain=domain)
@@ -238,10 +272,8 @@ class Intake:
     def _head(self, iss: str, topic: str) -> Link | None:
         head = self._index.head(iss, topic)
         pending = self._chains.get((iss, topic))
-        if pending is not None:
-            last = max(pending.links.values(), key=lambda link: link.seq)
-            if head is None or last.seq > head.seq:
-                return last
+        if pending is not None and (head is None or pending.top.seq > head.seq):
+            return pending.top
         return head
 
     def _link(self, iss: str, topic: str, seq: int, head: Link | None) -> Link | None:
@@ -254,7 +286,7 @@ class Intake:
             return pending.links[seq]
         return self._index.link(iss, topic, seq)
 
-    def _judge(self, one: Examined) -> Accepted | Refused | _Pending:
+    def _judge(self, one: Examined, request: _Request) -> Accepted | Refused | _Pending | _Same:
         """Replay, chain, targets; accepted: reserved and queued for the committer."""
         m = one.record.manifest
         try:
@@ -267,17 +299,23 @@ class Intake:
             if under_way is not None:
                 if under_way.examined.hash != one.hash:
                     raise OrderError("evt_conflict", "L1.evt")
-                return _Pending(under_way.examined, _copied(under_way.placed), under_way.finding)
+                under_way.requests.append(request)
+                request.left += 1
+                return _Same(under_way)
             finding = self._chain(m, one.hash)
             self._targets(m)
             if one.grants_problem is not None:
                 raise one.grants_problem
         except UmuhuzaError as exc:
             return Refused(exc.with_traceback(None), m.flow, m.kind)
-        pending = _Pending(one, asyncio.get_running_loop().create_future(), finding)
+        pending = _Pending(one, finding, [request])
+        request.left += 1
         self._events[m.ident] = pending
-        chain = self._chains.setdefault((m.iss, m.topic), _PendingChain())
-        chain.links[m.seq] = Link(m.seq, one.hash, m.prev, -1)
+        link = Link(m.seq, one.hash, m.prev, -1)
+        chain = self._chains.get((m.iss, m.topic))
+        if chain is None:
+            chain = self._chains[m.iss, m.topic] = _PendingChain(link)
+        chain.add(link)
         self._queue.append(pending)
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit())
@@ -444,11 +482,13 @@ class Intake:
             del self._events[m.ident]
         chain = self._chains.get((m.iss, m.topic))
         if chain is not None:
-            chain.links.pop(m.seq, None)
+            chain.remove(m.seq)
             if not chain.links:
                 del self._chains[m.iss, m.topic]
-        if not pending.placed.done():
-            pending.placed.set_result(placed)
+        if pending.placed is None:
+            pending.placed = placed
+            for request in pending.requests:
+                request.one_less()
 
     # -----------------------------------------------------------------------------------------------------------------
     # Follow
@@ -550,27 +590,20 @@ class Intake:
             await asyncio.wait([task for task in (self._committer, self._appending) if task is not None])
 
 
-def _told(pending: _Pending, placed: Placed) -> Accepted | Refused:
+def _told(outcome: Accepted | Refused | _Pending | _Same) -> Accepted | Refused:
+    if isinstance(outcome, Accepted | Refused):
+        return outcome
+    pending = outcome.first if isinstance(outcome, _Same) else outcome
     one = pending.examined
     m = one.record.manifest
+    placed = pending.placed
+    assert placed is not None
     if isinstance(placed, UmuhuzaError):
         return Refused(placed, m.flow, m.kind)
     offset, at_ms, copy = placed
+    copy = copy or outcome is not pending
     finding = None if copy else pending.finding
     return Accepted(m.evt, m.topic, offset, at_ms, one.hash, m.flow, m.kind, copy, finding, one.clock_suspect)
-
-
-def _copied(first: asyncio.Future[Placed]) -> asyncio.Future[Placed]:
-    """The outcome of the first, told as a copy."""
-    second: asyncio.Future[Placed] = first.get_loop().create_future()
-
-    def tell(done: asyncio.Future[Placed]) -> None:
-        placed = done.result()
-        if not second.done():
-            second.set_result(placed if isinstance(placed, UmuhuzaError) else (placed[0], placed[1], True))
-
-    first.add_done_callback(tell)
-    return second
 
 
 def _entry(record: Record) -> Entry:
