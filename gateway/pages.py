@@ -79,7 +79,7 @@ def problem_response(request: Request, error: UmuhuzaError, status: int | None =
     return JSONResponse(body, body["status"], headers, media_type=PROBLEM_JSON)
 
 
-def door_of(request: Request) -> Door:
+async def door_of(request: Request) -> Door:
     """Raises LogError `unavailable` before the gateway has started."""
     door = request.app.state.door
     if not isinstance(door, Door):
@@ -87,10 +87,10 @@ def door_of(request: Request) -> Door:
     return door
 
 
-def session_of(request: Request) -> Session:
+async def session_of(request: Request) -> Session:
     """Raises AccessError."""
     authorization = request.headers.get("authorization")
-    session = door_of(request).session(None if authorization is None else authorization.encode("latin-1"))
+    session = (await door_of(request)).session(None if authorization is None else authorization.encode("latin-1"))
     request.scope["umuhuza.agency"] = session.agency
     return session
 
