@@ -402,10 +402,13 @@ def test_a_line_of_the_journal_torn_by_a_crash_loses_nothing_else(tmp_path: Path
     with (office.root / "rapports" / "suivi.jsonl").open("ab") as journal:
         journal.write(b'{"k":"state","evt":"evt-1","sta')
     office.restarted()
-    office.drop(filled(row(reference_interne="D-2")))
+    second = filled(row(reference_interne="D-2"))
+    office.drop(second)
     office.go_round()
     office.restarted()
+    office.drop(second, "encore.xlsx")
     office.go_round()
+    assert "déjà été envoyées" in office.words("rapports/encore.rapport.xlsx")
     assert {line[0] for line in office.sheet("rapports/suivi.xlsx")} >= {"D-2026-14", "D-2"}
 
 

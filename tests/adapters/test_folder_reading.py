@@ -77,8 +77,15 @@ def test_a_cell_at_the_far_end_of_the_sheet_is_too_large_in_words(office: Office
     assert "XFD1048576" in problem.fr
 
 
-def test_a_file_that_makes_the_parser_take_all_memory_ends_its_child_only(office: Office) -> None:
-    # Without r="..." on the cell the early look sees nothing: the limits of the child are what is left.
+def test_a_file_that_asks_for_six_gigabytes_within_the_limits_of_a_form_ends_its_child_only(office: Office) -> None:
+    far = b'<row r="200000"><c r="ALL200000" t="inlineStr"><is><t>loin</t></is></c></row>'
+    near = b'<row r="1"><c r="A1" t="inlineStr"><is><t>x</t></is></c></row>'
+    problem = the_problem(office, with_member(table(["x"]), "xl/worksheets/sheet1.xml", SHEET_XML % (near + far)))
+    assert problem.code == "too_large"
+    assert "mémoire" in problem.fr
+
+
+def test_a_far_cell_that_the_early_look_does_not_see_ends_its_child_only(office: Office) -> None:
     wide = b"".join(b'<c t="inlineStr"><is><t>x</t></is></c>' for _ in range(16_000))
     rows = b'<row r="1"><c r="A1" t="inlineStr"><is><t>x</t></is></c></row><row r="1048576">' + wide + b"</row>"
     problem = the_problem(office, with_member(table(["x"]), "xl/worksheets/sheet1.xml", SHEET_XML % rows))
