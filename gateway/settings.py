@@ -7,24 +7,19 @@ their own (the signing key); a setting only says where, so that settings may be 
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.errors import RegistryError
 from schemas.keys import SigningKey, VerifyKey, unb64url
+from topics.settings import SettingsError, load
 
 PREFIX = "UMUHUZA_GATEWAY_"
-
-
-class SettingsError(Exception):
-    """The settings cannot be used; the text is for the operator and holds names of settings, never values."""
 
 
 class Settings(BaseSettings):
@@ -86,49 +81,7 @@ def load_settings(
     Raises:
         SettingsError: an unknown key (with the nearest known one), a missing or a wrong value.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values |= _from_file(file)
-    known = set(Settings.model_fields)
-    env = os.environ if environment is None else environment
-    for name, value in env.items():
-        if name.upper().startswith(PREFIX):
-            values[_known(name[len(PREFIX) :].lower(), known, prefix=PREFIX)] = value
-    for name, value in (arguments or {}).items():
-        if value is not None:
-            values[_known(name, known)] = value
-    try:
-        return Settings(**values)
-    except ValidationError as exc:
-        where = sorted({".".join(map(str, error["loc"])) + " (" + error["type"] + ")" for error in exc.errors()})
-        raise SettingsError("settings are missing or wrong: " + ", ".join(where)) from None
-
-
-def _from_file(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            raw = tomllib.load(stream)
-    except OSError:
-        raise SettingsError("the settings file cannot be read") from None
-    except tomllib.TOMLDecodeError:
-        raise SettingsError("the settings file is not TOML") from None
-    raw = raw.get("gateway", raw) if isinstance(raw.get("gateway", {}), dict) else raw
-    values: dict[str, Any] = {}
-    for name, value in raw.items():
-        known = _known(name, set(Settings.model_fields))
-        is_path = Path in getattr(Settings.model_fields[known].annotation, "__args__", ()) or (
-            Settings.model_fields[known].annotation is Path
-        )
-        values[known] = file.parent / value if is_path and isinstance(value, str) else value
-    return values
-
-
-def _known(name: str, known: set[str], prefix: str = "") -> str:
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    shown = prefix + near[0].upper() if prefix else near[0]
-    raise SettingsError(f"unknown setting; the nearest known one is `{shown}`")
+    return load(Settings, prefix=PREFIX, file=file, section="gateway", arguments=arguments, environment=environment)
 
 
 def read_signing_key(file: Path) -> SigningKey:
@@ -141,16 +94,21 @@ def read_signing_key(file: Path) -> SigningKey:
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        raise SettingsError("signing_key: the file cannot be read") from None
+        raise SettingsError(
+            "signing_key: the file cannot be read", "signing_key : le fichier ne peut pas être lu"
+        ) from None
     if os.name == "posix" and mode & 0o077:
-        raise SettingsError("signing_key: the file is readable by others; chmod 600")
+        raise SettingsError(
+            "signing_key: the file is readable by others; chmod 600",
+            "signing_key : le fichier est lisible par d'autres ; chmod 600",
+        )
     try:
         scalar = unb64url(text)
         if len(scalar) != 32:
             raise ValueError("length")
         return SigningKey.from_scalar(scalar)
     except ValueError:
-        raise SettingsError("signing_key: not a key") from None
+        raise SettingsError("signing_key: not a key", "signing_key : ce n'est pas une clé") from None
 
 
 def read_root_key(settings: Settings) -> VerifyKey:
@@ -158,4 +116,4 @@ def read_root_key(settings: Settings) -> VerifyKey:
     try:
         return VerifyKey(unb64url(settings.registry_key))
     except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key") from None
+        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None

@@ -19,7 +19,18 @@ from pydantic import BaseModel, ValidationError
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. The text is for the operator: names of settings, never values."""
+    """The settings cannot be used. The texts are for the operator: names of settings, never values.
+
+    Args:
+        en, fr: the same in both languages; without `fr` the English one serves for both.
+    """
+
+    def __init__(self, en: str, fr: str | None = None) -> None:
+        super().__init__(en)
+        self._fr = en if fr is None else fr
+
+    def describe(self, language: str = "en") -> str:
+        return self._fr if language == "fr" else str(self)
 
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -48,7 +59,10 @@ def load(
         return model(**values)
     except ValidationError as exc:
         where = sorted({".".join(map(str, error["loc"])) + " (" + error["type"] + ")" for error in exc.errors()})
-        raise SettingsError("settings are missing or wrong: " + ", ".join(where)) from None
+        names = ", ".join(where)
+        raise SettingsError(
+            f"settings are missing or wrong: {names}", f"réglages absents ou fautifs : {names}"
+        ) from None
 
 
 def merged(
@@ -85,9 +99,13 @@ def _from_file(model: type[BaseModel], file: Path, section: str | None) -> dict[
         with file.open("rb") as stream:
             raw = tomllib.load(stream)
     except OSError:
-        raise SettingsError(f"the settings file {file.name} cannot be read") from None
+        raise SettingsError(
+            f"the settings file {file.name} cannot be read", f"le fichier de réglages {file.name} ne peut pas être lu"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise SettingsError(f"the settings file {file.name} is not TOML") from None
+        raise SettingsError(
+            f"the settings file {file.name} is not TOML", f"le fichier de réglages {file.name} n'est pas du TOML"
+        ) from None
     if section is not None and isinstance(raw.get(section), dict):
         raw = raw[section]
     values: dict[str, Any] = {}
@@ -118,4 +136,8 @@ def _known(model: type[BaseModel], name: str, prefix: str) -> str:
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    raise SettingsError(f"unknown setting; the nearest known one is `{prefix + near.upper() if prefix else near}`")
+    shown = prefix + near.upper() if prefix else near
+    raise SettingsError(
+        f"unknown setting; the nearest known one is `{shown}`",
+        f"réglage inconnu ; le plus proche qui existe est « {shown} »",
+    )

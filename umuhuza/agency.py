@@ -40,7 +40,7 @@ def root_key(text: str) -> VerifyKey:
     try:
         return VerifyKey(unb64url(text))
     except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key") from None
+        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
 
 
 @dataclass
@@ -79,9 +79,9 @@ def open_agency(folder: Path) -> AgencyParts:
     try:
         keys = read_keys(settings.keys)
     except OSError:
-        raise SettingsError("keys: the file cannot be read") from None
+        raise SettingsError("keys: the file cannot be read", "keys : le fichier ne peut pas être lu") from None
     if keys.agency != settings.agency:
-        raise SettingsError("keys: they are another agency's")
+        raise SettingsError("keys: they are another agency's", "keys : ce sont celles d'une autre agence")
     held = _RegistryCopy(settings.registry, root, settings.domain)
     parts = AgencyParts(folder, settings, keys, Mailbox.open(settings.mailbox), held.registry, ())
     parts.connectors = _connectors(parts)
@@ -118,7 +118,10 @@ def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
     try:
         zone = ZoneInfo(settings.timezone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise SettingsError("timezone: not a zone of the IANA list, such as Africa/Bujumbura") from None
+        raise SettingsError(
+            "timezone: not a zone of the IANA list, such as Africa/Bujumbura",
+            "timezone : n'est pas de la liste IANA, comme Africa/Bujumbura",
+        ) from None
 
     def now() -> datetime:
         return datetime.fromtimestamp(parts.now(), zone)
@@ -137,7 +140,10 @@ def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
         )
     if settings.kobo is not None:
         if settings.kobo_to is None:
-            raise SettingsError("kobo_to is missing: the agency that Kobo submissions are sent to")
+            raise SettingsError(
+                "kobo_to is missing: the agency that Kobo submissions are sent to",
+                "kobo_to manque : l'agence à qui les soumissions Kobo sont envoyées",
+            )
         made.append(KoboFolder(settings.kobo, to=settings.kobo_to, now=now))
     return tuple(made)
 

@@ -18,18 +18,19 @@ import typer
 
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
-from adapters.connectors.template import template_csv, write_template
+from adapters.connectors.template import template_csv, template_xlsx
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox import Incoming, Outgoing
 from adapters.outbox import Outbox
-from adapters.settings import FILE_NAME
+from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson
+from schemas.envelope import is_agency
 from schemas.errors import SourceError, UmuhuzaError
 from schemas.forms import Facts, validated
 from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
 from schemas.lifecycle import state_label
 from schemas.registry import ROLES, dumps_agency
-from topics.settings import SettingsError
+from topics.settings import SettingsError, load
 from umuhuza.agency import AgencyParts, gateway_log, open_agency, recipients_of, refresh_registry, root_key, run_agency
 from umuhuza.words import advice_for, entries, language, result, say, t
 
@@ -63,9 +64,14 @@ def init_agency(
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
-        SettingsError: registry_key is no key.
+        SettingsError: registry_key is no key, or another setting is wrong; nothing was written.
     """
     root_key(registry_key)
+    given = {"agency": agency, "gateway": gateway, "gateway_agency": gateway_agency, "registry_key": registry_key}
+    # Before the keys: a folder that holds keys is never prepared again, so it must not be left with wrong settings.
+    load(AgencySettings, prefix=PREFIX, arguments=given, environment={})
+    if kobo_to is not None and not is_agency(kobo_to):
+        raise SettingsError("kobo_to: not an agency's id, such as bi/iom", "kobo_to : attendu un identifiant, bi/iom")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = Keys.generate(agency, os.urandom, CLASSICAL if hardware_suite else HYBRID)
     write_keys(folder / "keys.json", keys)
@@ -268,6 +274,8 @@ def send(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
+    if not file.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="FILE")
     parts = open_agency(folder)
     try:
         outcomes = asyncio.run(_send(parts, file))
@@ -300,7 +308,10 @@ def send(
 
 
 def _said(found: Problem | None) -> str:
-    return "" if found is None else f"{found.where} : {t(found.fr, found.en)}"
+    if found is None:
+        return ""
+    words = t(found.fr, found.en)
+    return words if found.where in ("", found.line) else f"{found.where}{t(' ', '')}: {words}"
 
 
 def _refused(outcome: Outcome) -> dict[str, Any]:
@@ -315,7 +326,10 @@ async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:
     if file.suffix.lower() == ".json":
         return outbox.accept(_draft_in(file), "")
     if parts.settings.folder is None:
-        raise SettingsError("folder is not set: spreadsheets are sent through the watched folder")
+        raise SettingsError(
+            "folder is not set: spreadsheets are sent through the watched folder",
+            "folder manque : les tableurs passent par le dossier surveillé",
+        )
     return await _send_sheet(parts, file)
 
 
@@ -478,6 +492,7 @@ def cancel(
 def template(
     file: Annotated[Path, typer.Argument(help="orientation.xlsx")],
     folder: Folder,
+    as_json: Json = False,
 ) -> None:
     parts = open_agency(folder)
     try:
@@ -485,10 +500,11 @@ def template(
         if file.suffix.lower() == ".csv":
             file.write_bytes(template_csv(language()))
         else:
-            write_template(file, recipients=recipients_of(parts), language=language())
+            file.write_bytes(template_xlsx(recipients=recipients_of(parts), language=language()))
     finally:
         parts.close()
-    say(t(f"Modèle écrit : {file}", f"Form written: {file}"))
+    lines = [t(f"Modèle écrit : {file}", f"Form written: {file}")]
+    result({"ok": True, "file": str(file)}, as_json=as_json, lines=lines)
 
 
 async def _fresh_registry(parts: AgencyParts) -> None:

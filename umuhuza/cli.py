@@ -6,17 +6,19 @@ Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
 
 from schemas.errors import UmuhuzaError
 from topics.settings import SettingsError
+from umuhuza.usage import show_usage, usage_words
 from umuhuza.words import language, problem, result, say, t
 
 REFUSED, USAGE, NOT_NOW = 1, 2, 3
@@ -139,6 +141,21 @@ def _command_in(arguments: list[str]) -> str | None:
     return None
 
 
+def _tell_system(exc: OSError, as_json: bool) -> NoReturn:
+    """A folder that cannot be made, a disk that is full: what the computer says, and where."""
+    if exc.errno == errno.EPIPE:
+        # Nobody reads our output any more (`| head`): nothing to say, and nothing must be said at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(REFUSED)
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = f"{os.strerror(exc.errno or 0)} ({exc.filename})" if exc.filename else os.strerror(exc.errno or 0)
+    if as_json:
+        result({"ok": False, "problem": {"code": "storage_full" if full else "system", "title": said}}, as_json=True)
+    else:
+        say(t("Le système refuse : ", "The system refuses: ") + said)
+    sys.exit(NOT_NOW if full else USAGE)
+
+
 def main() -> None:
     """Entry point."""
     _language_from(sys.argv[1:])
@@ -152,13 +169,23 @@ def main() -> None:
     )
     as_json = "--json" in sys.argv
     try:
-        build(_command_in(sys.argv[1:]))()
+        sys.exit(build(_command_in(sys.argv[1:]))(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(REFUSED)
+    except typer.TyperException as exc:
+        if as_json:
+            result({"ok": False, "problem": {"code": "usage", "title": usage_words(exc)}}, as_json=True)
+        else:
+            show_usage(exc)
+        sys.exit(USAGE)
     except SettingsError as exc:
         if as_json:
-            result({"ok": False, "problem": {"code": "settings", "title": str(exc)}}, as_json=True)
+            result({"ok": False, "problem": {"code": "settings", "title": exc.describe(language())}}, as_json=True)
         else:
-            say(t("Réglages : ", "Settings: ") + str(exc))
+            say(t("Réglages : ", "Settings: ") + exc.describe(language()))
         sys.exit(USAGE)
+    except OSError as exc:
+        _tell_system(exc, as_json)
     except UmuhuzaError as exc:
         if as_json:
             result({"ok": False, "problem": problem(exc)}, as_json=True)

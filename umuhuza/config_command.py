@@ -48,7 +48,9 @@ def show(
                     [(row["name"], str(row["value"]), row["source"], row["meaning"]) for row in rows],
                 )
             return
-    raise SettingsError("no agency.toml or gateway.toml in this folder")
+    raise SettingsError(
+        "no agency.toml or gateway.toml in this folder", "ni agency.toml ni gateway.toml dans ce dossier"
+    )
 
 
 def _rows(model: type[BaseModel], prefix: str, file: Path) -> list[dict[str, Any]]:

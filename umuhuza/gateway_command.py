@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -13,8 +14,11 @@ import typer
 from adapters.keystore import KEY_LIFETIME_S, write_private
 from gateway.app import serve
 from gateway.settings import load_settings
-from schemas.keys import SigningKey, b64url, fingerprint_of
+from schemas.envelope import is_agency
+from schemas.errors import RegistryError
+from schemas.keys import SigningKey, VerifyKey, b64url, fingerprint_of, unb64url
 from schemas.registry import Agency, Key, dumps_agency
+from topics.settings import SettingsError
 from umuhuza.words import result, t
 
 app = typer.Typer(
@@ -28,8 +32,16 @@ Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Resu
 def init_gateway(folder: Path, *, agency: str, registry: Path, registry_key: str, host: str, port: int) -> Agency:
     """Make a gateway's folder: its key, its settings, its request to the registry.
 
-    Raises FileExistsError rather than overwrite a key.
+    Raises:
+        FileExistsError: a key is there already; it is never overwritten.
+        SettingsError: registry_key is no key, or agency no id; nothing was written.
     """
+    try:
+        VerifyKey(unb64url(registry_key))
+    except (ValueError, RegistryError):
+        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
+    if not is_agency(agency):
+        raise SettingsError("agency: not an id, such as bi/operator", "agency : attendu un identifiant, bi/operator")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(os.urandom)
     write_private(folder / "gateway.key", b64url(key.private_bytes()) + "\n")
@@ -99,4 +111,13 @@ def run(
 ) -> None:
 
     settings = load_settings(folder / SETTINGS_FILE, {"host": host, "port": port, "ready_file": ready_file})
-    serve(settings)
+    try:
+        serve(settings)
+    except OSError as exc:
+        if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        where = f"{settings.host}:{settings.port}"
+        raise SettingsError(
+            f"cannot listen on {where}: taken by another program, or not allowed",
+            f"impossible d'écouter sur {where} : pris par un autre programme, ou interdit",
+        ) from None

@@ -28,6 +28,7 @@ from schemas.registry import (
     sign_registry,
 )
 from topics.registry_file import replace_registry_file
+from topics.settings import SettingsError
 from umuhuza.words import result, t, table
 
 app = typer.Typer(
@@ -53,7 +54,14 @@ def init_registry(folder: Path, domain: str, training: bool) -> tuple[Registry, 
 
 
 def held(folder: Path) -> tuple[Registry, SigningKey]:
-    """The registry and the key that signs it. Raises RegistryError `registry_invalid`."""
+    """The registry and the key that signs it.
+
+    Raises:
+        SettingsError: there is no registry in this folder.
+        RegistryError: registry_invalid.
+    """
+    if not (folder / KEY_FILE).exists() and not (folder / REGISTRY_FILE).exists():
+        raise SettingsError("no registry in this folder", "pas de registre dans ce dossier")
     try:
         key = SigningKey.from_scalar(unb64url((folder / KEY_FILE).read_text(encoding="ascii").strip()))
         return read_registry((folder / REGISTRY_FILE).read_bytes(), key.public), key
@@ -159,6 +167,8 @@ def add(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
+    if not request.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
     agency = read_enrolment(request)
     registry = add_agency(folder, agency)
     prints = {key.kid: fingerprint_of(key.public) for key in agency.keys}
@@ -204,7 +214,12 @@ def revoke(
         {"ok": True, "agency": agency, "revoked": kids, "version": registry.version, "dry_run": dry_run},
         as_json=as_json,
         lines=[
-            *(t(f"Clé révoquée : {one}", f"Key revoked: {one}") for one in kids),
+            *(
+                t(f"Clé qui serait révoquée : {one}", f"Key that would be revoked: {one}")
+                if dry_run
+                else t(f"Clé révoquée : {one}", f"Key revoked: {one}")
+                for one in kids
+            ),
             t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")
             if dry_run
             else t(f"Registre version {registry.version} publié.", f"Registry version {registry.version} published."),

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was typed wrongly, said in French or English.
+
+Typer says it in English only; its sentences are few and are translated here by their form. A sentence that is not in
+the table is shown as it is, rather than not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import typer
+
+from umuhuza.words import language, say, t
+
+_FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern, re.DOTALL), french)
+    for pattern, french in (
+        (r"No such command '(.*?)'\. Did you mean (.*)\?", "La commande « {0} » n'existe pas. Plutôt {1} ?"),
+        (r"No such command '(.*?)'\.", "La commande « {0} » n'existe pas."),
+        (r"No such option: (\S+) \(Possible options: (.*)\)", "L'option {0} n'existe pas. Plutôt {1} ?"),
+        (r"No such option: (\S+)(?: Did you mean (.*)\?)?", "L'option {0} n'existe pas."),
+        (r"Missing option '?(.*?)'?\.", "Il manque l'option {0}."),
+        (r"Missing argument '?(.*?)'?\.", "Il manque l'argument {0}."),
+        (r"Missing command\.", "Il manque une commande."),
+        (r"Got unexpected extra argument\(s\) \((.*)\)", "De trop sur la ligne : {0}"),
+        (r"Option '?(\S+?)'? requires an argument\.?", "L'option {0} attend une valeur."),
+        (
+            r"Invalid value for '?([^':]*)'?: Input should be greater than or equal to (.*)",
+            "Valeur refusée pour {0} : {1} au moins",
+        ),
+        (
+            r"Invalid value for '?([^':]*)'?: Input should be a valid integer.*",
+            "Valeur refusée pour {0} : attendu un nombre entier",
+        ),
+        (r"Invalid value for '?([^':]*)'?: Input should be (.*)", "Valeur refusée pour {0} : attendu {1}"),
+        (r"Invalid value for '?([^':]*)'?: (.*)", "Valeur refusée pour {0} : {1}"),
+    )
+]
+
+
+def usage_words(error: typer.TyperException) -> str:
+    """One sentence, in the language of this process."""
+    said = getattr(error, "format_message", lambda: str(error))()
+    if language() == "fr":
+        for pattern, french in _FRENCH:
+            found = pattern.fullmatch(said)
+            if found is not None:
+                return french.format(*found.groups())
+    return str(said)
+
+
+def show_usage(error: typer.TyperException) -> None:
+    """The sentence, and where to look. A command without arguments has shown its help already: nothing more."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    say(usage_words(error))
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        say(t("Aide : ", "Help: ") + f"{context.command_path} --help")
