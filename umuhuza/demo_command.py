@@ -181,13 +181,14 @@ class Stage:
             box.close()
 
     def settled(self) -> bool:
-        """Nothing is on its way any more: every item has its receipt, every receipt its promise."""
+        """Nothing is on its way any more: every item has its receipt, and who sent it was told; every receipt has its
+        promise."""
         for member in MEMBERS:
             box = self.mailbox(member.id)
             try:
                 for item in box.outbox():
                     done = ("promised", "delivered") if item.kind == "control" else ("delivered", "refused", "rejected")
-                    if item.state not in done:
+                    if item.state not in done or (item.connector and item.told != item.state):
                         return False
                 if any(item.state in ("held", "ready") for item in box.inbox()):
                     return False
