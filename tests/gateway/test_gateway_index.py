@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index is never the truth: lost, damaged, of another log, or behind another gateway, the answers are the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.index import Index
+from tests.gateway.gateway_world import World, count_of, erasing
+from tests.gateway.test_gateway_publish import TOPIC, twin_of
+from topics.sqlite_log import SqliteLog
+
+
+def lose(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:12288] = b"\xa5" * 8192
+    path.write_bytes(data)
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 1000)
+
+
+def of_another_log(path: Path) -> None:
+    lose(path)
+    Index.open(path, "another").close()
+
+
+def keep(path: Path) -> None:
+    assert path.exists()
+
+
+@pytest.mark.parametrize("harm", [keep, lose, damage, no_database, of_another_log])
+def test_the_answers_are_the_same_afterwards(harm: Callable[[Path], None], tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        records = [world.domain.record() for _ in range(30)]
+        hole, voiding = world.domain.record(), world.domain.record(voids=(31,))
+        gap, late = world.domain.record(chain=False, seq=40, prev="B" * 42 + "A"), world.domain.record()
+        conflict = world.domain.record(evt=records[3].manifest.evt, chain=False)
+        erased = erasing(world, records[5], "bi/iom", "bi/k7t4")
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            first = await iom.send(*records, voiding, gap)
+            await iom.send(erased)
+        harm(tmp_path / "index.db")
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            again = await iom.send(*records, voiding, gap)
+            assert [line["offset"] for line in again[:-1]] == [line["offset"] for line in first[:-1]]
+            assert all(line["copy"] for line in again[:-1])
+            told = await iom.send(hole, conflict, late, twin_of(records[7]))
+            assert told[0]["problem"]["code"] == "chain_broken"
+            assert told[1]["problem"]["code"] == "evt_conflict"
+            assert told[2]["finding"] == "late"
+            assert told[3]["copy"] is True
+            assert gateway.door.index.is_erased(records[5].manifest.ident)
+            assert gateway.door.index.heads_of("bi/iom", [TOPIC])[TOPIC].seq == 40
+
+    asyncio.run(run())
+
+
+def test_two_gateways_on_one_log_agree(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with (
+            world.opened() as one,
+            world.opened(index=tmp_path / "index2.db", follow_seconds=3600.0) as two,
+            world.caller(one) as here,
+            world.caller(two) as there,
+        ):
+            records = [world.domain.record() for _ in range(6)]
+            await here.send(records[0], records[1])
+            # Its index has not seen them: looked up before anything is called a gap.
+            told = await there.send(records[2])
+            assert told[0].get("finding") is None
+            told = await here.send(records[3])
+            assert told[0].get("finding") is None
+            # A repeat, a twin and a conflict at the other gateway than the first copy.
+            told = await there.send(records[3], twin_of(records[0]))
+            assert [(line["offset"], line["copy"]) for line in told[:-1]] == [(3, True), (0, True)]
+            conflict = world.domain.record(evt=records[1].manifest.evt, chain=False)
+            told = await there.send(conflict)
+            assert told[0]["problem"]["code"] == "evt_conflict"
+            # Both at once, nothing seen yet on either side.
+            told_here, told_there = await asyncio.gather(here.send(records[4]), there.send(twin_of(records[4])))
+            assert told_here[0]["offset"] == told_there[0]["offset"] == 4
+            assert await count_of(one, TOPIC) == 5
+            # An erasure at one counts at the other as soon as it looks.
+            await here.send(erasing(world, records[0], "bi/iom", "bi/k7t4"))
+            await two.door.intake.follow()
+            assert two.door.index.is_erased(records[0].manifest.ident)
+
+    asyncio.run(run())
+
+
+def test_a_flush_that_fails_loses_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened(follow_seconds=3600.0) as gateway, world.caller(gateway) as iom:
+            index = gateway.door.index
+            await iom.send(*(world.domain.record() for _ in range(5)))
+            assert index.unwritten() == 5
+            assert index.begin_flush()
+            assert not index.begin_flush()  # one at a time
+            told = await iom.send(world.domain.record())  # lookups see both halves meanwhile
+            assert told[0].get("finding") is None
+            index.end_flush(False)
+            assert index.unwritten() == 6
+            assert index.flush()
+            assert index.unwritten() == 0
+            assert index.next_offset(TOPIC) == 6
+            heads = index.heads_of("bi/iom", [TOPIC])
+            assert heads[TOPIC].seq == 6
+
+    asyncio.run(run())
+
+
+def test_what_retention_took_is_skipped_not_waited_for(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        records = [world.domain.record() for _ in range(8)]
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            await iom.send(*records[:6])
+            assert isinstance(gateway.door.log, SqliteLog)
+            await gateway.door.log.trim(TOPIC, 4)
+        lose(tmp_path / "index.db")
+        async with world.opened() as gateway, world.caller(gateway) as iom, world.caller(gateway, "bi/k7t4") as k7t4:
+            told = await iom.send(records[6])
+            assert (told[0]["offset"], told[0].get("finding")) == (6, None)
+            response = await k7t4.get("/v1/mailbox?flows=referral")
+            assert (response.status_code, response.json()["code"]) == (410, "retention_passed")
+            assert await gateway.door.intake.lag() == 0
+
+    asyncio.run(run())
