@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, or say what there differs from the tables.
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/` and the reference pages of `docs/`, or say which
+of these files differ from the tables that they are made from.
 
 Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
 made; 2 for wrong arguments.
@@ -14,8 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas import publish
+from umuhuza import reference
 
 PUBLISHED = Path(publish.__file__).parent / "published"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def differing(folder: Path) -> list[str]:
@@ -29,17 +32,32 @@ def differing(folder: Path) -> list[str]:
     )
 
 
-def main(arguments: Sequence[str] | None = None, folder: Path = PUBLISHED) -> int:
-    parser = argparse.ArgumentParser(prog="python -m umuhuza.publish", description="Published JSON Schemas.")
+def pages_differing(docs: Path) -> list[str]:
+    """Reference pages below `docs` that are not what the code makes, sorted."""
+    wanted = reference.files()
+    return sorted(
+        f"docs/{name}"
+        for name, text in wanted.items()
+        if not (docs / name).exists() or (docs / name).read_bytes() != text.encode("utf-8")
+    )
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = PUBLISHED, docs: Path | None = None) -> int:
+    """`docs`: where the reference pages stand; None leaves them out."""
+    parser = argparse.ArgumentParser(prog="python -m umuhuza.publish", description="Published schemas and pages.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that differ")
     if parser.parse_args(arguments).check:
-        names = differing(folder)
+        names = differing(folder) + ([] if docs is None else pages_differing(docs))
         sys.stdout.write("".join(f"{name}\n" for name in names))
         return 1 if names else 0
     for name, text in publish.files().items():
         (folder / name).write_bytes(text.encode("utf-8"))
+    if docs is not None:
+        for name, text in reference.files().items():
+            (docs / name).parent.mkdir(parents=True, exist_ok=True)
+            (docs / name).write_bytes(text.encode("utf-8"))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(docs=DOCS))
