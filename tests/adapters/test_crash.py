@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agency killed between any two steps, or in the middle of a write, loses nothing and doubles nothing.
+
+Real processes, real SIGKILL. One agency sends two batches of referrals, the other accepts each; one of the two is
+killed once, started again, and at the end everything is there exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from schemas.envelope import Manifest, chain_hash, parse_record
+from tests import crash_agency
+from tests.crash_agency import WRITE, open_log, place
+
+IOM, SHELTER = "bi/iom", "bi/k7t4"
+STEPS = ("collected", "accepted", "reported", "signed", "answered", "settled", "read", "stored", "delivered")
+NAMES = ("Aline Inventée", "Bella Inventée", "Chadia Inventée")
+
+# Children are forked from a process that has imported everything and nothing else: fast, and no threads of ours.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.crash_agency"])
+
+
+def run(folder: Path, agency: str, step: str = "", nth: int = 0) -> bool:
+    """False: it was killed."""
+    child = CONTEXT.Process(target=crash_agency.run, args=(str(folder), agency, step, nth))
+    child.start()
+    child.join(30)
+    code = child.exitcode
+    child.close()
+    assert code in (0, -signal.SIGKILL)
+    return code == 0
+
+
+def begin(folder: Path) -> None:
+    first = [[str(n), SHELTER, "referral.requested", None, name] for n, name in enumerate(NAMES[:2])]
+    first.append(["bad", "bi/nobody", "referral.requested", None, "Dina Inventée"])
+    crash_agency.write(place(folder, IOM) / "in" / "a.json", first)
+    crash_agency.write(place(folder, IOM) / "in" / "b.json", [["0", SHELTER, "referral.requested", None, NAMES[2]]])
+
+
+def play(folder: Path, victim: str, step: str, nth: int) -> bool:
+    """The whole story; returns whether the victim was killed in it."""
+    begin(folder)
+    killed = False
+    for _ in range(2):
+        for agency in (IOM, SHELTER):
+            if agency == victim and not killed and not run(folder, agency, step, nth):
+                killed = True
+            run(folder, agency)
+    return killed
+
+
+def documents(folder: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def in_the_log(folder: Path) -> dict[str, list[tuple[Manifest, bytes]]]:
+    async def read() -> dict[str, list[tuple[Manifest, bytes]]]:
+        log = open_log(folder)
+        topics = [topic for topic in await log.topics() if ".grants." not in topic]
+        found = {}
+        for topic in topics:
+            records = [parse_record(stored.value) for stored in await log.read(topic, -1)]
+            found[topic] = [(record.manifest, record.signed) for record in records]
+        await log.close()
+        return found
+
+    return asyncio.run(read())
+
+
+def rows(folder: Path, agency: str, sql: str) -> list[tuple[Any, ...]]:
+    box = apsw.Connection(str(place(folder, agency) / "mailbox.db"))
+    try:
+        return list(box.execute(sql))
+    finally:
+        box.close()
+
+
+def everything_is_there_once(folder: Path) -> None:
+    log = in_the_log(folder)
+    for topic, records in log.items():
+        for iss in {manifest.iss for manifest, _ in records}:
+            chain = [(manifest, signed) for manifest, signed in records if manifest.iss == iss]
+            assert [manifest.seq for manifest, _ in chain] == list(range(1, len(chain) + 1)), topic
+            assert [manifest.prev for manifest, _ in chain] == ["", *(chain_hash(signed) for _, signed in chain[:-1])]
+            assert [manifest.voids for manifest, _ in chain] == [()] * len(chain)
+
+    # The sender's side: reports complete, each line one event, each event in the log once.
+    reports = documents(place(folder, IOM) / "reports")
+    assert {name: sorted(report) for name, report in reports.items()} == {"a": ["0", "1", "bad"], "b": ["0"]}
+    assert reports["a"]["bad"] == "agency_unknown"
+    evts = [reports["a"]["0"], reports["a"]["1"], reports["b"]["0"]]
+    assert [manifest.evt for manifest, _ in log["bi.referral.k7t4"]] == evts
+    assert list((place(folder, IOM) / "in").iterdir()) == []
+    assert [documents(place(folder, IOM) / "states")[evt] for evt in evts] == [["delivered", None]] * 3
+
+    # The receiver's side: one inbox effect each, complete, and one answer each.
+    got = documents(place(folder, SHELTER) / "got")
+    assert [got[evt] for evt in evts] == [["referral.requested", "requested", name] for name in NAMES]
+    assert len(got) == 3
+    answers = [manifest for manifest, _ in log["bi.referral.iom"]]
+    assert sorted(manifest.ref or "" for manifest in answers) == sorted(evts)
+    heard = documents(place(folder, IOM) / "got")
+    assert sorted(heard) == sorted(manifest.evt for manifest in answers)
+    assert list(heard.values()) == [["referral.accepted", "accepted", ""]] * 3
+
+    # One receipt for each record that wants one.
+    for topic, receipts in (("bi.referral.k7t4", "bi.receipt.iom"), ("bi.referral.iom", "bi.receipt.k7t4")):
+        refs = [manifest.ref for manifest, _ in log[receipts]]
+        assert sorted(ref or "" for ref in refs) == sorted(manifest.evt for manifest, _ in log[topic])
+    for agency in (IOM, SHELTER):
+        states = "SELECT type, state, count(*) FROM {} GROUP BY type, state ORDER BY type"
+        sent = {"referral.requested": "delivered"} if agency == IOM else {"referral.accepted": "delivered"}
+        assert rows(folder, agency, states.format("outgoing")) == sorted(
+            [(type, state, 3) for type, state in sent.items()] + [("receipt.delivered", "promised", 3)]
+        )
+        assert {state for _, state, _ in rows(folder, agency, states.format("incoming"))} == {"delivered"}
+        heads = rows(folder, agency, "SELECT topic, seq FROM head ORDER BY topic")
+        assert heads == sorted(
+            (topic, max(manifest.seq for manifest, _ in records if manifest.iss == agency))
+            for topic, records in log.items()
+            if any(manifest.iss == agency for manifest, _ in records)
+        )
+        assert rows(folder, agency, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("victim", [IOM, SHELTER])
+def test_killed_after_a_step_everything_is_there_once(tmp_path: Path, victim: str, step: str, nth: int) -> None:
+    assert play(tmp_path, victim, step, nth)
+    everything_is_there_once(tmp_path)
+
+
+@pytest.mark.parametrize("victim", [IOM, SHELTER])
+def test_killed_in_the_middle_of_any_write_everything_is_there_once(tmp_path: Path, victim: str) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    begin(whole)
+    run(whole, IOM)
+    run(whole, SHELTER)
+    writes: int = documents(place(whole, victim))["count"][WRITE]
+    assert writes > 50
+    chosen = random.Random(f"writes of {victim}").sample(range(1, writes + 1), 8)
+    for nth in chosen:
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        assert play(folder, victim, WRITE, nth), nth
+        everything_is_there_once(folder)
+
+
+def test_the_story_without_a_death_ends_the_same(tmp_path: Path) -> None:
+    assert not play(tmp_path, IOM, "", 0)
+    everything_is_there_once(tmp_path)
