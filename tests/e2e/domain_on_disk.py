@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A domain in a folder, with real processes: registry, gateway and agencies as an operator would start them.
+
+    with DomainOnDisk.made(root, MEMBERS) as domain:
+        domain.start_agency("bi/iom")
+        domain.drop("bi/iom", "novembre.xlsx", workbook([referral("Aline")]))
+        domain.until("arrived", lambda: domain.arrived("bi/k7t4"))
+
+Every process is ended by its own id. Nothing sleeps for luck: `until` looks until it sees, or says what it did not see.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx2
+import orjson
+from openpyxl import load_workbook
+
+from adapters.connectors import columns, paper
+from adapters.connectors.template import write_form
+from adapters.keystore import Keys, read_keys
+from adapters.mailbox import Incoming, Mailbox, Outgoing
+from schemas.keys import b64url
+from schemas.registry import Registry, Role, read_registry
+from topics.registry_file import RegistryFile
+from umuhuza.agency import root_key
+from umuhuza.agency_command import init_agency
+from umuhuza.gateway_command import init_gateway
+from umuhuza.registry_command import add_agency, init_registry, read_enrolment
+
+HERE = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Member:
+    id: str
+    roles: tuple[Role, ...]
+    protected: bool = False
+    kobo_to: str | None = None
+    folder: bool = True
+    """Whether it has a watched folder; without one it only keeps what arrives in its mailbox."""
+
+    @property
+    def name(self) -> str:
+        return self.id.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on standard output."""
+        [line] = self.out.splitlines()
+        found = orjson.loads(line)
+        assert isinstance(found, dict)
+        return found
+
+
+def environment(language: str = "fr", **more: str) -> dict[str, str]:
+    """This process's, without what a developer may have set for Umuhuza."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("UMUHUZA_")}
+    return {**kept, "UMUHUZA_LANG": language, "PYTHONPATH": str(HERE), "COLUMNS": "200", **more}
+
+
+def umuhuza(*arguments: str | Path, language: str = "fr", **more: str) -> Done:
+    """Run one command to its end, as its own process."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "umuhuza", *map(str, arguments)],
+        env=environment(language, **more),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S * 2,
+        check=False,
+    )
+    return Done(ended.returncode, ended.stdout, ended.stderr)
+
+
+def until(what: str, seen: Callable[[], _T | None], seconds: float = PATIENCE_S) -> _T:
+    """What `seen` gives as soon as it is something. Fails with `what` when it never is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = seen()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class DomainOnDisk:
+    root: Path
+    members: dict[str, Member] = field(default_factory=dict)
+    root_key: str = ""
+    address: str = ""
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @classmethod
+    def made(cls, root: Path, members: Sequence[Member], gateway: Mapping[str, str] | None = None) -> DomainOnDisk:
+        """Registry, a running gateway, and every member enrolled but not running.
+
+        Args:
+            gateway: further UMUHUZA_GATEWAY_* settings, in small letters and without the prefix.
+        """
+        domain = cls(root)
+        _, key = init_registry(domain.registry_folder, "bi", False)
+        domain.root_key = b64url(key.public.public)
+        operator = init_gateway(
+            domain.gateway_folder,
+            agency="bi/operator",
+            registry=(domain.registry_folder / "registry.jws").resolve(),
+            registry_key=domain.root_key,
+            host="127.0.0.1",
+            port=0,
+        )
+        add_agency(domain.registry_folder, operator)
+        domain.gateway_settings = {f"UMUHUZA_GATEWAY_{name.upper()}": value for name, value in (gateway or {}).items()}
+        try:
+            domain.start_gateway()
+            for member in members:
+                domain.enrol(member)
+        except BaseException:
+            domain.end()
+            raise
+        return domain
+
+    gateway_settings: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> DomainOnDisk:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    # -- places -------------------------------------------------------------------------------------------------------
+
+    @property
+    def registry_folder(self) -> Path:
+        return self.root / "registre"
+
+    @property
+    def gateway_folder(self) -> Path:
+        return self.root / "passerelle"
+
+    def folder(self, agency: str) -> Path:
+        return self.root / agency.partition("/")[2]
+
+    def watched(self, agency: str, name: str = "") -> Path:
+        return self.folder(agency) / "dossier" / name
+
+    def log_of(self, name: str) -> str:
+        return (self.root / "journaux" / f"{name}.log").read_text(encoding="utf-8")
+
+    @property
+    def registry(self) -> Registry:
+        return read_registry((self.registry_folder / "registry.jws").read_bytes(), root_key(self.root_key))
+
+    def keys(self, agency: str) -> Keys:
+        return read_keys(self.folder(agency) / "keys.json")
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def enrol(self, member: Member) -> None:
+        request = init_agency(
+            self.folder(member.id),
+            agency=member.id,
+            gateway=self.address,
+            registry_key=self.root_key,
+            gateway_agency="bi/operator",
+            names={"fr": f"Agence {member.name} (inventée)"},
+            roles=member.roles,
+            protected=member.protected,
+            kobo_to=member.kobo_to,
+            quick=True,
+        )
+        if not member.folder:
+            settings = self.folder(member.id) / "agency.toml"
+            settings.write_text(settings.read_text().replace('folder = "dossier"\n', ""))
+        add_agency(self.registry_folder, read_enrolment(request))
+        self.members[member.id] = member
+
+    def _start(self, name: str, *command: str, **more: str) -> None:
+        logs = self.root / "journaux"
+        logs.mkdir(exist_ok=True)
+        with (logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *command], stdout=log, stderr=log, env=environment(**more)
+            )
+
+    def start_gateway(self) -> None:
+        """On the port it had before, if it ran before. Returns once it answers."""
+        ready = self.gateway_folder / "adresse"
+        ready.unlink(missing_ok=True)
+        port = self.address.rpartition(":")[2] or "0"
+        command = ["-m", "umuhuza", "gateway", "run", "--dir", str(self.gateway_folder), "--port", port]
+        self._start("passerelle", *command, "--ready-file", str(ready), **self.gateway_settings)
+        self.address = until("the gateway is ready", lambda: self._ready("passerelle", ready)).strip()
+
+    def start_agency(self, agency: str, *, clock_s: float = 0.0, **more: str) -> None:
+        """Start an agency's adapter, with a clock that is wrong by `clock_s`. Returns once it is connected."""
+        ready = self.folder(agency) / "relie"
+        ready.unlink(missing_ok=True)
+        program = ["-m", "umuhuza"] if not clock_s else [str(Path(__file__).with_name("wrong_clock.py")), str(clock_s)]
+        name = self.members[agency].name
+        self._start(
+            name, *program, "agency", "run", "--dir", str(self.folder(agency)), "--ready-file", str(ready), **more
+        )
+        until(f"{agency} is connected", lambda: self._ready(name, ready))
+
+    def _ready(self, name: str, file: Path) -> str:
+        assert self.processes[name].poll() is None, f"{name} ended: {self.log_of(name)[-2000:]}"
+        return file.read_text() if file.exists() else ""
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, at once."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{name} does not end on SIGTERM") from None
+
+    def end(self) -> None:
+        """End every process by its own id, agencies before the gateway."""
+        running = list(reversed(self.processes.values()))
+        self.processes.clear()
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def box(self, agency: str) -> Iterator[Mailbox]:
+        box = Mailbox.open(self.folder(agency) / "mailbox.db")
+        try:
+            yield box
+        finally:
+            box.close()
+
+    def outbox(self, agency: str) -> list[Outgoing]:
+        """What it sends, without receipts and words about chains."""
+        with self.box(agency) as box:
+            return [item for item in box.outbox() if item.kind != "control"]
+
+    def inbox(self, agency: str, iss: str | None = None) -> list[Incoming]:
+        """What has arrived, without receipts."""
+        with self.box(agency) as box:
+            return [item for item in box.inbox() if not item.type.startswith("receipt.") and iss in (None, item.iss)]
+
+    def metrics(self) -> str:
+        answer = httpx2.get(f"{self.address}/metrics", trust_env=False)
+        assert answer.status_code == 200
+        return answer.text
+
+    # -- what people do -----------------------------------------------------------------------------------------------
+
+    def drop(self, agency: str, name: str, data: bytes, folder: str = "dossier/a-envoyer") -> None:
+        """As a careful program does: written under another name, then renamed."""
+        where = self.folder(agency) / folder
+        where.mkdir(parents=True, exist_ok=True)
+        part = where / f"{name}.part"
+        part.write_bytes(data)
+        part.rename(where / name)
+
+    def report(self, agency: str, name: str) -> str:
+        """The report of a dropped file, once it is there, as text: a line per row, cells separated by ` | `."""
+        path = self.watched(agency, "rapports") / f"{name}.rapport.xlsx"
+        until(f"the report of {name}", path.exists)
+        return words_of(path)
+
+    def watch_registry(self, agency: str) -> RegistryFile:
+        """The agency's own copy."""
+        return RegistryFile(self.folder(agency) / "registry.jws", root_key(self.root_key), time.monotonic)
+
+
+def words_of(path: Path, sheet: int = 0) -> str:
+    found = load_workbook(path).worksheets[sheet]
+    lines = [["" if cell is None else str(cell) for cell in line] for line in found.iter_rows(values_only=True)]
+    return "\n".join(" | ".join(line) for line in lines)
+
+
+def day(days: int = 0) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).strftime("%d/%m/%Y")
+
+
+def referral(name: str, to: str = "bi/k7t4", **changes: str) -> dict[str, str]:
+    """A row of the form that is good as it is."""
+    return {
+        "destinataire": to,
+        "priorite": "urgent",
+        "nom_donne": name,
+        "prs_Birthdate": "17/05/1999",
+        "prs_Gender": "Feminine",
+        "services": "SocialCare; Health",
+        "motif": "Hébergement demandé par la personne.",
+        "base": "consent",
+        "consentement_date": day(-1),
+        "consentement_fin": day(180),
+        "con_Consent": "true",
+        **changes,
+    }
+
+
+def workbook(rows: Sequence[Mapping[str, str]], recipients: Sequence[str] = ("bi/k7t4", "bi/iom")) -> bytes:
+    """The form « Orientation », filled in."""
+    book = io.BytesIO()
+    sheet_of = paper.new_paper(book)
+    filled: dict[columns.Form, Sequence[Mapping[str, str]]] = {"Orientation": rows, "Dossier": ()}
+    for form in columns.FORMS:
+        write_form(sheet_of, form, [(one, one) for one in recipients], "fr", rows=filled[form])
+    sheet_of.book.close()
+    return book.getvalue()

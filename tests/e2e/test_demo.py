@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration, as `make demo` runs it: both languages at once, with the gateway's metrics watched meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import orjson
+import pytest
+
+from tests.e2e.domain_on_disk import Done, environment, umuhuza
+from tests.e2e.planted import every_file, forms, in_base64, traces
+
+EXPECTED = {
+    "ok": True,
+    "log": "sqlite",
+    "records": 22,
+    "referrals": {"completed": 1, "declined": 1},
+    "refused": {"signature_invalid": 1},
+    "rows_refused": 1,
+    "inbox": {"bi/iom": 8, "bi/min-solidarity": 1, "bi/k7t4": 1, "bi/r5w2": 1},
+}
+LONGEST_S = 170.0
+
+WHO_MAY_KNOW = {
+    "Ndayishimiye": ("police", "iom", "k7t4"),
+    "Aline": ("police", "iom", "k7t4"),
+    "عائشة": ("iom", "r5w2"),
+    "Nkurunziza": ("iom",),
+    "OIM-2026-014": ("iom",),
+    "OIM-2026-015": ("iom",),
+    "OIM-2026-016": ("iom",),
+}
+"""Of the story: its planted names, and the folders of the agencies concerned. Nobody else, and no file in between."""
+
+
+@dataclass(frozen=True)
+class Story:
+    language: str
+    root: Path
+    done: Done
+    metrics: str
+    pid: int
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+    """The demonstration in French and in English, side by side."""
+    roots = {language: tmp_path_factory.mktemp(f"demo-{language}") / "tout" for language in ("fr", "en")}
+    running = {language: started(language, root) for language, root in roots.items()}
+    metrics = dict.fromkeys(roots, "")
+    deadline = time.monotonic() + LONGEST_S
+    try:
+        while any(process.poll() is None for process in running.values()):
+            assert time.monotonic() < deadline, "the demonstration does not end"
+            for language, root in roots.items():
+                metrics[language] += scraped(root / "passerelle" / "adresse")
+            time.sleep(0.2)
+    finally:
+        for process in running.values():
+            if process.poll() is None:
+                process.terminate()
+                process.wait(30)
+    return {
+        language: Story(
+            language,
+            root,
+            Done(
+                running[language].returncode,
+                (root.parent / "stdout").read_text(encoding="utf-8"),
+                (root.parent / "stderr").read_text(encoding="utf-8"),
+            ),
+            metrics[language],
+            running[language].pid,
+        )
+        for language, root in roots.items()
+    }
+
+
+def started(language: str, root: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "umuhuza", "demo", "--once", "--json", "--dir", str(root)]
+    with (root.parent / "stdout").open("wb") as out, (root.parent / "stderr").open("wb") as err:
+        return subprocess.Popen(command, env=environment(language), stdout=out, stderr=err)
+
+
+def scraped(address: Path) -> str:
+    """The gateway's metrics, if it runs."""
+    if not address.exists():
+        return ""
+    try:
+        return httpx2.get(address.read_text().strip() + "/metrics", trust_env=False, timeout=5).text
+    except httpx2.HTTPError:
+        return ""
+
+
+@pytest.fixture(params=["fr", "en"])
+def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
+    return stories[request.param]
+
+
+def test_its_standard_output_is_one_object_with_exactly_these_values(story: Story) -> None:
+    assert story.done.code == 0, story.done.err
+    [line] = story.done.out.splitlines()
+    told = orjson.loads(line)
+    seconds = told.pop("seconds")
+    assert 0 < seconds < LONGEST_S
+    assert told == EXPECTED
+
+
+def test_people_are_told_the_story_in_their_language(story: Story) -> None:
+    said = " ".join(story.done.err.split())
+    first, other = ("Un enregistrement falsifié est refusé", "A forged record is refused")
+    if story.language == "en":
+        first, other = other, first
+    assert first in said
+    assert other not in said
+    assert "signature_invalid" in said
+    assert "Traceback" not in said
+
+
+def test_every_process_has_ended(story: Story) -> None:
+    proc = Path("/proc")
+    if not (proc / "self" / "cmdline").exists():
+        pytest.skip("this system does not list its processes under /proc")
+    left = []
+    for entry in proc.iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue  # ended meanwhile
+            if str(story.root).encode() in command:
+                left.append(command)
+    assert left == []
+
+
+@pytest.mark.parametrize("word", WHO_MAY_KNOW)
+def test_a_name_stands_in_no_file_outside_the_agencies_concerned(story: Story, word: str) -> None:
+    concerned = [story.root / folder for folder in WHO_MAY_KNOW[word]]
+    files = every_file(story.root, but=concerned)
+    looked_at = {path.relative_to(story.root).parts[0] for path in files}
+    assert {"passerelle", "journaux", "registre", "min-solidarity"} <= looked_at
+    assert traces([word], files) == []
+    # ... while those concerned do have it: the search finds what is there.
+    assert traces([word], every_file(concerned[-1]))
+
+
+def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> None:
+    sizes = {path.name: path.stat().st_size for path in every_file(story.root / "passerelle")}
+    assert sizes["log.db"] > 22 * 8_000
+    assert sizes["index.db"] > 0
+    names = {path.name for path in every_file(story.root / "journaux")}
+    assert names == {f"{name}.log" for name in ("passerelle", "police", "iom", "min-solidarity", "k7t4", "r5w2")}
+    assert b"/v1/records" in (story.root / "journaux" / "passerelle.log").read_bytes()
+
+
+def test_no_mailbox_holds_a_clear_name_not_even_of_those_concerned(story: Story) -> None:
+    boxes = sorted(story.root.glob("*/mailbox.db*"))
+    assert len(boxes) >= 5
+    assert traces(["Ndayishimiye", "Aline", "عائشة", "Nkurunziza"], boxes) == []
+
+
+def test_the_gateways_metrics_count_and_name_nobody(story: Story) -> None:
+    assert 'code="signature_invalid"' in story.metrics
+    assert 'umuhuza_gateway_records_total{code="accepted",flow="referral",kind="request"} 2.0' in story.metrics
+    for word in (*WHO_MAY_KNOW, "bi/iom", "k7t4", "r5w2", "min-solidarity", "police"):
+        assert not any(pattern.search(story.metrics.encode()) for pattern in forms(word)), word
+
+
+def test_nothing_private_is_readable_by_others(story: Story) -> None:
+    for path in [*story.root.glob("*/keys.json"), *story.root.glob("*/mailbox.db"), story.root / "registre/domain.key"]:
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "a-garder.txt"
+    kept.write_text("précieux")
+    done = umuhuza("demo", "--once", "--dir", tmp_path)
+    assert done.code == 2
+    assert "n'est pas vide" in done.err
+    assert umuhuza("demo", "--once", "--dir", tmp_path, language="en").err.count("is not empty") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a-garder.txt"]
+
+
+def written(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
+    """One name, as eight careless programs would leave it behind."""
+    import base64
+    import json
+    import zlib
+
+    name = "Ndayishimiye Élise"
+    yield "utf8", name.encode()
+    yield "utf16", name.encode("utf-16")
+    yield "latin1", name.encode("latin-1")
+    yield "json", json.dumps({"nom": name}).encode()
+    for shift in range(3):
+        yield f"base64-{shift}", base64.urlsafe_b64encode(b"x" * shift + name.encode() + b"yz")
+    yield "hex", name.encode().hex().encode()
+    yield "gzip", zlib.compress(name.encode(), wbits=31)
+
+
+def test_the_search_itself_finds_a_name_however_it_is_written(tmp_path: Path) -> None:
+    for label, data in written(tmp_path):
+        (tmp_path / label).write_bytes(b"\0\1\2" + data if label != "gzip" else data)
+    missed = [path.name for path in every_file(tmp_path) if not traces(["Ndayishimiye Élise"], [path])]
+    assert missed == []
+    (tmp_path / "innocent").write_bytes(os.urandom(100_000))
+    assert traces(["Ndayishimiye", "Aline", "عائشة"], [tmp_path / "innocent"]) == []
+    assert len(in_base64(b"Nkurunziza")) >= 3
