@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from gateway.app import Gateway
 from schemas.errors import LogError
 from tests.power_cut import PowerCut
-from tests.sim_http import Front
+from tests.sim_http import PATIENCE_S, Front
 from tests.sim_machine import DiedError, Life, Machine, Tell
 from tests.sim_network import Link, Network, UnreachableError
 from tests.sim_time import Clock, StuckError, VirtualLoop
@@ -29,7 +29,6 @@ from topics.sqlite_log import SqliteLog
 
 _T = TypeVar("_T")
 REFUSED_ONE_IN = 40
-PATIENCE_S = 60.0
 
 
 class LogServer:

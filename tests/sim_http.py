@@ -32,6 +32,9 @@ from topics.sqlite_log import SqliteLog
 OPERATOR = "bi/operator"
 LONGEST_WAIT_S = 86_400.0
 FOLLOW_S = 6 * 3600.0
+TOKEN_S = 4 * 3600
+PATIENCE_S = 600.0
+"""Of one request, beside the time that a read waits. Long: each failure in virtual time is a turn in real time."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Front:
             index=Path("/index.db"),
             wait_max_seconds=LONGEST_WAIT_S,
             follow_seconds=FOLLOW_S,
+            token_seconds=TOKEN_S,
             log_requests=False,
         )
         registry = RegistryFile(self.registry_file, self.domain.root.public, now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,6 +38,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._virtual_s = 0.0
         self._still = 0
+        self._home = threading.get_ident()
+        self._woken_by_thread = False
         # asyncio's own loop asks these two: this object is its own selector, with no file to watch.
         self._selector = self
         self._clock_resolution = 1e-6
@@ -46,6 +49,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def select(self, timeout: float | None) -> Sequence[Any]:
         """Where a real loop would sleep, time jumps."""
+        if self._woken_by_thread:
+            raise StuckError("a thread has come into virtual time")
         if timeout is None:
             raise StuckError("nothing will ever happen again")
         self._virtual_s += timeout
@@ -58,7 +63,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return
 
     def _write_to_self(self) -> None:
-        return
+        # Also called by the loop's own thread, to close generators that were left half-way: that is no matter.
+        self._woken_by_thread |= threading.get_ident() != self._home
 
     def run_in_executor(
         self, executor: Any, func: Callable[[Unpack[_Arguments]], _T], *args: *_Arguments

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import hashlib
 import itertools
 import random
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -38,7 +37,7 @@ from tests.power_cut import PowerCut
 from tests.sim_agency import DAY, HOUR, Desktop, Habits, System
 from tests.sim_checks import Remains, unsettled, violations
 from tests.sim_gateway import Line, LogServer
-from tests.sim_http import OPERATOR, Front, Wire
+from tests.sim_http import OPERATOR, PATIENCE_S, Front, Wire
 from tests.sim_machine import Death, DiedError, Life, Machine, task_factory
 from tests.sim_network import Link, Network
 from tests.sim_time import EPOCH, VirtualLoop, spread
@@ -65,6 +64,7 @@ class Weather:
     disk_full: float
     disk_error: float
     clock: float
+    office: float
     loss: float
     again: float
     slowest_s: float
@@ -84,13 +84,14 @@ class Weather:
             disk_full=days(2, 20),
             disk_error=days(1, 10),
             clock=days(2, 20),
+            office=days(3, 20),
             loss=rng.choice((0.0, 0.01, 0.1, 0.3)),
             again=rng.choice((0.0, 0.01, 0.1)),
             slowest_s=rng.choice((0.05, 2.0, 20.0)),
         )
 
 
-CALM = Weather(0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.2)
+CALM = Weather(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,8 @@ class AgencyNode:
         self.link = Link(name, _child(rng), world.weather.loss, world.weather.again, world.weather.slowest_s)
         self.runner: Runner | None = None
         self.offline_s = 0.0
+        self.registry = world.registry
+        """The newest one that this agency has fetched."""
         self.random_bytes = _child(rng).randbytes
         self._connector_rng = _child(rng)
         self.pace = Pace(
@@ -190,7 +193,7 @@ class AgencyNode:
         desk = Desk(
             mailbox,
             Keys(member.id, member.sig, {member.seal.kid: member.seal}),
-            lambda: self.world.registry,
+            lambda: self.registry,
             lambda: clock.now() + offset_s(),
             self.random_bytes,
         )
@@ -268,6 +271,7 @@ class World:
             random=node.random_bytes,
             transport=Wire(self.network, node.link, lambda: self.server.gateway),
             gateway_key=self.domain.members[OPERATOR].sig.public,
+            timeout_s=PATIENCE_S,
         )
         return log, lambda: log.clock_offset_s
 
@@ -311,6 +315,7 @@ class World:
             (weather.disk_full, self._disk_full),
             (weather.disk_error, self._disk_error),
             (weather.clock, self._clock_goes_wrong),
+            (weather.office, self._office_errs),
         ]
 
     async def _storm(self, mean_days: float, strike: Callable[[random.Random], None], rng: random.Random) -> None:
@@ -368,16 +373,36 @@ class World:
         node.machine.tell(f"clock wrong by {wrong:.0f} s")
         self.loop.call_later(spread(rng, HOUR, 5 * DAY), setattr, node.machine.clock, "wrong_s", 0.0)
 
+    def _office_errs(self, rng: random.Random) -> None:
+        """The operator takes a role from an agency by mistake, and gives it back. What others signed for its
+        mailboxes meanwhile is refused for good; installations learn of either only when they ask."""
+        agency = self.registry.agency(rng.choice(("bi/iom", "bi/k7t4", "bi/r5w2")))
+        wrong = replace(agency, roles=tuple(role for role in agency.roles if role != "assistance"))
+        self.trace("office", f"takes a role from {agency.id}")
+        self._publish(self.registry.with_agency(wrong, self._today()))
+        self.loop.call_later(spread(rng, HOUR, 2 * DAY), self._puts_right, agency.id)
+
+    def _puts_right(self, agency: str) -> None:
+        right = self.domain.registry.agency(agency)
+        if self.registry.agency(agency) != right:
+            self._publish(self.registry.with_agency(right, self._today()))
+
+    def _today(self) -> int:
+        return int(EPOCH + self.loop.time())
+
     def _calm(self) -> None:
         """Faults end; what has begun is undone."""
         self.stormy = False
         self.trace("world", "calm")
+        for agency in AGENCIES:
+            self._puts_right(agency)
         for node in self.nodes.values():
-            node.link = dataclasses.replace(node.link, down=False, loss=0.0, again=0.0)
+            node.link = replace(node.link, down=False, loss=0.0, again=0.0)
             node.machine.clock.wrong_s = 0.0
             node.system.at_work = False
-            node.system.habits = dataclasses.replace(node.system.habits, fails=0.0)
+            node.system.habits = replace(node.system.habits, fails=0.0)
             node.machine.disk.quota_bytes = None
+            node.registry = self.registry
             # Armed faults that have not struck yet go with the process.
             node.machine.die("kill")
         self.server.machine.disk.quota_bytes = None
@@ -445,8 +470,10 @@ class World:
             await asyncio.sleep(HOUR)
             for node in self.nodes.values():
                 node.takes_back()
+                if not node.link.down:
+                    node.registry = self.registry
             if hour % (7 * 24) == 0:
-                self._publish(self.registry.renewed(int(EPOCH + self.loop.time())))
+                self._publish(self.registry.renewed(self._today()))
 
     def _remains(self) -> dict[str, Remains] | None:
         found = {}
