@@ -99,10 +99,11 @@ class Machine:
             case "cancel":
                 waiting = self.box.waiting(1)
                 if waiting and not waiting[0].type.startswith("receipt."):
+                    # Asked for, it may be so, answered or not; from then on it is no longer promised to arrive.
                     evt = waiting[0].evt
-                    if self.box.cancel(evt, NOW):
-                        self.accepted.pop(evt)
-                        self.far[evt] = "cancelled"
+                    self.accepted.pop(evt, None)
+                    self.far.pop(evt, None)
+                    self.box.cancel(evt, NOW)
         self.note()
 
     def compose(self, line: str) -> Draft:
@@ -130,7 +131,7 @@ class Machine:
         """What is on the disk is what was promised, and whole."""
         box = self.box
         assert box._rows("PRAGMA integrity_check") == [("ok",)]
-        order = ("waiting", "signed", "promised", "delivered")
+        order = ("waiting", "cancelled", "signed", "promised", "delivered")
         for evt, (source, body) in self.accepted.items():
             item = self.item(evt)
             assert (item.source, item.body) == (source, body)
