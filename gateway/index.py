@@ -24,7 +24,9 @@ import apsw
 
 from schemas.envelope import Manifest
 
-VERSION = "1"
+VERSION = "2"
+_AT_ONCE = 250
+"""Idents per statement."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS cursor (topic TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID, STRICT;
@@ -37,6 +39,7 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE TABLE IF NOT EXISTS void (
     iss TEXT, topic TEXT, seq INTEGER, PRIMARY KEY (iss, topic, seq)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS disclosed (ident TEXT, agency TEXT, PRIMARY KEY (ident, agency)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS command (ident TEXT, iss TEXT, PRIMARY KEY (ident, iss)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS erasure (ident TEXT PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 """
 
@@ -71,6 +74,7 @@ class _Unwritten:
     links: dict[tuple[str, str, int], Link] = field(default_factory=dict)
     voids: set[tuple[str, str, int]] = field(default_factory=set)
     disclosed: set[tuple[str, str]] = field(default_factory=set)
+    commands: set[tuple[str, str]] = field(default_factory=set)
     erasures: dict[str, bool] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
 
@@ -83,6 +87,7 @@ class _Unwritten:
         self.links = {**other.links, **self.links}
         self.voids |= other.voids
         self.disclosed |= other.disclosed
+        self.commands |= other.commands
         self.erasures = {**other.erasures, **self.erasures}
         self.cursors = {**other.cursors, **self.cursors}
 
@@ -98,8 +103,13 @@ class Index:
         self._heads: dict[tuple[str, str], Link] = {}
         self._next: dict[str, int] = dict(_rows(reader, "SELECT topic, next FROM cursor"))
         self._ahead: dict[str, set[int]] = {}
+        self._looked_up: dict[str, Known | None] = {}
         self._erased = {str(ident) for (ident,) in _rows(reader, "SELECT ident FROM erasure")}
         """Erasures are few, and every mailbox read asks."""
+        self._commands: dict[str, set[str]] = {}
+        """Target that is not known yet -> who wants it erased: topics are followed one after the other."""
+        for ident, iss in _rows(reader, "SELECT ident, iss FROM command"):
+            self._commands.setdefault(ident, set()).add(iss)
 
     @classmethod
     def open(cls, path: Path | None, log_id: str) -> Index:
@@ -140,6 +150,24 @@ class Index:
             return found
         rows = _rows(self._reader, "SELECT topic, offset, at_ms, hash, recipient FROM event WHERE ident = ?", (ident,))
         return Known(*rows[0]) if rows else None
+
+    def learn(self, idents: Sequence[str]) -> None:
+        """Look many events up at once, so that `event` answers from memory until `forget`; a batch asks for all of its
+        own, and one statement costs little more than one lookup."""
+        for start in range(0, len(idents), _AT_ONCE):
+            some = list(idents[start : start + _AT_ONCE])
+            self._looked_up.update(dict.fromkeys(some))
+            marks = ",".join("?" * len(some))
+            found = _rows(
+                self._reader,
+                f"SELECT ident, topic, offset, at_ms, hash, recipient FROM event WHERE ident IN ({marks})",
+                tuple(some),
+            )
+            self._looked_up.update({row[0]: Known(*row[1:]) for row in found})
+
+    def forget(self) -> None:
+        """End of `learn`: the file may change again."""
+        self._looked_up.clear()
 
     def head(self, iss: str, topic: str) -> Link | None:
         """The highest number of this chain in the log."""
@@ -227,31 +255,40 @@ class Index:
     # -----------------------------------------------------------------------------------------------------------------
     # Applying
 
-    def apply(self, manifest: Manifest, chain_hash: str, offset: int, at_ms: int) -> None:
-        """A verified record is in the log at this place. Idempotent."""
+    def apply(self, manifest: Manifest, chain_hash: str, offset: int, at_ms: int, *, first: bool = False) -> None:
+        """A verified record is in the log at this place. Idempotent.
+
+        `first`: the log has just taken it for the first time and its number was judged to be free, so that nothing has
+        to be looked up.
+        """
         m, new = manifest, self._new
-        if self.event(m.ident) is None:
+        if first or self.event(m.ident) is None:
             new.events[m.ident] = Known(m.topic, offset, at_ms, chain_hash, m.to)
-            if self.link(m.iss, m.topic, m.seq) is None:
+            if first or self.link(m.iss, m.topic, m.seq) is None:
                 link = Link(m.seq, chain_hash, m.prev, offset)
                 head = self.head(m.iss, m.topic)
                 new.links[m.iss, m.topic, m.seq] = link
                 if head is None or m.seq > head.seq:
                     self._heads[m.iss, m.topic] = link
             new.voids |= {(m.iss, m.topic, seq) for seq in m.voids}
+            for by in self._commands.pop(m.ident, ()):
+                self._command_erasure(m.ident, by)
             if m.acts is not None:
                 new.disclosed |= {(target, m.to) for target in m.acts.grant}
-                self._command_erasure(m)
+                for target in m.acts.erase:
+                    self._command_erasure(target, m.iss)
         self.passed(m.topic, offset)
 
-    def _command_erasure(self, m: Manifest) -> None:
+    def _command_erasure(self, target: str, by: str) -> None:
         # Asked again here: a record that another gateway or a direct writer put into the log is not to be trusted
-        # with other agencies' grants. A target not known yet cannot be erased by it.
-        for target in m.acts.erase if m.acts is not None else ():
-            known = self.event(target)
-            if known is not None and m.iss in (target.rpartition("/")[0], known.recipient):
-                self._erased.add(target)
-                self._new.erasures.setdefault(target, False)
+        # with other agencies' grants.
+        known = self.event(target)
+        if known is None:
+            self._commands.setdefault(target, set()).add(by)
+            self._new.commands.add((target, by))
+        elif by in (target.rpartition("/")[0], known.recipient):
+            self._erased.add(target)
+            self._new.erasures.setdefault(target, False)
 
     def passed(self, topic: str, offset: int) -> None:
         """This offset needs no reading any more."""
@@ -308,6 +345,7 @@ class Index:
                 )
                 many("INSERT OR IGNORE INTO void VALUES (?,?,?)", list(w.voids))
                 many("INSERT OR IGNORE INTO disclosed VALUES (?,?)", list(w.disclosed))
+                many("INSERT OR IGNORE INTO command VALUES (?,?)", list(w.commands))
                 many(
                     "INSERT INTO erasure VALUES (?,?) ON CONFLICT (ident) DO UPDATE SET done = excluded.done",
                     [(ident, int(done)) for ident, done in w.erasures.items()],

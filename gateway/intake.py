@@ -213,8 +213,10 @@ class Intake:
                 await self._learn(examined)
             except LogError as exc:
                 examined = [Refused(LogError(exc.code))] * len(examined)
+            self._index.learn([one.record.manifest.ident for one in examined if isinstance(one, Examined)])
             for place, one in zip(places, examined, strict=True):
                 outcomes[place] = one if isinstance(one, Refused) else self._judge(one, request)
+            self._index.forget()
         finally:
             mine.set_result(None)
             if self._turns.get(agency) is mine:
@@ -440,7 +442,7 @@ class Intake:
             if isinstance(answer, Appended) and not answer.copy:
                 one = pending.examined
                 m = one.record.manifest
-                self._index.apply(m, one.hash, answer.offset, answer.at_ms)
+                self._index.apply(m, one.hash, answer.offset, answer.at_ms, first=True)
                 if m.acts is not None and m.acts.erase:
                     erasing.append(pending)
                     continue

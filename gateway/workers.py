@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 _TRIP = 32
 """Most items per trip to a thread."""
+_SECOND_ABOVE = 16
+"""Items that have to wait before another thread is worth waking."""
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -56,6 +58,8 @@ class Threads:
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._free and self._waiting:
+            if self._free < self._count and sum(stop - start for _, start, stop in self._waiting) < _SECOND_ABOVE:
+                return  # little work: a second thread would cost more in lock handovers than it saves
             trip: list[_Chunk] = []
             weight = 0
             while self._waiting and (not trip or weight + self._waiting[0][2] - self._waiting[0][1] <= _TRIP):

@@ -414,7 +414,7 @@ class HttpLog:
         self._refuse_closed()
         fields = dict(headers or {})
         if body is not None and self._gzip and len(body) > _GZIP_ABOVE:
-            body = await asyncio.to_thread(_gzip, body) if len(body) > 64 * 1024 else _gzip(body)
+            body = _gzip(body)
             fields["content-encoding"] = "gzip"
         async with self._under_way():
             for attempt in (1, 2):

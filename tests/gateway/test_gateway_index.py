@@ -67,6 +67,28 @@ def test_the_answers_are_the_same_afterwards(harm: Callable[[Path], None], tmp_p
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_an_erasure_that_is_read_before_its_target_counts_when_the_target_is_read(again: bool, tmp_path: Path) -> None:
+    """Topics are followed one after the other, in any order, and a restart may come in between."""
+    world = World(tmp_path)
+    one, two = world.domain.record(), world.domain.record()
+    by_issuer = erasing(world, one, "bi/iom", "bi/k7t4").manifest
+    by_stranger = erasing(world, two, "bi/r5w2", "bi/k7t4").manifest
+    index = Index.open(tmp_path / "index.db", "log")
+    index.apply(by_issuer, "h1", 0, 0)
+    index.apply(by_stranger, "h2", 1, 0)
+    if again:
+        index.close()
+        index = Index.open(tmp_path / "index.db", "log")
+    assert index.erasures_to_do() == []
+    index.apply(one.manifest, "h3", 0, 0)
+    index.apply(two.manifest, "h4", 1, 0)
+    assert index.is_erased(one.manifest.ident)
+    assert not index.is_erased(two.manifest.ident)
+    assert index.erasures_to_do() == [one.manifest.ident]
+    index.close()
+
+
 def test_two_gateways_on_one_log_agree(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path)
