@@ -43,6 +43,9 @@ class Refused:
     error: UmuhuzaError
     flow: str = ""
     kind: str = ""
+    manifest: Manifest | None = None
+    """Of a record that names the caller as its issuer. Nothing of it is verified: it may be compared, not believed."""
+    hash: str = ""
 
 
 class Rules:
@@ -91,18 +94,20 @@ class Task:
 
 def examine(task: Task) -> Examined | Refused:
     """Everything that can be said of a line by itself. Pure but for caches."""
-    manifest: Manifest | None = None
+    record: Record | None = None
     try:
         text, raw_grants = _outer(task.line)
         record = parse_record(text)
-        manifest = record.manifest
         return _examined(task, record, raw_grants)
     except UmuhuzaError as exc:
         # Without its traceback: the frames hold the line.
         error = exc.with_traceback(None)
-    if manifest is None:
+    if record is None:
         return Refused(error)
-    return Refused(error, manifest.flow, manifest.kind)
+    m = record.manifest
+    if m.iss != task.agency:
+        return Refused(error, m.flow, m.kind)
+    return Refused(error, m.flow, m.kind, m, b64url(record.digest))
 
 
 def _outer(line: bytes) -> tuple[bytes, list[object]]:
