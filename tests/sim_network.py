@@ -87,6 +87,10 @@ class Network:
             raise UnreachableError(sent=False)
         await asyncio.wait({answer}, timeout=until - self._loop.time())
         broken = answer.cancelled() or not answer.done()
+        if broken:
+            answer.cancel()  # it goes on there; nobody hears it
+        else:
+            answer.exception()  # heard, even if what it says is lost on its way back
         await asyncio.sleep(link.delay())
         if link.loses():
             self._tell(link.name, "answer lost")
