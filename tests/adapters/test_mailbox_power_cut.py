@@ -112,7 +112,10 @@ class Machine:
     def take(self, batch: Batch) -> None:
         for outcome in self.runner.outbox.accept(batch, "memory"):
             assert outcome.evt is not None
-            self.accepted[outcome.evt] = (batch.source, self.item(outcome.evt).body)
+            item = self.item(outcome.evt)
+            assert outcome.again or item.state == "waiting"
+            if item.state != "cancelled":
+                self.accepted[outcome.evt] = (batch.source, item.body)
 
     def item(self, evt: str) -> Outgoing:
         found = self.box.outgoing(evt)
@@ -265,8 +268,6 @@ def test_whatever_is_cut_what_was_answered_is_there_and_everything_arrives_once(
     cuts = world.walk(100)
     assert cuts >= 5
     world.settle()
-    everything = sum(len(machine.accepted) for machine in world.machines)
-    assert everything >= 5
     world.everything_arrived()
 
 
