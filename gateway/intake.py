@@ -178,6 +178,14 @@ class Intake:
             self._rules = Rules(registry)
         return self._rules
 
+    def use(self, run: Runner) -> None:
+        """Run pure work elsewhere from now on."""
+        self._run = run
+
+    def busy(self, agency: str) -> bool:
+        """Whether a request of this agency waits for its turn to be judged."""
+        return agency in self._turns
+
     # -----------------------------------------------------------------------------------------------------------------
     # Publish
 

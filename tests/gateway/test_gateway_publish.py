@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -16,6 +18,8 @@ from tests.domain import Signed
 from tests.gateway.gateway_world import World, count_of, forged, line_of
 
 TOPIC = "bi.referral.k7t4"
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def twin_of(signed: Signed) -> Signed:
@@ -190,6 +194,39 @@ def test_requests_of_one_issuer_may_overtake_each_other_on_the_way_to_the_disk(t
             lines = [line for answer in answers for line in answer[:-1]]
             assert [line.get("finding") for line in lines] == [None] * 53
             assert [line["offset"] for line in lines] == list(range(53))
+
+    asyncio.run(run())
+
+
+class _SlowFirst:
+    """A runner whose first piece of work takes until somebody lets it go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self._calls = 0
+
+    async def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+        self._calls += 1
+        if self._calls == 1:
+            await self.go.wait()
+        return [work(item) for item in items]
+
+
+def test_a_request_that_takes_long_to_verify_keeps_its_place_in_the_chain(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            slow = _SlowFirst()
+            gateway.door.intake.use(slow)
+            first, second = world.domain.record(), world.domain.record()
+            earlier = asyncio.ensure_future(iom.send(first))
+            while not gateway.door.intake.busy("bi/iom"):
+                await asyncio.sleep(0)
+            later = asyncio.ensure_future(iom.send(second))
+            await asyncio.sleep(0.05)
+            slow.go.set()
+            told = [(await earlier)[0], (await later)[0]]
+            assert [(line["offset"], line.get("finding")) for line in told] == [(0, None), (1, None)]
 
     asyncio.run(run())
 
