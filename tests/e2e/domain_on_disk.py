@@ -309,9 +309,10 @@ class DomainOnDisk:
 
 
 def words_of(path: Path, sheet: int = 0) -> str:
+    """A sheet as text: a line per row, cells separated by ` | `, unbreakable spaces as spaces."""
     found = load_workbook(path).worksheets[sheet]
     lines = [["" if cell is None else str(cell) for cell in line] for line in found.iter_rows(values_only=True)]
-    return "\n".join(" | ".join(line) for line in lines)
+    return "\n".join(" | ".join(line) for line in lines).replace("\xa0", " ").replace("\u202f", " ")
 
 
 def day(days: int = 0) -> str:

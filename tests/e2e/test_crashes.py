@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that are killed, disks that are full, a record that is refused: nothing is lost, doubled or leaked.
+
+The gateway and one agency live on small file systems of their own where this process may mount them (root on Linux).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.mailbox import Incoming
+from schemas.envelope import parse_manifest
+from schemas.errors import CODES
+from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, umuhuza, until, workbook
+from tests.e2e.planted import every_file, forms, traces
+
+MEMBERS = (
+    Member("bi/iom", ("screener", "assistance", "facilitator")),
+    Member("bi/k7t4", ("assistance", "shelter"), protected=True),
+    Member("bi/r5w2", ("assistance",), folder=False),
+)
+PLANTED = ("Quarantedeux-Un", "Deuxcents-Coupée", "Pleine-Passerelle", "Pleine-Agence", "Tuée-Partout")
+"""Names of `bi/iom`'s people, referred to one of the other two."""
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainOnDisk]:
+    """All enrolled; only the gateway runs. Its folder and `bi/iom`'s are small disks where that is allowed."""
+    root = tmp_path_factory.mktemp("crashes") / "bi"
+    with contextlib.ExitStack() as stack:
+        for folder, megabytes in (("passerelle", 48), ("iom", 48)):
+            (root / folder).mkdir(parents=True)
+            if mounted(root / folder, megabytes):
+                stack.callback(subprocess.run, ["umount", str(root / folder)], check=True)
+        yield stack.enter_context(DomainOnDisk.made(root, MEMBERS))
+
+
+def mounted(folder: Path, megabytes: int) -> bool:
+    mount = shutil.which("mount")
+    if mount is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return False
+    command = [mount, "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Not a byte is free on this file system."""
+    if not os.path.ismount(folder):
+        pytest.skip("a small disk to fill needs root and a system that lets it mount one")
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4_096))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def queued(domain: DomainOnDisk, name: str, count: int, to: str) -> list[str]:
+    """Rows taken into `bi/iom`'s outbox by the command line, while its adapter does not run; their events, in order."""
+    book = domain.root / "source.xlsx"
+    book.write_bytes(workbook([referral(f"{name} {number}", to) for number in range(count)], ("bi/k7t4", "bi/r5w2")))
+    done = umuhuza("agency", "send", book, "--dir", domain.folder("bi/iom"), "--json")
+    book.unlink()
+    assert done.code == 0, done.out + done.err
+    accepted = done.json["accepted"]
+    assert len(accepted) == count
+    return [item["evt"] for item in accepted]
+
+
+def evts(items: Sequence[Incoming]) -> list[str]:
+    return [item.evt for item in items]
+
+
+def all_of(domain: DomainOnDisk, agency: str, wanted: Sequence[str]) -> bool:
+    return set(wanted) <= set(evts(domain.inbox(agency)))
+
+
+def exactly_once(domain: DomainOnDisk, agency: str, wanted: Sequence[str]) -> None:
+    """In order, none twice, none turned away, all receipted."""
+    items = [item for item in domain.inbox(agency) if item.evt in set(wanted)]
+    assert evts(sorted(items, key=lambda item: item.log_offset)) == list(wanted)
+    until("receipts for all", lambda: sent_states(domain, wanted) == {"delivered"})
+    until(
+        "all handed over",
+        lambda: {item.state for item in domain.inbox(agency) if item.evt in set(wanted)} == {"delivered"},
+    )
+    assert all(item.code is None for item in domain.inbox(agency))
+
+
+def sent_states(domain: DomainOnDisk, wanted: Sequence[str]) -> set[str]:
+    return {item.state for item in domain.outbox("bi/iom") if item.evt in set(wanted)}
+
+
+def connect(domain: DomainOnDisk, *agencies: str) -> None:
+    for agency in agencies:
+        if domain.members[agency].name not in domain.processes:
+            domain.start_agency(agency)
+
+
+def first_contact(domain: DomainOnDisk) -> None:
+    """`bi/iom` has met its gateway once, so that it knows whom it can write to; then its adapter is stopped."""
+    if not (domain.folder("bi/iom") / "registry.jws").exists():
+        domain.start_agency("bi/iom")
+    if "iom" in domain.processes:
+        domain.stop("iom")
+
+
+def test_the_third_of_forty_is_refused_the_others_arrive_and_the_chain_closes(domain: DomainOnDisk) -> None:
+    first_contact(domain)
+    wanted = queued(domain, "Quarantedeux-Un", 40, "bi/r5w2")
+    third = wanted[2]
+    with domain.box("bi/iom") as box:
+        item = box.outgoing(third)
+        assert item is not None
+        # A bad sector: a byte of the sealed body is not what it was when its digest was taken.
+        spoilt = bytearray(item.body)
+        at = len(spoilt) // 2
+        spoilt[at] = ord("A") if spoilt[at] != ord("A") else ord("B")
+        with box.transaction():
+            box._run("UPDATE outgoing SET body = ? WHERE evt = ?", bytes(spoilt), third)
+    connect(domain, "bi/iom", "bi/r5w2")
+    rest = [evt for evt in wanted if evt != third]
+    until("the other thirty-nine", lambda: all_of(domain, "bi/r5w2", rest))
+    exactly_once(domain, "bi/r5w2", rest)
+    [refused] = [item for item in domain.outbox("bi/iom") if item.evt == third]
+    assert (refused.state, refused.code) == ("refused", "part_digest_mismatch")
+    assert refused.seq == 3
+    shown = umuhuza("agency", "outbox", "--dir", domain.folder("bi/iom"), "--json").json["items"]
+    [told] = [item for item in shown if item["evt"] == third]
+    assert told["advice"] == CODES["part_digest_mismatch"].advice_fr
+    # The chain closes: a later record of it names the number that will never come.
+    until("the refused number is named", lambda: 3 in voided(domain, "bi/r5w2"))
+
+
+def voided(domain: DomainOnDisk, agency: str) -> set[int]:
+    with domain.box(agency) as box:
+        records = [item.record for item in box.inbox() if item.iss == "bi/iom"]
+    return {seq for record in records for seq in parse_manifest(record.partition(b"\n")[0])[3].voids}
+
+
+def test_a_gateway_killed_in_the_middle_of_two_hundred_loses_and_doubles_none(domain: DomainOnDisk) -> None:
+    first_contact(domain)
+    wanted = queued(domain, "Deuxcents-Coupée", 200, "bi/r5w2")
+    wal = domain.gateway_folder / "log.db-wal"
+    domain.start_agency("bi/iom")
+    # The first byte of them on the gateway's disk: its answer cannot have arrived yet.
+    size = wal.stat().st_size if wal.exists() else 0
+    deadline = time.monotonic() + 60
+    while not wal.exists() or wal.stat().st_size <= size:
+        assert time.monotonic() < deadline, "nothing reaches the gateway"
+    domain.kill("passerelle")
+    assert sent_states(domain, wanted) <= {"waiting", "signed"}
+    until("the agency has noticed", lambda: "unavailable" in domain.log_of("iom") or troubled(domain, wanted))
+    domain.start_gateway()
+    assert umuhuza("agency", "retry", "--dir", domain.folder("bi/iom"), "--json").json["ok"]
+    connect(domain, "bi/r5w2")
+    until("all two hundred", lambda: all_of(domain, "bi/r5w2", wanted))
+    exactly_once(domain, "bi/r5w2", wanted)
+
+
+def troubled(domain: DomainOnDisk, wanted: Sequence[str]) -> bool:
+    return any(item.code == "unavailable" for item in domain.outbox("bi/iom") if item.evt in set(wanted))
+
+
+def test_a_full_disk_at_the_gateway_delays_and_loses_nothing(domain: DomainOnDisk) -> None:
+    connect(domain, "bi/iom", "bi/r5w2")
+    with full(domain.gateway_folder):
+        name = "pleine-passerelle.xlsx"
+        domain.drop("bi/iom", name, workbook([referral("Pleine-Passerelle", "bi/r5w2")], ("bi/r5w2",)))
+        until("it is told that the disk is full", lambda: "storage_full" in codes(domain))
+        [told] = [item for item in shown_outbox(domain) if item["code"] == "storage_full"]
+        assert told["advice"] == CODES["storage_full"].advice_fr
+        assert told["state"] == "signed"
+        assert domain.processes["passerelle"].poll() is None
+    assert umuhuza("agency", "retry", "--dir", domain.folder("bi/iom")).code == 0
+    until("it arrives", lambda: all_of(domain, "bi/r5w2", [told["evt"]]))
+    exactly_once(domain, "bi/r5w2", [told["evt"]])
+
+
+def codes(domain: DomainOnDisk) -> set[str | None]:
+    return {item.code for item in domain.outbox("bi/iom")}
+
+
+def shown_outbox(domain: DomainOnDisk) -> list[dict[str, Any]]:
+    found = umuhuza("agency", "outbox", "--waiting", "--dir", domain.folder("bi/iom"), "--json").json["items"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_full_disk_at_an_agency_delays_and_loses_nothing(domain: DomainOnDisk) -> None:
+    connect(domain, "bi/iom", "bi/r5w2")
+    known = {item.evt for item in domain.outbox("bi/iom")}
+    data = workbook([referral("Pleine-Agence", "bi/r5w2")], ("bi/r5w2",))
+    dropped = domain.watched("bi/iom", "a-envoyer") / "pleine-agence.xlsx"
+    # Copied while there was room, and renamed when there is none.
+    half = dropped.with_name(f"{dropped.name}.part")
+    half.write_bytes(data)
+    with full(domain.folder("bi/iom")):
+        half.rename(dropped)
+        until("it says that the disk is full", lambda: '"storage_full"' in domain.log_of("iom"))
+        assert CODES["storage_full"].advice_fr in domain.log_of("iom")
+        assert dropped.read_bytes() == data
+        assert domain.processes["iom"].poll() is None
+    until("it is taken", lambda: not dropped.exists())
+    [evt] = [item.evt for item in domain.outbox("bi/iom") if item.evt not in known]
+    until("it arrives", lambda: all_of(domain, "bi/r5w2", [evt]))
+    exactly_once(domain, "bi/r5w2", [evt])
+    assert (domain.watched("bi/iom", "envoyes") / dropped.name).read_bytes() == data
+
+
+def test_agencies_killed_in_the_middle_of_everything_lose_and_double_nothing(domain: DomainOnDisk) -> None:
+    connect(domain, "bi/iom", "bi/k7t4")
+    known = {item.evt for item in domain.outbox("bi/iom")}
+    data = workbook([referral(f"Tuée-Partout {number}") for number in range(40)])
+
+    def sent() -> list[str]:
+        return [item.evt for item in domain.outbox("bi/iom") if item.evt not in known]
+
+    # While the file is taken in ...
+    domain.drop("bi/iom", "tuee.xlsx", data)
+    report = domain.watched("bi/iom", "rapports") / "tuee.rapport.xlsx"
+    until("something of it is in the outbox", lambda: sent() or report.exists())
+    domain.kill("iom")
+    domain.start_agency("bi/iom")
+    until("all forty are in the outbox", lambda: len(sent()) == 40)
+    # ... while the shelter's workbooks are written ...
+    received = domain.watched("bi/k7t4", "recus")
+    until("the first workbooks", lambda: len(list(received.glob("orientation-*.xlsx"))) >= 3)
+    domain.kill("k7t4")
+    # ... and while receipts come in.
+    domain.kill("iom")
+    domain.start_agency("bi/k7t4")
+    domain.start_agency("bi/iom")
+    wanted = sent()
+    assert len(wanted) == 40
+    until("all forty at the shelter", lambda: all_of(domain, "bi/k7t4", wanted))
+    exactly_once(domain, "bi/k7t4", wanted)
+    assert len(list(received.glob("orientation-*.xlsx"))) == 40
+    assert not list(received.glob("*.part"))
+    assert (domain.watched("bi/iom", "envoyes") / "tuee.xlsx").read_bytes() == data
+    assert report.exists()
+
+
+def test_nothing_of_all_this_stands_anywhere_else(domain: DomainOnDisk) -> None:
+    metrics = domain.metrics().encode()
+    domain.end()
+    files = every_file(domain.root, but=[domain.folder(member.id) for member in MEMBERS])
+    assert {"passerelle", "journaux", "registre"} <= {path.relative_to(domain.root).parts[0] for path in files}
+    assert traces(PLANTED, files) == []
+    for name in PLANTED:
+        assert not any(pattern.search(metrics) for pattern in forms(name))
+    # Those referred to one of the two agencies are unknown to the other.
+    assert traces(["Tuée-Partout"], every_file(domain.folder("bi/r5w2"))) == []
+    assert traces(PLANTED[:-1], every_file(domain.folder("bi/k7t4"))) == []
+    assert traces(PLANTED, [path for path in every_file(domain.root) if path.name.startswith("mailbox.db")]) == []
+    assert traces(PLANTED[:1], every_file(domain.folder("bi/iom"))), "the search finds what is there"
