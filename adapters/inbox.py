@@ -23,6 +23,7 @@ from adapters.mailbox import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
 from schemas.envelope import (
+    Manifest,
     Record,
     chain_hash,
     check_copies,
@@ -42,6 +43,8 @@ LATE_AFTER_S = 86_400
 CLOCK_AHEAD_S = 86_400
 GRANT_PATIENCE_S = 86_400
 """A grant that has not come by then will not come: quarantined, and the sender told."""
+REGISTRY_PATIENCE_S = 86_400
+"""So long a record that cannot be judged by our registry, and names a newer one, waits for it to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Inbox:
 
         Raises:
             LogError: unavailable, retention_passed, ...: nothing was skipped, read again later.
+            RegistryError: registry_stale: a mailbox stands still at a record from somebody who knows a newer registry
+                than we do; the other mailboxes were read.
         """
         desk = self._desk
         topics = self.topics()
@@ -80,10 +85,19 @@ class Inbox:
             return 0  # another log now stands behind the same address: its cursors are others
         step("read")
         grants = await self._grants(log, [entry.ident for entry in found])
+        waits: set[str] = set()
         for entry in found:
-            self._take(log_id, entry, grants.get(entry.ident))
+            if entry.topic in waits:
+                continue  # order is kept
+            try:
+                self._take(log_id, entry, grants.get(entry.ident))
+            except RegistryError:
+                waits.add(entry.topic)
+                continue
             step("stored")
         await self._note_ends(log, topics)
+        if waits:
+            raise RegistryError("registry_stale", min(waits))
         return len(found)
 
     async def _grants(self, log: Log, idents: Sequence[str]) -> dict[str, bytes]:
@@ -102,7 +116,10 @@ class Inbox:
                 self._desk.mailbox.settle_held(replace(item, hold_until=ends))
 
     def _take(self, log_id: str, entry: Stored, grant: bytes | None) -> None:
-        """One entry, one transaction: stored with its cursor, its thread's step and its receipt."""
+        """One entry, one transaction: stored with its cursor, its thread's step and its receipt.
+
+        Raises RegistryError `registry_stale`, with nothing stored: see `_newer_registry`.
+        """
         box = self._desk.mailbox
         with box.transaction():
             if entry.offset <= box.cursor(log_id, entry.topic):
@@ -110,6 +127,8 @@ class Inbox:
             try:
                 checked = self._check(entry)
             except UmuhuzaError as exc:
+                if exc.code in ("agency_unknown", "key_unknown"):
+                    self._newer_registry(parse_record(entry.value).manifest, entry.at_ms)
                 box.store(_unverified(log_id, entry, exc))
                 return
             manifest = checked.record.manifest
@@ -143,6 +162,15 @@ class Inbox:
         if record.manifest.training != registry.training:
             raise RecordError("training_record")
         return _Checked(record, entry, at - record.manifest.iat > LATE_AFTER_S)
+
+    def _newer_registry(self, manifest: Manifest, at_ms: int) -> None:
+        """Whoever joined, or got a key or a role, in a registry that we have not fetched yet is no stranger.
+
+        Raises RegistryError `registry_stale` while the record names a newer registry than ours and is young.
+        """
+        newer = manifest.reg > self._desk.registry().version
+        if newer and self._desk.now() - at_ms / 1000 <= REGISTRY_PATIENCE_S:
+            raise RegistryError("registry_stale")
 
     def _check_chain(self, checked: _Checked) -> None:
         """The gateway checked the chain; we check it again, since we trust no gateway. A gap is no fault."""
@@ -189,6 +217,8 @@ class Inbox:
             self._turn_away(item, exc, opened, settle=not store)
             return
         except UmuhuzaError as exc:
+            if store and exc.code == "not_permitted" and exc.path != "L1.thread":
+                self._newer_registry(record.manifest, item.at_ms)
             self._turn_away(item, exc, opened, settle=not store)
             return
         box.store(item) if store else box.settle_held(item)

@@ -19,9 +19,10 @@ from typing_extensions import Unpack
 
 from adapters.connectors.contract import Arrived, NotNowError, Problem, UndeliverableError
 from adapters.mailbox import Incoming
+from adapters.runner import Runner
 from schemas import events, lifecycle
 from schemas.envelope import EVENT_TYP, Kind, chain_hash, make_grant, new_evt, new_thread, parse_record, sign_jws
-from schemas.errors import LogError
+from schemas.errors import LogError, RegistryError
 from schemas.forms import Facts, Receipt
 from schemas.keys import SigningKey, b64url, signature_twin, unb64url
 from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, identified, referral, said
@@ -455,6 +456,49 @@ def test_what_a_member_sent_before_it_left_is_still_delivered(town: Agencies) ->
     town.domain.registry = replace(registry, agencies=left)
     shelter.deliver()
     assert [one.issuer_label for one in shelter.system.arrived] == [MINISTRY]
+
+
+@pytest.mark.parametrize("what", ["a member", "a role", "a key"])
+def test_whoever_joined_in_a_registry_we_have_not_fetched_is_no_stranger(town: Agencies, what: str) -> None:
+    newer = town.domain.registry
+    ministry = newer.agency(MINISTRY)
+    others = {name: one for name, one in newer.agencies.items() if name != MINISTRY}
+    if what == "a role":
+        others[MINISTRY] = replace(ministry, roles=("legal-aid",))
+    elif what == "a key":
+        others[MINISTRY] = replace(ministry, keys=tuple(key for key in ministry.keys if key.use == "seal"))
+    ours = [replace(newer, version=newer.version - 1, agencies=others)]
+    shelter = town[SHELTER]
+    shelter.runner = Runner(
+        replace(shelter.runner.desk, registry=lambda: ours[-1]), shelter.runner.log, [shelter.system]
+    )
+    first, behind, elsewhere = good(town), good(town), town.seal("bi/iom", SHELTER, "case.screened", screened())
+    for record in (first, behind, elsewhere):
+        town.put(record)
+    for _ in range(2):
+        with pytest.raises(RegistryError) as caught:
+            shelter.receive()
+        assert (caught.value.code, caught.value.path) == ("registry_stale", "bi.referral.k7t4")
+    shelter.deliver()
+    assert [one.evt for one in shelter.system.arrived] == [elsewhere.manifest.evt]
+    ours.append(newer)
+    shelter.receive()
+    shelter.deliver()
+    assert [one.evt for one in shelter.system.arrived][1:] == [first.manifest.evt, behind.manifest.evt]
+
+
+def test_a_registry_that_never_comes_stops_a_mailbox_for_a_day_only(town: Agencies) -> None:
+    shelter, record = town[SHELTER], good(town)
+    value = resign(town, record, lambda payload: payload.update(reg=2**50))
+    registry = town.domain.registry
+    left = {name: one for name, one in registry.agencies.items() if name != MINISTRY}
+    town.domain.registry = replace(registry, agencies=left)
+    town.put(record, entry=valued(record, value))
+    with pytest.raises(RegistryError, match="registry_stale"):
+        shelter.receive()
+    town.wait(DAY + 1)
+    assert shelter.receive() == 1
+    assert [(item.state, item.code) for item in shelter.inbox()] == [("quarantined", "agency_unknown")]
 
 
 def test_law_enforcement_writing_to_a_shelter_is_turned_away_and_hears_nothing(town: Agencies) -> None:
