@@ -34,13 +34,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.door import Door, open_door
 from gateway.openapi import install
 from gateway.pages import add_pages
-from gateway.registry_file import RegistryFile
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_root_key, read_signing_key
 from gateway.workers import Threads
 from schemas.errors import AccessError, LogError, UmuhuzaError
 from schemas.keys import RandomBytes
 from topics.catalogue import topics_of
+from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]

@@ -19,13 +19,13 @@ from gateway.index import Index
 from gateway.intake import Intake, Runner
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
-from gateway.registry_file import RegistryFile
 from gateway.settings import Settings
 from schemas.errors import LogError
 from schemas.keys import RandomBytes, SigningKey
 from schemas.registry import Registry
 from topics.catalogue import policy
 from topics.log import Log
+from topics.registry_file import RegistryFile
 
 
 def limits_of(settings: Settings) -> Limits:

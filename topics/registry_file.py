@@ -2,7 +2,7 @@
 """The registry as a process holds it: read from its file, read again when the file changes, never an older one.
 
 A file that is damaged, not signed by the domain's key or older than what is held changes nothing: the held registry
-stays, and `problem` says why. Owns no thread: `fresh` is called by whoever needs the registry and looks at the file at
+stays, and `problem` says why. Owns no thread: `registry` is asked by whoever needs it and looks at the file at
 most once a second.
 """
 
