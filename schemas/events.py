@@ -710,6 +710,17 @@ def decompose(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, t
         PayloadError: `payload_invalid`, `version_unsupported`, `safeguard_missing`, `too_large`.
         PolicyError: `consent_missing`, `consent_expired` (at `recorded_at`).
     """
+    try:
+        return _decomposed(content, identity, iss=iss, to=to, evt=evt, thread=thread)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        # A fault of ours, met by somebody's record. That record is refused, with its sender told; let through, the
+        # fault would stop the reader at it, and everything behind it, at every start. Raised below, outside of the
+        # handler: what these exceptions say may quote the record.
+        pass
+    raise PayloadError("payload_invalid", path="content")
+
+
+def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, thread: str) -> Opened:
     value = _loads(content, "content")
     event, version, newer = _versions(value)
     context = Context({"iss": iss, "to": to, "evt": evt, "thread": thread}, tolerant=newer)

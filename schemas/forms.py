@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -66,6 +67,19 @@ HtcdsCode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,80}$")]
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]
 """ISO 639 code, as in CLDR."""
 
+YEARS = range(1900, 2200)
+"""Of every date and moment: outside it is a slip of the pen, and near the calendar's edges arithmetic overflows."""
+
+
+def _dated(value: datetime) -> datetime:
+    if value.year not in YEARS:
+        raise ValueError("year out of range")
+    return value
+
+
+When = Annotated[AwareDatetime, AfterValidator(_dated)]
+"""A time with its zone, in `YEARS`."""
+
 IDENTITY: dict[str, Any] = {"identity": True}
 
 
@@ -106,6 +120,8 @@ class Birth(Form):
             raise ValueError("age does not fit the precision")
         if self.date is not None:
             parts = [int(part) for part in self.date.split("-")]
+            if parts[0] not in YEARS:
+                raise ValueError("year out of range")
             date(*parts, *[1] * (3 - len(parts)))  # ValueError: not in the calendar
         return self
 
@@ -161,8 +177,8 @@ class Risk(Form):
 class Consent(Form):
     """What she agreed to: for this recipient, this purpose, this period."""
 
-    given_at: AwareDatetime
-    expires_at: AwareDatetime
+    given_at: When
+    expires_at: When
     form_version: Text = "1"
     language: LanguageTag | None = None
     how: Literal["signature", "thumbprint", "oral", "recorded"] = "signature"
@@ -214,7 +230,7 @@ class Referral(Form):
     """Names of fields that she did not want shared."""
     transport: Literal["escorted", "own", "needed", "none"] = "none"
     reason: Note | None = Field(None, json_schema_extra=IDENTITY)
-    feedback_by: AwareDatetime | None = None
+    feedback_by: When | None = None
     referring_unit: Text | None = None
     on_call_telephone: Text | None = Field(None, json_schema_extra=IDENTITY)
 
@@ -237,7 +253,7 @@ class Answer(Form):
     """Required iff declined."""
     outcome: Literal["service-completed", "goals-met", "referred-on"] | None = None
     """Required iff completed."""
-    expected_from: AwareDatetime | None = None
+    expected_from: When | None = None
 
 
 class Service(Form):
@@ -245,8 +261,8 @@ class Service(Form):
 
     type: HtcdsCode
     """HTCDS spl_Type."""
-    began_at: AwareDatetime
-    ended_at: AwareDatetime | None = None
+    began_at: When
+    ended_at: When | None = None
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
@@ -264,7 +280,7 @@ class Receipt(Form):
     """SHA-256 of the manifest's `header.payload`."""
     topic: Text
     offset: int = Field(ge=0)
-    received_at: AwareDatetime
+    received_at: When
     opened: bool = True
     """False: verified and kept, opened at the next session of a person."""
     code: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")] | None = None
@@ -275,7 +291,7 @@ class Receipt(Form):
 class Facts(Form):
     """Everything one event says. Which members must be there depends on the event type (`schemas.events`)."""
 
-    occurred_at: AwareDatetime
+    occurred_at: When
     """When it happened; writing down is later (`recorded_at`), paper first is normal."""
     htcds: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """HTCDS field name -> text, date or code; a tuple of codes where the field is multi-valued."""

@@ -30,11 +30,13 @@ Schema = dict[str, Any]
 MAX_TEXT = 8000
 """Characters of any one string."""
 
+_YEAR = r"(19|20|21)[0-9]{2}"
+"""As in HTCDS dates, and far from the calendar's edges: no zone or month more leaves the years 1 to 9999."""
 _MOMENT = (
-    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    _YEAR + r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     r"(\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
 )
-_DAY = r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?"
+_DAY = _YEAR + r"(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?"
 _URN = r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MOMENT_RE, _DAY_RE, _URN_RE = re.compile(_MOMENT), re.compile(_DAY), re.compile(_URN)
 
