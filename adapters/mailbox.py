@@ -525,18 +525,20 @@ class Mailbox:
         )
 
     def refuse(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
-        """The log will never take it. Its number is void, its thread goes back to where it was, and what we queued on
-        that thread behind it cannot stand either. Returns all items that were given up, the refused one first."""
+        """The log will never take it: its number is void, and what waits behind it on its thread cannot stand either.
+
+        What is signed behind it may be in the log already, whatever we have heard: it goes on, and the other side's
+        receipt says what became of it. The thread goes back to before what did not stand, unless something later did.
+        Returns all items that were given up, the refused one first.
+        """
         with self._tx():
             item = self.outgoing(evt)
             if item is None or item.state not in ("waiting", "signed"):
                 return []
-            behind = self._outgoing(
-                "thread = ? AND n > ? AND kind <> 'control' AND state IN ('waiting', 'signed') ORDER BY n",
-                item.thread,
-                item.n,
-            )
-            given_up = [item, *(behind if item.kind != "control" else [])]
+            thread = self._outgoing("thread = ? AND kind <> 'control' ORDER BY n", item.thread)
+            behind = [one for one in thread if one.n > item.n] if item.kind != "control" else []
+            waiting = [one for one in behind if one.state == "waiting"]
+            given_up = [item, *waiting]
             for one in given_up:
                 self._run(
                     "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
@@ -545,8 +547,23 @@ class Mailbox:
                     self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", one.topic, one.seq)
                     # Voids that it was to name are unnamed again: nobody will ever read its manifest.
                     self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", one.topic, one.seq)
-            self._restore_thread(item, given_up[-1], at)
+            if not any(one.state in ("signed", "promised", "delivered") for one in behind):
+                # Refused one after the other, as they were sent: back to before the first of them.
+                first = item
+                for one in reversed([one for one in thread if one.n < item.n]):
+                    if one.state != "refused" or self._state_after(one) != first.thread_before:
+                        break
+                    first = one
+                self._restore_thread(first, given_up[-1], at)
+            elif waiting:
+                self._restore_thread(waiting[0], waiting[-1], at)
             return given_up
+
+    def _state_after(self, item: Outgoing) -> str | None:
+        thread = self.thread(item.thread)
+        if thread is None:
+            return None
+        return lifecycle.step(thread.machine, item.thread_before, item.type, thread.role).state
 
     def cancel(self, evt: str, at: int) -> bool:
         """Take back what was not signed yet. False: too late, or unknown."""
@@ -565,7 +582,7 @@ class Mailbox:
         thread = self.thread(item.thread)
         if thread is None or item.kind == "control":
             return
-        if thread.state != lifecycle.step(thread.machine, last.thread_before, last.type, thread.role).state:
+        if thread.state != self._state_after(last):
             return
         if item.thread_before is None:
             self.drop_thread(thread.id)

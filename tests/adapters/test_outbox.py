@@ -409,20 +409,51 @@ def test_when_the_first_event_of_a_thread_is_refused_what_waits_behind_it_is_giv
     screener = replace(ministry, roles=("screener", "assistance"))
     town.domain.registry = town.domain.registry.with_agency(screener, int(town.now))
     first = iom.evt(iom.draft("bi/min-solidarity", "case.identified", identified()))
+    iom.runner.outbox.sign_waiting()
     thread = iom.outgoing(first).thread
     behind = iom.evt(iom.draft("bi/min-solidarity", "case.screened", identified(), thread=thread))
     other = iom.evt(iom.draft("bi/min-solidarity", "case.identified", identified()))
-    iom.runner.outbox.sign_waiting()
     given_up = iom.box.refuse(first, "signature_invalid", "L1", int(town.now))
     assert [item.evt for item in given_up] == [first, behind]
     assert [iom.outgoing(evt).state for evt in (first, behind)] == ["refused"] * 2
     assert {iom.outgoing(evt).code for evt in (first, behind)} == {"signature_invalid"}
     assert iom.box.thread(thread) is None
-    assert iom.box.unnamed_voids("bi.case.min-solidarity") == (1, 2)
-    assert iom.outgoing(other).state == "signed"
+    assert iom.box.unnamed_voids("bi.case.min-solidarity") == (1,)
+    assert iom.outgoing(other).state == "waiting"
     assert iom.box.refuse(first, "signature_invalid", "L1", int(town.now)) == []
     town.settle()
     assert [one.evt for one in town["bi/min-solidarity"].system.arrived] == [other]
+
+
+def test_what_is_signed_behind_a_refused_event_goes_on_since_it_may_be_in_the_log(town: Agencies) -> None:
+    iom, shelter = town["bi/iom"], town["bi/k7t4"]
+    iom.draft("bi/k7t4", "referral.requested", referral())
+    town.settle()
+    thread = shelter.system.arrived[0].thread
+    for type in ("referral.received", "referral.accepted"):
+        shelter.draft("bi/iom", type, said(), thread=thread)
+    [received], [accepted] = shelter.sent("referral.received"), shelter.sent("referral.accepted")
+    shelter.runner.outbox.sign_waiting()
+    assert [one.evt for one in shelter.box.refuse(received.evt, "too_large", None, int(town.now))] == [received.evt]
+    assert shelter.outgoing(accepted.evt).state == "signed"
+    assert state_of(shelter, thread) == "accepted"
+    town.settle()
+    assert shelter.outgoing(accepted.evt).state == "delivered"
+    assert state_of(iom, thread) == state_of(shelter, thread) == "accepted"
+
+
+def test_refused_one_after_the_other_a_thread_goes_back_to_before_the_first(town: Agencies) -> None:
+    iom, shelter = town["bi/iom"], town["bi/k7t4"]
+    iom.draft("bi/k7t4", "referral.requested", referral())
+    town.settle()
+    thread = shelter.system.arrived[0].thread
+    for type in ("referral.received", "referral.accepted"):
+        shelter.draft("bi/iom", type, said(), thread=thread)
+    shelter.runner.outbox.sign_waiting()
+    for type in ("referral.received", "referral.accepted"):
+        [item] = shelter.sent(type)
+        shelter.box.refuse(item.evt, "too_large", None, int(town.now))
+    assert state_of(shelter, thread) == "requested"
 
 
 def test_a_refused_answer_puts_its_thread_back(town: Agencies) -> None:
