@@ -192,7 +192,7 @@ class System:
             steps += ["referral.accepted", *["referral.started"] * self._rng.randint(0, 1)]
             steps += ["service.provided"] * self._rng.randint(0, 3)
             steps += ["referral.completed"] * self._rng.randint(0, 1)
-        if self._rng.random() < 0.1:
+        if self._rng.random() < 0.3:
             # A whole week written down at once, on paper first.
             self._drop(*(self._answer(request, step) for step in steps))
             return

@@ -28,7 +28,7 @@ from topics.log import Appended, Ends, Entry, Stored
 from topics.sqlite_log import SqliteLog
 
 _T = TypeVar("_T")
-REFUSED_ONE_IN = 40
+REFUSED_ONE_IN = 10
 
 
 class LogServer:

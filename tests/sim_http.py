@@ -21,12 +21,12 @@ from typing_extensions import override
 from gateway.app import Gateway
 from gateway.door import Door, open_door
 from gateway.intake import AtOnce
-from gateway.registry_file import RegistryFile
 from gateway.settings import Settings
 from schemas.keys import b64url
 from tests.domain import Domain
 from tests.sim_network import Link, Network, UnreachableError
 from tests.sim_time import VirtualLoop
+from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 
 OPERATOR = "bi/operator"
