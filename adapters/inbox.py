@@ -100,6 +100,19 @@ class Inbox:
             raise RegistryError("registry_stale", min(waits))
         return len(found)
 
+    async def check_cursors(self, log: Log) -> None:
+        """We have read no further than the log goes.
+
+        Raises:
+            LogError: log_inconsistent, with the mailbox as path: the log was put back from an older copy under its old
+                identity. Reading on would skip whatever takes the places that we have read already.
+        """
+        topics = self.topics()
+        ends = {topic: await log.ends(topic) for topic in topics}
+        for topic, end in ends.items():
+            if self._desk.mailbox.cursor(log.log_id, topic) + 1 > end.next:
+                raise LogError("log_inconsistent", topic)
+
     async def _grants(self, log: Log, idents: Sequence[str]) -> dict[str, bytes]:
         keys = {grant_key(ident, kid): ident for ident in idents for kid in self._desk.keys.seal}
         if not keys:
@@ -113,7 +126,7 @@ class Inbox:
         if fresh:
             ends = {topic: (await log.ends(topic)).next for topic in topics}
             for item in fresh:
-                self._desk.mailbox.settle_held(replace(item, hold_until=ends))
+                self._desk.mailbox.note_ends(item.n, ends)
 
     def _take(self, log_id: str, entry: Stored, grant: bytes | None) -> None:
         """One entry, one transaction: stored with its cursor, its thread's step and its receipt.
@@ -348,13 +361,15 @@ class Inbox:
         """Held items that are due: their grant or their thread's beginning may be there now. Returns how many moved."""
         box = self._desk.mailbox
         moved = 0
-        for item in box.held(self._desk.now()):
-            if item.grant_value is None:
-                found = await self._grants(log, [item.ident])
-                item = replace(item, grant_value=found.get(item.ident))
+        for due in box.held(self._desk.now()):
+            grant = due.grant_value
+            if grant is None:
+                grant = (await self._grants(log, [due.ident])).get(due.ident)
             with box.transaction():
-                if box.must_wait(item.thread, before=item.n):
+                item = box.held_item(due.n)
+                if item is None or box.must_wait(item.thread, before=item.n):
                     continue
+                item = replace(item, grant_value=item.grant_value or grant)
                 self._admit(item, parse_record(item.record), store=False)
                 moved += 1
         return moved

@@ -43,6 +43,8 @@ IncomingState = Literal["held", "ready", "delivered", "quarantined"]
 Role = Literal["initiator", "recipient"]
 
 _OLDEST_SQLITE = (3, 51, 3)
+_LONGEST_WAIT_S = 3600.0
+"""Longer than any back-off: a next attempt further ahead was written by a clock that was wrong, and counts as due."""
 
 _MIGRATIONS = (
     """
@@ -81,6 +83,7 @@ _MIGRATIONS = (
         hold_until TEXT, UNIQUE(log, topic, log_offset));
     CREATE UNIQUE INDEX incoming_once ON incoming(ident) WHERE state <> 'quarantined';
     CREATE INDEX incoming_ident ON incoming(ident);
+    CREATE INDEX incoming_receipt ON incoming(ref) WHERE type IN ('receipt.delivered', 'receipt.rejected');
     CREATE INDEX incoming_thread ON incoming(thread) WHERE state IN ('held', 'ready');
     CREATE INDEX incoming_ready ON incoming(state, n) WHERE state IN ('held', 'ready');
     CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
@@ -441,9 +444,10 @@ class Mailbox:
         """
         return self._outgoing(
             "state = 'signed' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
-            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ?)"
+            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ? AND first.next_at <= ?)"
             " ORDER BY topic, seq LIMIT ?",
             now,
+            now + _LONGEST_WAIT_S,
             limit,
         )
 
@@ -508,12 +512,25 @@ class Mailbox:
             return True
 
     def mark_promised(self, evt: str, offset: int, promise: bytes | None) -> None:
+        """In the log. Sent again into a restored log, it goes back to what its receipt said the first time."""
         self._run(
-            "UPDATE outgoing SET state = 'promised', log_offset = ?, promise = ?, code = NULL, path = NULL"
-            " WHERE evt = ? AND state = 'signed'",
+            "UPDATE outgoing SET state = coalesce((SELECT CASE type WHEN 'receipt.delivered' THEN 'delivered'"
+            " ELSE 'rejected' END FROM incoming WHERE incoming.ref = outgoing.evt AND incoming.iss = outgoing.peer"
+            " AND type IN ('receipt.delivered', 'receipt.rejected') AND state = 'delivered' ORDER BY n LIMIT 1),"
+            " 'promised'), log_offset = ?, promise = ?, code = NULL, path = NULL WHERE evt = ? AND state = 'signed'",
             offset,
             promise,
             evt,
+        )
+
+    def send_again(self, topic: str, after: int) -> int:
+        """The log has lost what it promised of ours above number `after` (it was put back from an older copy): the same
+        bytes go again, and readers know them. Returns how many."""
+        return self._run(
+            "UPDATE outgoing SET state = 'signed', next_at = 0, told = 'signed' WHERE topic = ? AND seq > ?"
+            " AND state IN ('promised', 'delivered', 'rejected')",
+            topic,
+            after,
         )
 
     def postpone(self, evt: str, code: str, next_at: float) -> None:
@@ -535,6 +552,11 @@ class Mailbox:
             item = self.outgoing(evt)
             if item is None or item.state not in ("waiting", "signed"):
                 return []
+            if code == "clock_ahead" and item.kind == "control":
+                # Nobody would send a receipt again. The refusal brought the right time: once more, under a new number.
+                self._void(item)
+                self._run("UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL WHERE evt = ?", evt)
+                return []
             thread = self._outgoing("thread = ? AND kind <> 'control' ORDER BY n", item.thread)
             behind = [one for one in thread if one.n > item.n] if item.kind != "control" else []
             waiting = [one for one in behind if one.state == "waiting"]
@@ -543,10 +565,7 @@ class Mailbox:
                 self._run(
                     "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
                 )
-                if one.seq is not None:
-                    self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", one.topic, one.seq)
-                    # Voids that it was to name are unnamed again: nobody will ever read its manifest.
-                    self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", one.topic, one.seq)
+                self._void(one)
             if not any(one.state in ("signed", "promised", "delivered") for one in behind):
                 # Refused one after the other, as they were sent: back to before the first of them.
                 first = item
@@ -558,6 +577,12 @@ class Mailbox:
             elif waiting:
                 self._restore_thread(waiting[0], waiting[-1], at)
             return given_up
+
+    def _void(self, item: Outgoing) -> None:
+        if item.seq is not None:
+            self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", item.topic, item.seq)
+            # Voids that it was to name are unnamed again: nobody will ever read its manifest.
+            self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", item.topic, item.seq)
 
     def _state_after(self, item: Outgoing) -> str | None:
         thread = self.thread(item.thread)
@@ -692,30 +717,48 @@ class Mailbox:
             )
             self.advance(item.log, item.topic, item.log_offset)
 
-    def settle_held(self, item: Incoming) -> None:
-        """A held item has become ready or quarantined, or is tried again later.
+    def settle_held(self, item: Incoming) -> bool:
+        """A held item has become ready or quarantined, or is tried again later. False: it is held no longer.
 
         What becomes ready goes behind all that is there: delivery follows the order in which the thread was stepped.
         """
-        if item.state == "ready":
-            n = self._row("SELECT max(n) + 1 FROM incoming")
-            assert n is not None
-            self._run("UPDATE incoming SET n = ? WHERE n = ?", n[0], item.n)
-            item = replace(item, n=n[0])
+        with self._tx():
+            if self.held_item(item.n) is None:
+                return False
+            if item.state == "ready":
+                n = self._row("SELECT max(n) + 1 FROM incoming")
+                assert n is not None
+                self._run("UPDATE incoming SET n = ? WHERE n = ?", n[0], item.n)
+                item = replace(item, n=n[0])
+            self._run(
+                "UPDATE incoming SET state = ?, type = ?, thread_state = ?, crossed = ?, grant_value = ?, code = ?,"
+                " path = ?, attempts = ?, next_at = ?, hold_until = ? WHERE n = ?",
+                item.state,
+                item.type,
+                item.thread_state,
+                int(item.crossed),
+                item.grant_value,
+                item.code,
+                item.path,
+                item.attempts,
+                item.next_at,
+                None if item.hold_until is None else json.dumps(dict(item.hold_until)),
+                item.n,
+            )
+            return True
+
+    def held_item(self, n: int) -> Incoming | None:
+        """That item, if it is still held. Who asked the log something about it asks for it again before deciding:
+        another turn, or another program, may have dealt with it meanwhile."""
+        found = self._incoming("n = ? AND state = 'held'", n)
+        return found[0] if found else None
+
+    def note_ends(self, n: int, ends: Mapping[str, int]) -> None:
+        """What must have been read before the held item's thread counts as unknown; the first note counts."""
         self._run(
-            "UPDATE incoming SET state = ?, type = ?, thread_state = ?, crossed = ?, grant_value = ?, code = ?,"
-            " path = ?, attempts = ?, next_at = ?, hold_until = ? WHERE n = ?",
-            item.state,
-            item.type,
-            item.thread_state,
-            int(item.crossed),
-            item.grant_value,
-            item.code,
-            item.path,
-            item.attempts,
-            item.next_at,
-            None if item.hold_until is None else json.dumps(dict(item.hold_until)),
-            item.n,
+            "UPDATE incoming SET hold_until = ? WHERE n = ? AND state = 'held' AND hold_until IS NULL",
+            json.dumps(dict(ends)),
+            n,
         )
 
     def arrived(self, ident: str) -> Incoming | None:
@@ -737,7 +780,9 @@ class Mailbox:
         return self._incoming("1 ORDER BY n")
 
     def held(self, now: float) -> list[Incoming]:
-        return self._incoming("state = 'held' AND next_at <= ? ORDER BY n", now)
+        return self._incoming(
+            "state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S
+        )
 
     def must_wait(self, thread: str, before: int | None = None) -> bool:
         """Whether what comes on the thread (as item `before`) waits for something held there.
@@ -765,9 +810,10 @@ class Mailbox:
     def ready(self, now: float, limit: int = 100) -> list[Incoming]:
         """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""
         return self._incoming(
-            "state = 'ready' AND next_at <= ? AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
+            "state = 'ready' AND (next_at <= ? OR next_at > ?) AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
             " first.thread = incoming.thread AND first.n < incoming.n AND first.state = 'ready') ORDER BY n LIMIT ?",
             now,
+            now + _LONGEST_WAIT_S,
             limit,
         )
 
@@ -776,14 +822,28 @@ class Mailbox:
         row = self._row("SELECT min(next_at) FROM incoming WHERE state IN ('held', 'ready')")
         return None if row is None or row[0] is None else float(row[0])
 
+    # Only of what is ready: handing over takes its time, and another program may have done it meanwhile.
+
     def mark_delivered(self, n: int) -> None:
-        self._run("UPDATE incoming SET state = 'delivered', code = NULL, path = NULL WHERE n = ?", n)
+        self._run(
+            "UPDATE incoming SET state = 'delivered', code = NULL, path = NULL WHERE n = ? AND state = 'ready'", n
+        )
 
     def quarantine(self, n: int, code: str, path: str | None) -> None:
-        self._run("UPDATE incoming SET state = 'quarantined', code = ?, path = ? WHERE n = ?", code, path, n)
+        self._run(
+            "UPDATE incoming SET state = 'quarantined', code = ?, path = ? WHERE n = ? AND state = 'ready'",
+            code,
+            path,
+            n,
+        )
 
     def postpone_delivery(self, n: int, code: str, next_at: float) -> None:
-        self._run("UPDATE incoming SET attempts = attempts + 1, code = ?, next_at = ? WHERE n = ?", code, next_at, n)
+        self._run(
+            "UPDATE incoming SET attempts = attempts + 1, code = ?, next_at = ? WHERE n = ? AND state = 'ready'",
+            code,
+            next_at,
+            n,
+        )
 
     def seen_hash(self, iss: str, topic: str, seq: int) -> str | None:
         """Chain hash of the issuer's manifest with that number, if it has been here."""

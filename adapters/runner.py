@@ -40,6 +40,9 @@ class Pace:
     """Between two looks at the outbox and at what is held."""
 
 
+CHECK_EVERY_S = 300.0
+
+
 class SentHead(Protocol):
     @property
     def seq(self) -> int: ...
@@ -77,6 +80,7 @@ class Runner:
         self.outbox = Outbox(self.desk)
         self.inbox = Inbox(self.desk, self.outbox)
         self._send_now = asyncio.Event()
+        self._check_at = float("-inf")
         self._deliver_now = asyncio.Event()
 
     # -- the four turns -----------------------------------------------------------------------------------------------
@@ -116,7 +120,15 @@ class Runner:
         return await self.outbox.send(self.log, self.step)
 
     async def receive(self, wait_s: float = 0.0) -> int:
-        """Read our mailboxes once. Returns how many entries were taken."""
+        """Read our mailboxes once. Returns how many entries were taken.
+
+        Raises:
+            LogError: log_inconsistent when the log is older than what we have read; asked at first and then every few
+                minutes, since a log is put back under a running adapter too.
+        """
+        if self.desk.now() >= self._check_at:
+            await self.inbox.check_cursors(self.log)
+            self._check_at = self.desk.now() + CHECK_EVERY_S
         count = await self.inbox.receive(self.log, wait_s, self.step)
         if count:
             self._send_now.set()
@@ -144,13 +156,18 @@ class Runner:
     # -- coming back --------------------------------------------------------------------------------------------------
 
     async def reconcile(self, sent: SentByUs) -> int:
-        """Learn from the gateway what this agency has sent, after a restore from a backup. Returns how many were new.
+        """Compare what we have sent with what the gateway has of ours. Returns how many manifests were new to us.
 
-        Without it a restored adapter would use its numbers twice. What the gateway has is ours iff our own key signed
-        it, so a lying gateway can do no more than refuse.
+        It knows more: our mailbox was put back from a backup, and would use its numbers twice. We learn from it; what
+        it shows is ours iff our own key signed it, so a lying gateway can do no more than refuse.
+        We know more than was promised: its log was put back from a copy. The same bytes go again.
         """
         learned = 0
-        for topic, end in (await sent.sent_heads()).items():
+        heads = await sent.sent_heads()
+        for topic in self.desk.mailbox.heads():
+            if self.desk.mailbox.send_again(topic, heads[topic].seq if topic in heads else 0):
+                self._send_now.set()
+        for topic, end in heads.items():
             while (own := self.desk.mailbox.head(topic)[0]) < end.seq:
                 page = await sent.sent(topic, own)
                 if not sum(self._adopt(topic, one.offset, one.line1) for one in page):

@@ -108,6 +108,19 @@ class SqliteLog:
             raise
         return cls(writer, reader, threads=threads, alone=alone)
 
+    @staticmethod
+    def renew_identity(path: str, *, clock_ms: Callable[[], int], random_id: Callable[[], str]) -> str:
+        """Give a log that was put back from a copy an identity of its own; returns it. Blocks.
+
+        Without it readers' cursors point past the copy's end, and what is appended next is never read. No process may
+        have the log open. Raises LogError as `open`.
+        """
+        store = Store.make(path, vfs=None, exclusive=False, clock_ms=clock_ms, create=False, random_id=random_id)
+        try:
+            return store.renew_identity(random_id)
+        finally:
+            store.close()
+
     @property
     def log_id(self) -> str:
         return self._writer.log_id

@@ -294,6 +294,13 @@ class Store:
                 run("INSERT INTO meta VALUES ('log_id', ?)", (random_id(),))
             self.log_id = run("SELECT value FROM meta WHERE name = 'log_id'").get
 
+    def renew_identity(self, random_id: Callable[[], str]) -> str:
+        """A new `log_id`, durable when it returns: cursors into the log as it was no longer count."""
+        with self._transaction():
+            self.log_id = random_id()
+            self._connection.execute("UPDATE meta SET value = ? WHERE name = 'log_id'", (self.log_id,))
+        return self.log_id
+
     def close(self) -> None:
         """Idempotent. The last connection checkpoints and removes the WAL."""
         with contextlib.suppress(apsw.Error):

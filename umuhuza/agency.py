@@ -201,15 +201,18 @@ async def run_agency(
     log = gateway_log(parts)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
     runner = Runner(parts.desk, log, parts.connectors, pace=pace, on_trouble=on_trouble)
-    keeper = asyncio.create_task(_keep_registry(parts, log, on_trouble, stop))
     try:
         await _until_reconciled(runner, log, on_trouble, stop)
-        if not stop.is_set():
+        if stop.is_set():
+            return
+        keeper = asyncio.create_task(_keep_up(parts, runner, log, on_trouble, stop))
+        try:
             on_ready()
             await runner.run(stop)
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
         await log.close()
 
 
@@ -254,13 +257,19 @@ async def _until_reconciled(
             return
 
 
-async def _keep_registry(
-    parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+async def _keep_up(
+    parts: AgencyParts,
+    runner: Runner,
+    log: HttpLog,
+    on_trouble: Callable[[str, UmuhuzaError], None],
+    stop: asyncio.Event,
 ) -> None:
+    """Beside the work: a newer registry, and whether the gateway still has what it promised us."""
     etag, wait = "", 0.5
     while not stop.is_set():
         try:
             etag = await refresh_registry(parts, log, etag)
+            await runner.reconcile(log)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
             wait = min(60.0, wait * 2)

@@ -169,7 +169,7 @@ def main() -> None:
     )
     as_json = "--json" in sys.argv
     try:
-        sys.exit(build(_command_in(sys.argv[1:]))(standalone_mode=False))
+        sys.exit(build(_command_in(sys.argv[1:]))(prog_name="umuhuza", standalone_mode=False))
     except typer.Abort:
         sys.exit(REFUSED)
     except typer.TyperException as exc:

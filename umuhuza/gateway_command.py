@@ -19,6 +19,7 @@ from schemas.errors import RegistryError
 from schemas.keys import SigningKey, VerifyKey, b64url, fingerprint_of, unb64url
 from schemas.registry import Agency, Key, dumps_agency
 from topics.settings import SettingsError
+from topics.sqlite_log import SqliteLog
 from umuhuza.words import result, t
 
 app = typer.Typer(
@@ -121,3 +122,40 @@ def run(
             f"cannot listen on {where}: taken by another program, or not allowed",
             f"impossible d'écouter sur {where} : pris par un autre programme, ou interdit",
         ) from None
+
+
+@app.command(
+    help=t(
+        "Après avoir remis log.db d'après une copie : donne au journal une nouvelle identité.",
+        "After log.db was put back from a copy: give the log a new identity.",
+    )
+)
+def restored(
+    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    settings = load_settings(folder / SETTINGS_FILE, {})
+    if not settings.log.exists():
+        raise SettingsError("log: the file is not there", "log : le fichier n'existe pas")
+    made = ""
+    if not dry_run:
+        made = SqliteLog.renew_identity(
+            str(settings.log), clock_ms=lambda: int(time.time() * 1000), random_id=lambda: b64url(os.urandom(12))
+        )
+    result(
+        {"ok": True, "log": str(settings.log), "log_id": made, "dry_run": dry_run},
+        as_json=as_json,
+        lines=[
+            t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")
+            if dry_run
+            else t(
+                "Le journal a une nouvelle identité. Relancez la passerelle : les agences relisent depuis le début, "
+                "reconnaissent ce qu'elles ont déjà, et renvoient ce que la copie n'avait pas.",
+                "The log has a new identity. Start the gateway: agencies read from the beginning, recognise what they "
+                "have, and send again what the copy lacked.",
+            )
+        ],
+    )

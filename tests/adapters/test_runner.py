@@ -453,3 +453,64 @@ def test_an_agency_that_is_not_enrolled_yet_says_so(town: Agencies) -> None:
     town.domain.registry = replace(registry, agencies={k: v for k, v in registry.agencies.items() if k != SHELTER})
     with pytest.raises(UmuhuzaError, match="agency_unknown"):
         town[SHELTER].receive()
+
+
+# -- the gateway's log put back from a copy ----------------------------------------------------------------------------
+
+
+def put_log_back(town: Agencies, copy: Path, *, identity: bool) -> None:
+    """The operator stops the gateway, puts the copy in place and starts again."""
+    town.run(town.log.close())
+    for suffix in ("-wal", "-shm"):
+        Path(f"{town.folder / 'log.db'}{suffix}").unlink(missing_ok=True)
+    shutil.copy(copy, town.folder / "log.db")
+    if identity:
+        SqliteLog.renew_identity(
+            str(town.folder / "log.db"), clock_ms=lambda: int(town.now * 1000), random_id=lambda: "log-2"
+        )
+    town.log = SqliteLog.open(
+        str(town.folder / "log.db"),
+        clock_ms=lambda: int(town.now * 1000),
+        threads=False,
+        random_id=lambda: "unused",
+    )
+    for name in town.domain.members:
+        town.open(name)
+
+
+def copy_of_log(town: Agencies) -> Path:
+    """Taken with the log at rest: the last connection to close writes everything into the file."""
+    town.run(town.log.close())
+    copy = Path(shutil.copy(town.folder / "log.db", town.folder / "log-copy.db"))
+    put_log_back(town, copy, identity=False)
+    return copy
+
+
+def test_a_log_put_back_under_its_old_identity_is_noticed_before_anything_is_skipped(town: Agencies) -> None:
+    copy = copy_of_log(town)
+    ask(town, SHELTER)
+    town.settle()
+    put_log_back(town, copy, identity=False)
+    with pytest.raises(LogError) as caught:
+        town.run(town[SHELTER].runner.receive())
+    assert (caught.value.code, caught.value.path) == ("log_inconsistent", "bi.referral.k7t4")
+    assert "umuhuza gateway restored" in caught.value.advice("en")
+
+
+def test_what_a_restored_log_lacks_is_sent_again_and_nothing_arrives_twice(town: Agencies) -> None:
+    [first] = ask(town, SHELTER)
+    town.settle()
+    copy = copy_of_log(town)
+    lost = ask(town, SHELTER, SHELTER)
+    town.settle()
+    put_log_back(town, copy, identity=True)
+    assert len(numbers(town, "bi.referral.k7t4", "bi/iom")) == 1
+    for name in town.domain.members:
+        town.run(town[name].runner.reconcile(Source(town, name)))
+    [later] = ask(town, SHELTER)
+    town.settle()
+    assert [evt for _, evt in numbers(town, "bi.referral.k7t4", "bi/iom")] == [first, *lost, later]
+    assert [arrived.evt for arrived in town[SHELTER].system.arrived] == [first, *lost, later]
+    assert {item.state for item in town["bi/iom"].sent("referral.requested")} == {"delivered"}
+    assert town[SHELTER].inbox("quarantined") == []
+    assert town["bi/iom"].inbox("quarantined") == []
