@@ -12,21 +12,18 @@ Every process is ended by its own id. Nothing sleeps for luck: `until` looks unt
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
 import httpx2
-import orjson
 from openpyxl import load_workbook
 
 from adapters.connectors import columns, paper
@@ -35,15 +32,12 @@ from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Incoming, Mailbox, Outgoing
 from schemas.keys import b64url
 from schemas.registry import Registry, Role, read_registry
+from tests.e2e.commands import environment, until
 from topics.registry_file import RegistryFile
 from umuhuza.agency import root_key
 from umuhuza.agency_command import init_agency
 from umuhuza.gateway_command import init_gateway
 from umuhuza.registry_command import add_agency, init_registry, read_enrolment
-
-HERE = Path(__file__).parents[2]
-PATIENCE_S = 60.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -58,53 +52,6 @@ class Member:
     @property
     def name(self) -> str:
         return self.id.partition("/")[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The one JSON object on standard output."""
-        [line] = self.out.splitlines()
-        found = orjson.loads(line)
-        assert isinstance(found, dict)
-        return found
-
-
-def environment(language: str = "fr", **more: str) -> dict[str, str]:
-    """This process's, without what a developer may have set for Umuhuza."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UMUHUZA_")}
-    return {**kept, "UMUHUZA_LANG": language, "PYTHONPATH": str(HERE), "COLUMNS": "200", **more}
-
-
-def umuhuza(*arguments: str | Path, language: str = "fr", **more: str) -> Done:
-    """Run one command to its end, as its own process."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "umuhuza", *map(str, arguments)],
-        env=environment(language, **more),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S * 2,
-        check=False,
-    )
-    return Done(ended.returncode, ended.stdout, ended.stderr)
-
-
-def until(what: str, seen: Callable[[], _T | None], seconds: float = PATIENCE_S) -> _T:
-    """What `seen` gives as soon as it is something. Fails with `what` when it never is."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = seen()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass

@@ -12,36 +12,58 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
 LONG_ENOUGH = 8
-"""Bytes. Shorter words would be found in random base64 by chance."""
-_WORD = rb"A-Za-z0-9_\-+/"
+"""Bytes. Shorter words would be found in random base64 by chance: they have to stand alone."""
+_PART_OF_A_WORD = rb"A-Za-z0-9_\-+/"
 
 
-def forms(word: str) -> list[re.Pattern[bytes]]:
-    """Every way in which the word may stand in a file."""
+@dataclass(frozen=True)
+class Forms:
+    """Every way in which one word may stand in a file."""
+
+    small: frozenset[bytes]
+    """In small letters, for a text in small letters."""
+    exact: frozenset[bytes]
+    alone: tuple[re.Pattern[bytes], ...]
+
+    def stand_in(self, content: bytes) -> bool:
+        lowered = content.lower()
+        return (
+            any(one in lowered for one in self.small)
+            or any(one in content for one in self.exact)
+            or any(pattern.search(content) for pattern in self.alone)
+        )
+
+
+@cache
+def forms(word: str) -> Forms:
+    """As they are, in UTF-16, escaped as JSON, Python and URLs do it, in hexadecimal and in base64."""
     raw: set[bytes] = set()
+    exact: set[bytes] = set()
     for spelt in {word, unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)}:
         raw |= {spelt.encode("utf-8"), spelt.encode("utf-16-le"), spelt.encode("utf-16-be")}
-        raw.add(spelt.encode("ascii", "backslashreplace"))
-        raw.add(json.dumps(spelt)[1:-1].encode("ascii"))
+        raw |= {spelt.encode("ascii", "backslashreplace"), json.dumps(spelt)[1:-1].encode("ascii")}
         raw.add(quote(spelt).encode("ascii"))
         with contextlib.suppress(UnicodeEncodeError):
             raw.add(spelt.encode("latin-1"))
-        plain = spelt.encode("utf-8")
-        if len(plain) >= LONG_ENOUGH:
-            raw |= {plain.hex().encode("ascii"), plain.hex().upper().encode("ascii")}
-    patterns = []
-    for one in raw:
-        alone = len(one) < LONG_ENOUGH
-        text = re.escape(one)
-        patterns.append(re.compile(rb"(?<![%b])%b(?![%b])" % (_WORD, text, _WORD) if alone else text, re.IGNORECASE))
-    if len(word.encode("utf-8")) >= LONG_ENOUGH:
-        patterns += [re.compile(re.escape(one)) for one in in_base64(word.encode("utf-8"))]
-        patterns += [re.compile(re.escape(one)) for one in in_base64(word.encode("utf-16-le"))]
-    return patterns
+        if len(spelt.encode("utf-8")) >= LONG_ENOUGH:
+            raw.add(spelt.encode("utf-8").hex().encode("ascii"))
+            exact |= in_base64(spelt.encode("utf-8")) | in_base64(spelt.encode("utf-16-le"))
+    boundary = rb"(?<![%b])%b(?![%b])"
+    return Forms(
+        frozenset(one.lower() for one in raw if len(one) >= LONG_ENOUGH),
+        frozenset(exact),
+        tuple(
+            re.compile(boundary % (_PART_OF_A_WORD, re.escape(one), _PART_OF_A_WORD), re.IGNORECASE)
+            for one in raw
+            if len(one) < LONG_ENOUGH
+        ),
+    )
 
 
 def in_base64(data: bytes) -> set[bytes]:
@@ -57,13 +79,10 @@ def in_base64(data: bytes) -> set[bytes]:
 
 def traces(words: Sequence[str], files: Iterable[Path]) -> list[str]:
     """`file: word` for each word found; archives and compressed files are looked into."""
-    patterns = {word: forms(word) for word in words}
     found = []
     for path in files:
         for content in _contents(path.read_bytes()):
-            found += [
-                f"{path}: {word}" for word, ways in patterns.items() if any(pattern.search(content) for pattern in ways)
-            ]
+            found += [f"{path}: {word}" for word in words if forms(word).stand_in(content)]
         found += [f"{path}: {word} (its name)" for word in words if word in path.name]
     return found
 

@@ -28,7 +28,8 @@ from schemas.errors import CODES
 from schemas.keys import SigningKey, unb64url
 from tests.adapters.folder_office import table, with_member
 from tests.e2e.caller import Caller
-from tests.e2e.domain_on_disk import HERE, DomainOnDisk, Member, referral, umuhuza, until, words_of, workbook
+from tests.e2e.commands import HERE, umuhuza, until
+from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, words_of, workbook
 from tests.e2e.planted import every_file, forms, traces
 
 READING = "tests/adapters/test_folder_reading.py"
@@ -455,7 +456,7 @@ def test_nothing_of_all_this_stands_anywhere_else(domain: DomainOnDisk) -> None:
         files = every_file(domain.root, but=[domain.folder(f"bi/{folder}") for folder in folders])
         assert {"passerelle", "journaux"} <= {path.relative_to(domain.root).parts[0] for path in files}
         assert traces([name], files) == []
-        assert not any(pattern.search(metrics) for pattern in forms(name))
+        assert not forms(name).stand_in(metrics)
         if folders:
             assert traces([name], every_file(domain.folder(f"bi/{folders[0]}"))), name
     boxes = [path for path in every_file(domain.root) if path.name.startswith("mailbox.db")]
