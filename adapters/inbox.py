@@ -100,6 +100,19 @@ class Inbox:
             raise RegistryError("registry_stale", min(waits))
         return len(found)
 
+    async def check_cursors(self, log: Log) -> None:
+        """We have read no further than the log goes.
+
+        Raises:
+            LogError: log_inconsistent, with the mailbox as path: the log was put back from an older copy under its old
+                identity. Reading on would skip whatever takes the places that we have read already.
+        """
+        topics = self.topics()
+        ends = {topic: await log.ends(topic) for topic in topics}
+        for topic, end in ends.items():
+            if self._desk.mailbox.cursor(log.log_id, topic) + 1 > end.next:
+                raise LogError("log_inconsistent", topic)
+
     async def _grants(self, log: Log, idents: Sequence[str]) -> dict[str, bytes]:
         keys = {grant_key(ident, kid): ident for ident in idents for kid in self._desk.keys.seal}
         if not keys:

@@ -43,6 +43,8 @@ IncomingState = Literal["held", "ready", "delivered", "quarantined"]
 Role = Literal["initiator", "recipient"]
 
 _OLDEST_SQLITE = (3, 51, 3)
+_LONGEST_WAIT_S = 3600.0
+"""Longer than any back-off: a next attempt further ahead was written by a clock that was wrong, and counts as due."""
 
 _MIGRATIONS = (
     """
@@ -81,6 +83,7 @@ _MIGRATIONS = (
         hold_until TEXT, UNIQUE(log, topic, log_offset));
     CREATE UNIQUE INDEX incoming_once ON incoming(ident) WHERE state <> 'quarantined';
     CREATE INDEX incoming_ident ON incoming(ident);
+    CREATE INDEX incoming_receipt ON incoming(ref) WHERE type IN ('receipt.delivered', 'receipt.rejected');
     CREATE INDEX incoming_thread ON incoming(thread) WHERE state IN ('held', 'ready');
     CREATE INDEX incoming_ready ON incoming(state, n) WHERE state IN ('held', 'ready');
     CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
@@ -441,9 +444,10 @@ class Mailbox:
         """
         return self._outgoing(
             "state = 'signed' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
-            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ?)"
+            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ? AND first.next_at <= ?)"
             " ORDER BY topic, seq LIMIT ?",
             now,
+            now + _LONGEST_WAIT_S,
             limit,
         )
 
@@ -508,12 +512,25 @@ class Mailbox:
             return True
 
     def mark_promised(self, evt: str, offset: int, promise: bytes | None) -> None:
+        """In the log. Sent again into a restored log, it goes back to what its receipt said the first time."""
         self._run(
-            "UPDATE outgoing SET state = 'promised', log_offset = ?, promise = ?, code = NULL, path = NULL"
-            " WHERE evt = ? AND state = 'signed'",
+            "UPDATE outgoing SET state = coalesce((SELECT CASE type WHEN 'receipt.delivered' THEN 'delivered'"
+            " ELSE 'rejected' END FROM incoming WHERE incoming.ref = outgoing.evt AND incoming.iss = outgoing.peer"
+            " AND type IN ('receipt.delivered', 'receipt.rejected') AND state = 'delivered' ORDER BY n LIMIT 1),"
+            " 'promised'), log_offset = ?, promise = ?, code = NULL, path = NULL WHERE evt = ? AND state = 'signed'",
             offset,
             promise,
             evt,
+        )
+
+    def send_again(self, topic: str, after: int) -> int:
+        """The log has lost what it promised of ours above number `after` (it was put back from an older copy): the same
+        bytes go again, and readers know them. Returns how many."""
+        return self._run(
+            "UPDATE outgoing SET state = 'signed', next_at = 0, told = 'signed' WHERE topic = ? AND seq > ?"
+            " AND state IN ('promised', 'delivered', 'rejected')",
+            topic,
+            after,
         )
 
     def postpone(self, evt: str, code: str, next_at: float) -> None:
@@ -535,6 +552,11 @@ class Mailbox:
             item = self.outgoing(evt)
             if item is None or item.state not in ("waiting", "signed"):
                 return []
+            if code == "clock_ahead" and item.kind == "control":
+                # Nobody would send a receipt again. The refusal brought the right time: once more, under a new number.
+                self._void(item)
+                self._run("UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL WHERE evt = ?", evt)
+                return []
             thread = self._outgoing("thread = ? AND kind <> 'control' ORDER BY n", item.thread)
             behind = [one for one in thread if one.n > item.n] if item.kind != "control" else []
             waiting = [one for one in behind if one.state == "waiting"]
@@ -543,10 +565,7 @@ class Mailbox:
                 self._run(
                     "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
                 )
-                if one.seq is not None:
-                    self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", one.topic, one.seq)
-                    # Voids that it was to name are unnamed again: nobody will ever read its manifest.
-                    self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", one.topic, one.seq)
+                self._void(one)
             if not any(one.state in ("signed", "promised", "delivered") for one in behind):
                 # Refused one after the other, as they were sent: back to before the first of them.
                 first = item
@@ -558,6 +577,12 @@ class Mailbox:
             elif waiting:
                 self._restore_thread(waiting[0], waiting[-1], at)
             return given_up
+
+    def _void(self, item: Outgoing) -> None:
+        if item.seq is not None:
+            self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", item.topic, item.seq)
+            # Voids that it was to name are unnamed again: nobody will ever read its manifest.
+            self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", item.topic, item.seq)
 
     def _state_after(self, item: Outgoing) -> str | None:
         thread = self.thread(item.thread)
@@ -755,7 +780,9 @@ class Mailbox:
         return self._incoming("1 ORDER BY n")
 
     def held(self, now: float) -> list[Incoming]:
-        return self._incoming("state = 'held' AND next_at <= ? ORDER BY n", now)
+        return self._incoming(
+            "state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S
+        )
 
     def must_wait(self, thread: str, before: int | None = None) -> bool:
         """Whether what comes on the thread (as item `before`) waits for something held there.
@@ -783,9 +810,10 @@ class Mailbox:
     def ready(self, now: float, limit: int = 100) -> list[Incoming]:
         """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""
         return self._incoming(
-            "state = 'ready' AND next_at <= ? AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
+            "state = 'ready' AND (next_at <= ? OR next_at > ?) AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
             " first.thread = incoming.thread AND first.n < incoming.n AND first.state = 'ready') ORDER BY n LIMIT ?",
             now,
+            now + _LONGEST_WAIT_S,
             limit,
         )
 
