@@ -170,20 +170,23 @@ class Runner:
         for topic, end in heads.items():
             while (own := self.desk.mailbox.head(topic)[0]) < end.seq:
                 page = await sent.sent(topic, own)
-                if not sum(self._adopt(topic, one.offset, one.line1) for one in page):
-                    break
-                learned += self.desk.mailbox.head(topic)[0] - own
+                for one in page:
+                    self._adopt(topic, one.offset, one.line1)
+                now = self.desk.mailbox.head(topic)[0]
+                if now == own:
+                    break  # it promised more than it has
+                learned += now - own
         return learned
 
-    def _adopt(self, topic: str, offset: int, line1: bytes) -> bool:
-        """One manifest of ours that the gateway holds; False when it is not ours or teaches nothing."""
+    def _adopt(self, topic: str, offset: int, line1: bytes) -> None:
+        """One manifest that the gateway holds, unless it is not ours or teaches nothing."""
         box, public = self.desk.mailbox, self.desk.keys.sig.public
         kid, signed, signature, manifest = parse_manifest(line1)
         own, _ = box.head(topic)
         if kid != public.kid or not public.verifies(signed, signature) or manifest.seq <= own:
-            return False
+            return
         if manifest.topic != topic:
-            return False  # ours, but of another chain: adopting it would break this one
+            return  # ours, but of another chain: adopting it would break this one
         with box.transaction():
             item = box.outgoing(manifest.evt)
             if item is not None and item.state == "waiting":
@@ -194,7 +197,6 @@ class Runner:
                 box.mark_promised(manifest.evt, offset, None)
             else:
                 box.set_head(topic, manifest.seq, chain_hash(line1))
-        return True
 
     # -- for ever -----------------------------------------------------------------------------------------------------
 

@@ -299,7 +299,7 @@ def test_a_gap_left_by_a_refused_number_is_learned_over(town: Agencies) -> None:
 
 
 def test_a_lying_gateway_teaches_nothing(town: Agencies) -> None:
-    ask(town, SHELTER)
+    ask(town, SHELTER, SHELTER)
     town.settle()
     copy = backup(town, "bi/iom")
     ask(town, SHELTER, "bi/r5w2", "bi/r5w2", "bi/r5w2", "bi/r5w2")
@@ -310,11 +310,13 @@ def test_a_lying_gateway_teaches_nothing(town: Agencies) -> None:
     [foreign] = [stored.value.partition(b"\n")[0] for stored in town.run(town.log.read("bi.receipt.iom", -1))][:1]
     elsewhere = [stored.value.partition(b"\n")[0] for stored in town.run(town.log.read("bi.referral.r5w2", -1))][-1]
     assert parse_manifest(elsewhere)[3].seq == 4
+    older = town.run(town.log.read("bi.referral.k7t4", -1))[0].value.partition(b"\n")[0]
     lies: list[Callable[[str, SentManifest], SentManifest | None]] = [
         lambda _topic, _one: None,
         lambda _topic, one: replace(one, line1=foreign),
         lambda topic, one: replace(one, line1=elsewhere) if topic == "bi.referral.k7t4" else None,
         lambda _topic, one: replace(one, line1=one.line1[:-4] + b"AAAA"),
+        lambda topic, one: replace(one, line1=older) if topic == "bi.referral.k7t4" else None,
     ]
     for lie in lies:
         assert town.run(iom.runner.reconcile(Source(town, "bi/iom", lie))) == 0
