@@ -41,7 +41,7 @@ from schemas.errors import CODES, OrderError, PayloadError, PolicyError, Registr
 from schemas.forms import Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
-from topics.catalogue import Act, allowed_fields, answer_within_s, may
+from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
 from topics.log import Appended, Entry, Log, grant_key, grants_topic
 
 MAX_LINES = 200
@@ -367,8 +367,14 @@ class Outbox:
         """Sign what waits, send what is signed and due, settle the answers. Returns how many records moved.
 
         Every failure ends in the mailbox: as a later attempt, or as a refusal with its code.
+
+        Raises:
+            UmuhuzaError: the log has not answered this process yet, and does not now; nothing was signed.
         """
         desk = self._desk
+        if not log.log_id:
+            # Over HTTP the first answer brings the right time: what a wrong clock dates ahead is refused for good.
+            await log.ends(mailboxes_of(desk.registry().agency(desk.agency))[0])
         self.void_chains()
         self.sign_waiting()
         step("signed")
