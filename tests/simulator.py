@@ -346,15 +346,22 @@ class World:
     def _goes_offline(self, rng: random.Random) -> None:
         node = self._node(rng)
         node.offline_s = spread(rng, DAY / 2, 6 * DAY)
+        if rng.random() < 0.5:
+            # The clock's battery is empty, and power comes back before the network does.
+            self._wrong_clock(node, rng)
+            self._cut_off(node, node.offline_s + spread(rng, 60, DAY))
         node.machine.die("cut")
 
     def _partition(self, rng: random.Random) -> None:
         several = rng.random() < 0.2
         cut_off = list(self.nodes.values()) if several else [self._node(rng)]
         for node in cut_off:
-            node.link.down = True
-            self.trace(node.link.name, "cut off")
-            self.loop.call_later(spread(rng, 60, 3 * DAY), setattr, node.link, "down", False)
+            self._cut_off(node, spread(rng, 60, 3 * DAY))
+
+    def _cut_off(self, node: AgencyNode, seconds: float) -> None:
+        node.link.down = True
+        self.trace(node.link.name, "cut off")
+        self.loop.call_later(seconds, setattr, node.link, "down", False)
 
     def _disk_full(self, rng: random.Random) -> None:
         disk = self._machine(rng).disk
@@ -367,7 +374,9 @@ class World:
         disk.fail(rng.choice(("full", "ioerr")), skip=rng.randrange(8), times=rng.randint(1, 3))
 
     def _clock_goes_wrong(self, rng: random.Random) -> None:
-        node = self._node(rng)
+        self._wrong_clock(self._node(rng), rng)
+
+    def _wrong_clock(self, node: AgencyNode, rng: random.Random) -> None:
         wrong = rng.choice((300.0, HOUR, DAY, 3 * 365 * DAY)) * rng.uniform(-1, 1)
         node.machine.clock.wrong_s = wrong
         node.machine.tell(f"clock wrong by {wrong:.0f} s")
