@@ -489,7 +489,7 @@ class HttpLog:
         self.clock_offset_s = offset if abs(offset) > _CLOCK_DIFFERS_S else 0.0
 
     async def access_token(self) -> str:
-        """A token that counts now, for whoever calls the gateway by other means. Raises what the gateway refuses with."""
+        """A token that counts now, for whoever calls the gateway by other means. Raises the gateway's refusal."""
         async with self._token_lock:
             if self._token is None or self._token.until <= self.now:
                 self._token = await self._new_token()

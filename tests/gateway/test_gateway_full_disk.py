@@ -12,13 +12,13 @@ import httpx2
 from gateway.app import Gateway
 from gateway.door import Door, open_door
 from gateway.intake import AtOnce
-from gateway.registry_file import RegistryFile
 from gateway.settings import load_settings, read_root_key
 from tests.domain import seeded
 from tests.gateway.gateway_world import World, count_of, line_of
 from tests.power_cut import PowerCutVFS
 from topics.catalogue import topics_of
 from topics.log import Appended, Stored
+from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 
 

@@ -15,13 +15,13 @@ from jsonschema import Draft202012Validator
 from gateway import openapi
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
-from gateway.registry_file import RegistryFile
 from gateway.settings import load_settings, read_root_key, read_signing_key
 from gateway.workers import Threads
 from schemas.errors import PolicyError, RegistryError
 from tests.domain import Domain
 from tests.gateway.gateway_world import World, forged, line_of
 from tests.topics.http_harness import write_gateway
+from topics.registry_file import RegistryFile
 from topics.settings import SettingsError
 
 LIMITS = Limits(records_per_minute=60, megabytes_per_hour=36, grants_per_record=16, waiting_reads=4)
