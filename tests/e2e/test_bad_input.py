@@ -451,6 +451,8 @@ def refuses(domain: DomainOnDisk, agency: str) -> bool:
 def test_nothing_of_all_this_stands_anywhere_else(domain: DomainOnDisk) -> None:
     until("nothing is on its way", lambda: settled(domain))
     metrics = domain.metrics().encode()
+    for code in ("evt_conflict", "record_malformed"):
+        assert b'code="%b"' % code.encode() in metrics
     domain.end()
     for name, folders in PLANTED.items():
         files = every_file(domain.root, but=[domain.folder(f"bi/{folder}") for folder in folders])
