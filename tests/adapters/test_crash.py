@@ -152,7 +152,7 @@ def test_killed_in_the_middle_of_any_write_everything_is_there_once(tmp_path: Pa
     run(whole, SHELTER)
     writes: int = documents(place(whole, victim))["count"][WRITE]
     assert writes > 50
-    chosen = random.Random(f"writes of {victim}").sample(range(1, writes + 1), 8)
+    chosen = random.Random(f"writes of {victim}").sample(range(1, writes + 1), 5)
     for nth in chosen:
         folder = tmp_path / str(nth)
         folder.mkdir()
