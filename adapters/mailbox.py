@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -433,9 +434,14 @@ class Mailbox:
         where = "state IN ('waiting', 'signed')" if open_only else "1"
         return self._outgoing(f"{where} ORDER BY n")
 
-    def waiting(self, limit: int) -> list[Outgoing]:
-        """Unsigned items in the order in which they entered."""
-        return self._outgoing("state = 'waiting' ORDER BY n LIMIT ?", limit)
+    def waiting(self, limit: int, now: float = math.inf) -> list[Outgoing]:
+        """Unsigned items in the order in which they entered. One that waits to be numbered again holds up its topic."""
+        return self._outgoing(
+            "state = 'waiting' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
+            " AND first.state = 'waiting' AND first.n <= outgoing.n AND first.next_at > ?) ORDER BY n LIMIT ?",
+            now,
+            limit,
+        )
 
     def due(self, now: float, limit: int) -> list[Outgoing]:
         """Signed items to send, in order per topic; a topic whose first item is not due yet is left out whole.
@@ -452,8 +458,10 @@ class Mailbox:
         )
 
     def next_due_at(self) -> float | None:
-        """When the next signed item may be tried again; None when nothing is signed and unsent."""
-        row = self._row("SELECT min(next_at) FROM outgoing WHERE state = 'signed'")
+        """When the next item that was tried may be tried again; None when nothing is signed and unsent."""
+        row = self._row(
+            "SELECT min(next_at) FROM outgoing WHERE state = 'signed' OR (state = 'waiting' AND next_at > 0)"
+        )
         return None if row is None or row[0] is None else float(row[0])
 
     def head(self, topic: str) -> tuple[int, str]:
@@ -540,6 +548,35 @@ class Mailbox:
             next_at,
             evt,
         )
+
+    def number_again(self, evt: str, path: str | None, next_at: float) -> None:
+        """Its number does not fit the chain that the log has; of the event that says nothing. It is signed again under
+        the next number.
+
+        So ends what would go on for ever: a number given up by mistake (a copy of this mailbox used it, a refusal was
+        untrue) stands in the log, and every manifest that names it as void would be refused.
+
+        Args:
+            path: of the refusal: `L1.seq` (the number stands in the log), `L1.voids[0]` (one that it names does).
+            next_at: not to be signed before; nor is what waits behind it on its topic.
+        """
+        with self._tx():
+            item = self.outgoing(evt)
+            if item is None or item.state != "signed" or item.seq is None:
+                return
+            self._run(
+                "UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL, voids = NULL, code = 'chain_broken',"
+                " path = ?, attempts = attempts + 1, next_at = ? WHERE evt = ?",
+                path,
+                next_at,
+                evt,
+            )
+            self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", item.topic, item.seq)
+            if path != "L1.seq":
+                self._run("INSERT INTO void VALUES(?, ?, NULL) ON CONFLICT DO NOTHING", item.topic, item.seq)
+            for place, seq in enumerate(item.voids):
+                if path == f"L1.voids[{place}]":
+                    self._run("DELETE FROM void WHERE topic = ? AND seq = ?", item.topic, seq)
 
     def refuse(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
         """The log will never take it: its number is void, and what waits behind it on its thread cannot stand either.
@@ -634,7 +671,9 @@ class Mailbox:
         """
         with self._tx():
             only, binds = ("", ()) if evt is None else (" AND evt = ?", (evt,))
-            count = self._run(f"UPDATE outgoing SET next_at = 0 WHERE state = 'signed' AND next_at > 0{only}", *binds)
+            count = self._run(
+                f"UPDATE outgoing SET next_at = 0 WHERE state IN ('waiting', 'signed') AND next_at > 0{only}", *binds
+            )
             count += self._run(
                 f"UPDATE incoming SET next_at = 0 WHERE state IN ('held', 'ready') AND next_at > 0{only}", *binds
             )
@@ -780,9 +819,7 @@ class Mailbox:
         return self._incoming("1 ORDER BY n")
 
     def held(self, now: float) -> list[Incoming]:
-        return self._incoming(
-            "state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S
-        )
+        return self._incoming("state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S)
 
     def must_wait(self, thread: str, before: int | None = None) -> bool:
         """Whether what comes on the thread (as item `before`) waits for something held there.

@@ -306,7 +306,7 @@ class Outbox:
         desk = self._desk
         count = 0
         with desk.mailbox.transaction():
-            for item in desk.mailbox.waiting(limit):
+            for item in desk.mailbox.waiting(limit, desk.now()):
                 seq, head = desk.mailbox.head(item.topic)
                 voids = desk.mailbox.unnamed_voids(item.topic)
                 manifest = Manifest(
@@ -417,7 +417,10 @@ class Outbox:
             for item, answer in zip(items, answers, strict=True):
                 if isinstance(answer, Appended):
                     continue
-                if answer.retriable or answer.code in _OURS_TO_CURE:
+                if answer.code == "chain_broken":
+                    wait = backoff_s(item.attempts, desk.random)
+                    desk.mailbox.number_again(item.evt, answer.path, desk.now() + wait)
+                elif answer.retriable or answer.code in _OURS_TO_CURE:
                     wait = backoff_s(item.attempts, desk.random)
                     desk.mailbox.postpone(item.evt, answer.code, desk.now() + wait)
                 else:

@@ -21,6 +21,7 @@ from adapters.inbox import Inbox
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas.envelope import chain_hash, parse_manifest
 from schemas.errors import UmuhuzaError
+from schemas.keys import VerifyKey
 from topics.log import Log
 
 
@@ -159,7 +160,7 @@ class Runner:
         """Compare what we have sent with what the gateway has of ours. Returns how many manifests were new to us.
 
         It knows more: our mailbox was put back from a backup, and would use its numbers twice. We learn from it; what
-        it shows is ours iff our own key signed it, so a lying gateway can do no more than refuse.
+        it shows is ours iff a key of ours signed it, so a lying gateway can do no more than refuse.
         We know more than was promised: its log was put back from a copy. The same bytes go again.
         """
         learned = 0
@@ -180,10 +181,10 @@ class Runner:
 
     def _adopt(self, topic: str, offset: int, line1: bytes) -> None:
         """One manifest that the gateway holds, unless it is not ours or teaches nothing."""
-        box, public = self.desk.mailbox, self.desk.keys.sig.public
+        box = self.desk.mailbox
         kid, signed, signature, manifest = parse_manifest(line1)
         own, _ = box.head(topic)
-        if kid != public.kid or not public.verifies(signed, signature) or manifest.seq <= own:
+        if manifest.seq <= own or not any(key.verifies(signed, signature) for key in self._own_keys(kid)):
             return
         if manifest.topic != topic:
             return  # ours, but of another chain: adopting it would break this one
@@ -197,6 +198,13 @@ class Runner:
                 box.mark_promised(manifest.evt, offset, None)
             else:
                 box.set_head(topic, manifest.seq, chain_hash(line1))
+
+    def _own_keys(self, kid: str) -> list[VerifyKey]:
+        """Our key of that name, of today or before: what a key signed that has been lost since holds its number."""
+        ours = self.desk.registry().agencies.get(self.desk.agency)
+        registered = () if ours is None else ours.keys
+        keys = [self.desk.keys.sig.public, *(VerifyKey(key.public) for key in registered if key.use == "sig")]
+        return [key for key in keys if key.kid == kid]
 
     # -- for ever -----------------------------------------------------------------------------------------------------
 
