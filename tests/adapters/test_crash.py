@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import os
 import random
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,15 @@ NAMES = ("Aline Inventée", "Bella Inventée", "Chadia Inventée")
 # Children are forked from a process that has imported everything and nothing else: fast, and no threads of ours.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.crash_agency"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: a killed process takes nothing of the page cache with it, so a real disk's
+    syncs would only cost time here. What a power cut takes is another test's."""
+    memory = Path("/dev") / "shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as name:
+        yield Path(name)
 
 
 def run(folder: Path, agency: str, step: str = "", nth: int = 0) -> bool:
@@ -138,14 +150,14 @@ def everything_is_there_once(folder: Path) -> None:
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("victim", [IOM, SHELTER])
-def test_killed_after_a_step_everything_is_there_once(tmp_path: Path, victim: str, step: str, nth: int) -> None:
-    assert play(tmp_path, victim, step, nth)
-    everything_is_there_once(tmp_path)
+def test_killed_after_a_step_everything_is_there_once(folder: Path, victim: str, step: str, nth: int) -> None:
+    assert play(folder, victim, step, nth)
+    everything_is_there_once(folder)
 
 
 @pytest.mark.parametrize("victim", [IOM, SHELTER])
-def test_killed_in_the_middle_of_any_write_everything_is_there_once(tmp_path: Path, victim: str) -> None:
-    whole = tmp_path / "whole"
+def test_killed_in_the_middle_of_any_write_everything_is_there_once(folder: Path, victim: str) -> None:
+    whole = folder / "whole"
     whole.mkdir()
     begin(whole)
     run(whole, IOM)
@@ -154,12 +166,12 @@ def test_killed_in_the_middle_of_any_write_everything_is_there_once(tmp_path: Pa
     assert writes > 50
     chosen = random.Random(f"writes of {victim}").sample(range(1, writes + 1), 5)
     for nth in chosen:
-        folder = tmp_path / str(nth)
-        folder.mkdir()
-        assert play(folder, victim, WRITE, nth), nth
-        everything_is_there_once(folder)
+        inner = folder / str(nth)
+        inner.mkdir()
+        assert play(inner, victim, WRITE, nth), nth
+        everything_is_there_once(inner)
 
 
-def test_the_story_without_a_death_ends_the_same(tmp_path: Path) -> None:
-    assert not play(tmp_path, IOM, "", 0)
-    everything_is_there_once(tmp_path)
+def test_the_story_without_a_death_ends_the_same(folder: Path) -> None:
+    assert not play(folder, IOM, "", 0)
+    everything_is_there_once(folder)
