@@ -384,9 +384,8 @@ class Outbox:
         entries = [self._entry(item) for item in items]
         grants: dict[str, dict[str, bytes]] = {}
         for item, entry in zip(items, entries, strict=True):
-            for grant in item.grants:
-                key = grant_key(entry.ident, json.loads(grant)["kid"])
-                grants.setdefault(grants_topic(item.peer), {})[key] = grant.encode("ascii")
+            for kid, grant in self._usable(item):
+                grants.setdefault(grants_topic(item.peer), {})[grant_key(entry.ident, kid)] = grant.encode("ascii")
         try:
             for topic, values in grants.items():
                 await log.put_grants(topic, values)
@@ -420,13 +419,28 @@ class Outbox:
                 if answer.code == "chain_broken":
                     wait = backoff_s(item.attempts, desk.random)
                     desk.mailbox.number_again(item.evt, answer.path, desk.now() + wait)
-                elif answer.retriable or answer.code in _OURS_TO_CURE:
+                elif answer.retriable or answer.code in _OURS_TO_CURE or self._another_key(item, answer):
                     wait = backoff_s(item.attempts, desk.random)
                     desk.mailbox.postpone(item.evt, answer.code, desk.now() + wait)
                 else:
                     desk.mailbox.refuse(item.evt, answer.code, answer.path, int(desk.now()))
                     moved += 1
         return moved
+
+    def _usable(self, item: Outgoing) -> list[tuple[str, str]]:
+        """(kid, grant) for the recipient's keys that still count: a key may have been revoked since the event was
+        sealed, and a gateway refuses the record over its grant. All of them when none counts any more."""
+        grants = [(str(json.loads(grant)["kid"]), grant) for grant in item.grants]
+        try:
+            counting = {key.kid for key in self._desk.registry().seal_keys(item.peer, int(self._desk.now()))}
+        except RegistryError:
+            counting = set()
+        return [one for one in grants if one[0] in counting] or grants
+
+    def _another_key(self, item: Outgoing, refusal: UmuhuzaError) -> bool:
+        """Whether it was refused over one key of several: our registry is behind, and the next one says which."""
+        about_grants = refusal.code == "key_revoked" and (refusal.path or "").startswith("grants[")
+        return about_grants and len(self._usable(item)) > 1
 
     def _entry(self, item: Outgoing) -> Entry:
         if item.l1 is None:
