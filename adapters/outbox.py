@@ -481,4 +481,5 @@ def _problem(draft: Draft, code: str, path: str | None) -> Problem:
         fr=f"{meaning.title_fr}{where}. {meaning.advice_fr}",
         en=f"{meaning.title_en}{where}. {meaning.advice_en}",
         line=draft.line,
+        path=path,
     )

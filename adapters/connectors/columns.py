@@ -750,3 +750,47 @@ def letters(index: int) -> str:
         index, rest = divmod(index - 1, 26)
         found = chr(65 + rest) + found
     return found
+
+
+_COLUMN_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "to": "destinataire",
+        "type": "type",
+        "event": "destinataire",
+        "flow": "destinataire",
+        "firewall": "destinataire",
+        "occurred_at": "date_faits",
+        "birth": "prs_Birthdate",
+        "caregiver": "tuteur",
+        "caregiver.best_interest_note": "interet_enfant",
+        "referral": "priorite",
+        "referral.name": "nom_donne",
+        "referral.birth": "prs_Birthdate",
+        "referral.services": "services",
+        "referral.caregiver": "tuteur",
+        "referral.caregiver.best_interest_note": "interet_enfant",
+        "referral.safe_contact": "contact_canal",
+        "referral.interpreter": "interprete",
+        "referral.told_and_refused": "refus_partage",
+        "lawful": "base",
+        "lawful.consent": "consentement_date",
+        "lawful.consent.expires_at": "consentement_fin",
+        "lawful.consent.scope": "consentement_portee",
+        "lawful.legal_reference": "reference_juridique",
+        "lawful.author": "decide_par",
+        "lawful.reason": "pourquoi",
+    }
+)
+"""Where the rules find fault (a path of `Facts`, a line of the policy) -> the column to look at."""
+
+
+def column_at(path: str) -> Column | None:
+    """The column that fills a place of `Facts`, by the longest part of the path that is known."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        name = _COLUMN_OF.get(".".join(parts[:length]))
+        if name is None and length == 2 and parts[0] == "htcds":
+            name = parts[1]
+        if name is not None:
+            return next((each for form in FORMS for each in template_columns(form) if each.name == name), None)
+    return None

@@ -49,6 +49,9 @@ class Problem:
     en: str
     line: str = ""
     """The `Draft.line` it replaces, when it concerns one row."""
+    path: str | None = None
+    """Where in `Facts` ("referral.caregiver"), when the rules and not the connector found it: the connector knows what
+    its author calls that place."""
 
 
 @dataclass(frozen=True, slots=True)

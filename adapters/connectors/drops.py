@@ -270,6 +270,21 @@ def _hash_whole(path: Path, data: bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def placed(problem: Problem) -> Problem:
+    """What the rules found, named as its author sees it: row and column."""
+    column = None if problem.path is None else columns.column_at(problem.path)
+    _, _, row = problem.line.rpartition("!")
+    if column is None:
+        return replace(problem, where=f"ligne {row}")
+    technical = f" [{problem.path}]"
+    return replace(
+        problem,
+        where=f"ligne {row}, « {column.fr} »",
+        fr=problem.fr.replace(technical, ""),
+        en=problem.en.replace(technical, ""),
+    )
+
+
 def results_of(batch: Batch, outcomes: Sequence[Outcome], reading: Reading) -> list[RowResult]:
     """One result per row of the file, in its order; the file as a whole first."""
     drafts = {item.line: item for item in batch.items if isinstance(item, Draft)}
@@ -282,7 +297,7 @@ def results_of(batch: Batch, outcomes: Sequence[Outcome], reading: Reading) -> l
         if outcome.line not in drafts:
             continue
         if outcome.problem is not None:
-            problems.setdefault(outcome.line, []).append(outcome.problem)
+            problems.setdefault(outcome.line, []).append(placed(outcome.problem))
         else:
             sent[outcome.line] = outcome
     notes: dict[str, list[Note]] = {}

@@ -213,7 +213,7 @@ def test_of_one_workbook_the_good_rows_go_and_each_bad_cell_is_named(domain: Dom
     said = {
         5: ("colonne M (« Services demandés »)", "n'est pas dans la liste", "row_invalid"),
         7: ("colonne I (« Naissance »)", "il n'y a pas de 31 février 2026", "row_invalid"),
-        8: ("referral.caregiver", CODES["safeguard_missing"].advice_fr, "safeguard_missing"),
+        8: ("ligne 8, « Tuteur ou représentant »", CODES["safeguard_missing"].advice_fr, "safeguard_missing"),
         9: ("colonne A (« Destinataire »)", "Choisissez-le dans la liste déroulante", "agency_unknown"),
     }
     lines = {line.partition(" | ")[0]: line for line in report.splitlines()}
