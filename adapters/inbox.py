@@ -141,7 +141,9 @@ class Inbox:
                 checked = self._check(entry)
             except UmuhuzaError as exc:
                 if exc.code in ("agency_unknown", "key_unknown"):
-                    self._newer_registry(parse_record(entry.value).manifest, entry.at_ms)
+                    manifest = parse_record(entry.value).manifest
+                    if self._knows_newer_registry(manifest, entry.at_ms):
+                        raise RegistryError("registry_stale") from None
                 box.store(_unverified(log_id, entry, exc))
                 return
             manifest = checked.record.manifest
@@ -176,14 +178,15 @@ class Inbox:
             raise RecordError("training_record")
         return _Checked(record, entry, at - record.manifest.iat > LATE_AFTER_S)
 
-    def _newer_registry(self, manifest: Manifest, at_ms: int) -> None:
-        """Whoever joined, or got a key or a role, in a registry that we have not fetched yet is no stranger.
+    def _knows_newer_registry(self, manifest: Manifest, at_ms: int) -> bool:
+        """Whoever joined, or got a key or a role, in a registry that we have not fetched yet is no stranger: while the
+        record names a newer registry than ours and is young, it is waited for.
 
-        Raises RegistryError `registry_stale` while the record names a newer registry than ours and is young.
+        Any member can name a version that will never be. So for the sake of a right only that record's thread waits;
+        the mailbox itself stands still only for whom the gateway knows and we do not.
         """
         newer = manifest.reg > self._desk.registry().version
-        if newer and self._desk.now() - at_ms / 1000 <= REGISTRY_PATIENCE_S:
-            raise RegistryError("registry_stale")
+        return newer and self._desk.now() - at_ms / 1000 <= REGISTRY_PATIENCE_S
 
     def _check_chain(self, checked: _Checked) -> None:
         """The gateway checked the chain; we check it again, since we trust no gateway. A gap is no fault."""
@@ -216,22 +219,17 @@ class Inbox:
             item, thread = self._step(item, record, opened)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
         except (RecordError, OrderError) as exc:
-            if exc.code == "grant_missing" or (exc.code == "thread_unknown" and not self._read_past(item)):
-                waits = replace(
-                    item,
-                    state="held",
-                    code=exc.code,
-                    attempts=item.attempts + 1,
-                    next_at=self._desk.now() + (0 if store else backoff_s(item.attempts, self._desk.random)),
-                )
-                if exc.code == "thread_unknown" or not self._out_of_patience(item):
-                    box.store(waits) if store else box.settle_held(waits)
-                    return
+            no_grant_yet = exc.code == "grant_missing" and not self._out_of_patience(item)
+            if no_grant_yet or (exc.code == "thread_unknown" and not self._read_past(item)):
+                self._hold(item, exc.code, store=store)
+                return
             self._turn_away(item, exc, opened, settle=not store)
             return
         except UmuhuzaError as exc:
-            if store and exc.code == "not_permitted" and exc.path != "L1.thread":
-                self._newer_registry(record.manifest, item.at_ms)
+            no_right = exc.code == "not_permitted" and exc.path != "L1.thread"
+            if no_right and self._knows_newer_registry(record.manifest, item.at_ms):
+                self._hold(item, "registry_stale", store=store)
+                return
             self._turn_away(item, exc, opened, settle=not store)
             return
         box.store(item) if store else box.settle_held(item)
@@ -242,6 +240,20 @@ class Inbox:
             self._settle_receipt(record, opened)
         elif item.kind != "control":
             self._receipt("receipt.delivered", item, None)
+
+    def _hold(self, item: Incoming, code: str, *, store: bool) -> None:
+        """Stored, or kept, as held: looked at again later, and what follows on its thread with it."""
+        waits = replace(
+            item,
+            state="held",
+            code=code,
+            attempts=item.attempts + 1,
+            next_at=self._desk.now() + (0 if store else backoff_s(item.attempts, self._desk.random)),
+        )
+        if store:
+            self._desk.mailbox.store(waits)
+        else:
+            self._desk.mailbox.settle_held(waits)
 
     def _open(self, record: Record, grant: bytes) -> events.Opened:
         key = self._desk.keys.seal.get(parse_grant(grant).kid)

@@ -825,18 +825,21 @@ class Mailbox:
         """Whether what comes on the thread (as item `before`) waits for something held there.
 
         On a thread that is not begun, the held ones wait for its beginning, which must not wait for them; but one that
-        waits for its grant may be the beginning.
+        waits for its grant, or for a registry, may be the beginning.
         """
         began = self._row("SELECT 1 FROM thread WHERE id = ?", thread) is not None
-        sql = "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ? AND (? OR code = 'grant_missing')"
+        sql = (
+            "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ?"
+            " AND (? OR code IN ('grant_missing', 'registry_stale'))"
+        )
         return self._row(sql, thread, 2**62 if before is None else before, began) is not None
 
     def may_begin(self, thread: str, but: int) -> bool:
-        """Whether something held on the thread, item `but` apart, could still be its beginning: it waits for its grant,
-        or has only been put behind others and not been looked at."""
+        """Whether something held on the thread, item `but` apart, could still be its beginning: it waits for its grant
+        or for a registry, or has only been put behind others and not been looked at."""
         sql = (
             "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n <> ?"
-            " AND (code = 'grant_missing' OR attempts = 0)"
+            " AND (code IN ('grant_missing', 'registry_stale') OR attempts = 0)"
         )
         return self._row(sql, thread, but) is not None
 

@@ -458,14 +458,12 @@ def test_what_a_member_sent_before_it_left_is_still_delivered(town: Agencies) ->
     assert [one.issuer_label for one in shelter.system.arrived] == [MINISTRY]
 
 
-@pytest.mark.parametrize("what", ["a member", "a role", "a key"])
+@pytest.mark.parametrize("what", ["a member", "a key"])
 def test_whoever_joined_in_a_registry_we_have_not_fetched_is_no_stranger(town: Agencies, what: str) -> None:
     newer = town.domain.registry
     ministry = newer.agency(MINISTRY)
     others = {name: one for name, one in newer.agencies.items() if name != MINISTRY}
-    if what == "a role":
-        others[MINISTRY] = replace(ministry, roles=("legal-aid",))
-    elif what == "a key":
+    if what == "a key":
         others[MINISTRY] = replace(ministry, keys=tuple(key for key in ministry.keys if key.use == "seal"))
     ours = [replace(newer, version=newer.version - 1, agencies=others)]
     shelter = town[SHELTER]
