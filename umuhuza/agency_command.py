@@ -538,7 +538,7 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     people = _thread_words(parts, item.thread)
     if item.state == "delivered" and people:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
-    return [machine, *([t("Réponse : ", "Answer: ") + people] if people else [])]
+    return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
 
 
 def _here(item: Incoming) -> str:

@@ -668,11 +668,11 @@ def _stay(stage: Stage) -> None:
         Panel(
             t(
                 f"Tout tourne encore. Essayez : remplissez un modèle\n"
-                f"  umuhuza agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
+                f"  {sys.argv[0]} agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
                 f"puis déposez-le dans\n  {drop}\nCe que reçoit un lieu protégé :\n"
                 f"  {stage.folder('bi/k7t4') / 'dossier' / 'recus'}\nCtrl-C pour arrêter.",
                 f"Everything is still running. Try: fill in a form\n"
-                f"  umuhuza agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
+                f"  {sys.argv[0]} agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
                 f"then drop it into\n  {drop}\nWhat a protected place receives:\n"
                 f"  {stage.folder('bi/k7t4') / 'dossier' / 'recus'}\nCtrl-C to stop.",
             ),
