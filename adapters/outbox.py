@@ -378,7 +378,7 @@ class Outbox:
         self.void_chains()
         self.sign_waiting()
         step("signed")
-        items = _within(desk.mailbox.due(desk.now(), MAX_LINES))
+        items = _within(_one_per_thread(desk.mailbox.due(desk.now(), MAX_LINES)))
         if not items:
             return 0
         entries = [self._entry(item) for item in items]
@@ -461,6 +461,26 @@ _OURS_TO_CURE = frozenset(
 )
 """Refusals that say nothing about the record but that this installation is not set up (yet): kept, tried again, and
 shown with their advice. A key that was revoked is no such case: what it signed will never be accepted."""
+
+
+def _one_per_thread(items: Sequence[Outgoing]) -> list[Outgoing]:
+    """The items of each topic up to where a thread speaks again; the rest goes with the next request.
+
+    A gateway may take one line and not the line before it (a full disk, a quota). In a thread the second would then be
+    refused by its reader for what the first has not said yet; between threads, and among receipts, order is no matter.
+    """
+    sent: list[Outgoing] = []
+    speaking: set[str] = set()
+    waiting: set[str] = set()
+    for item in items:
+        if item.kind != "control" and item.thread in speaking:
+            waiting.add(item.topic)
+        if item.topic in waiting:
+            continue
+        sent.append(item)
+        if item.kind != "control":
+            speaking.add(item.thread)
+    return sent
 
 
 def _within(items: list[Outgoing]) -> list[Outgoing]:

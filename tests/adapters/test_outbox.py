@@ -14,7 +14,7 @@ import pytest
 
 from adapters.connectors.contract import Batch, Draft, Problem
 from adapters.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, backoff_s
-from schemas.envelope import Manifest, Part, chain_hash, parse_grant, parse_manifest, parse_record
+from schemas.envelope import Manifest, Part, chain_hash, new_thread, parse_grant, parse_manifest, parse_record
 from schemas.errors import AccessError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.forms import Birth, Caregiver, Facts, Lawful, Priority, Referral
 from schemas.registry import STALE_AFTER_S
@@ -470,7 +470,7 @@ def test_a_refused_answer_puts_its_thread_back(town: Agencies) -> None:
 
 
 def test_what_is_in_the_log_is_never_given_up_for_a_refusal_before_it(town: Agencies) -> None:
-    """One request, a thread's first record refused, its second in the log: that stays promised, its number counts."""
+    """A thread's first record refused, its second signed already: that is sent, stays promised, its number counts."""
     iom, shelter = town["bi/iom"], town["bi/k7t4"]
     request = iom.evt(iom.draft("bi/k7t4", "referral.requested", referral()))
     town.settle()
@@ -479,6 +479,8 @@ def test_what_is_in_the_log_is_never_given_up_for_a_refusal_before_it(town: Agen
     started = shelter.evt(shelter.draft("bi/iom", "referral.started", said(), thread=thread))
     no = RecordError("signature_invalid", "L1")
     shelter.runner.log = Gate(town.log, refuses=lambda entry: no if entry.ident.endswith(accepted) else None)
+    shelter.send()
+    assert [shelter.outgoing(evt).state for evt in (accepted, started)] == ["refused", "signed"]
     shelter.send()
     assert [shelter.outgoing(evt).state for evt in (accepted, started)] == ["refused", "promised"]
     assert shelter.box.unnamed_voids("bi.referral.iom") == (1,)
@@ -635,7 +637,9 @@ def test_many_records_go_in_requests_of_bounded_size(town: Agencies) -> None:
     first = iom.outgoing(iom.take(draft)[0].evt)
     with iom.box.transaction():
         for number in range(449):
-            iom.box.enqueue(replace(first, evt=f"{first.evt[:-3]}{number:03x}", line=f"again {number}"))
+            thread = new_thread(town.domain.random)
+            evt = f"{first.evt[:-3]}{number:03x}"
+            iom.box.enqueue(replace(first, evt=evt, line=f"again {number}", thread=thread))
     sizes = []
     while sent := iom.send():
         sizes.append(sent)
