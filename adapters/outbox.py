@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.keystore import Keys
-from adapters.mailbox import Mailbox, Outgoing, Thread, TurnedDown
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
 from schemas import events, lifecycle
 from schemas.envelope import (
     Manifest,
@@ -37,8 +38,8 @@ from schemas.envelope import (
     sign_manifest,
     split_topic,
 )
-from schemas.errors import CODES, OrderError, PayloadError, PolicyError, RegistryError, UmuhuzaError
-from schemas.forms import Facts
+from schemas.errors import CODES, LogError, OrderError, PayloadError, PolicyError, RegistryError, UmuhuzaError
+from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
 from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
@@ -49,6 +50,7 @@ MAX_LINES = 200
 MAX_REQUEST_BYTES = 4 << 20
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 900.0
+_DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,14 @@ class Desk:
         return self.keys.agency
 
     def today(self) -> datetime:
-        return datetime.fromtimestamp(int(self.now()), UTC)
+        """Now, to the second.
+
+        Raises LogError `unavailable` (path `clock`) where no date that we write could say it: wait until it is right.
+        """
+        at = int(self.now())
+        if at not in _DATED:
+            raise LogError("unavailable", "clock")
+        return datetime.fromtimestamp(at, UTC)
 
 
 def backoff_s(attempts: int, random: RandomBytes) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas import events
-from schemas.errors import PayloadError
+from schemas.errors import LogError, PayloadError
 from schemas.forms import Birth, Consent, Facts, validated
 from tests.agencies import Agencies, referral
 
@@ -96,3 +96,18 @@ def test_a_fault_of_ours_that_a_record_meets_is_a_refusal_of_that_record(monkeyp
             events.decompose(content, b"", iss="bi/iom", to="bi/k7t4", evt="", thread="")
         assert (refused.value.code, refused.value.path) == ("payload_invalid", "content")
         assert refused.value.__context__ is None
+
+
+@pytest.mark.parametrize("now", [253_402_300_799.0 + 60, 7_300_000_000.0, 1e18, -1e12])
+def test_a_clock_beyond_all_dates_stops_the_turn_with_a_code_until_it_is_right(town: Agencies, now: float) -> None:
+    """A gateway's Date sets the agency's clock: whatever it says, the adapter waits and does not die."""
+    record = town.seal(MINISTRY, SHELTER, "referral.requested", referral())
+    town.put(record)
+    before, town.now = town.now, now
+    with pytest.raises(LogError) as stopped:
+        town[SHELTER].receive()
+    assert (stopped.value.code, stopped.value.path) == ("unavailable", "clock")
+    assert town[SHELTER].inbox() == []
+    town.now = before
+    town.settle([SHELTER])
+    assert [one.evt for one in town[SHELTER].system.arrived] == [record.manifest.evt]
