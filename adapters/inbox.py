@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
-from adapters.mailbox import Incoming, Thread
+from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
 from schemas.envelope import (

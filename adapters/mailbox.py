@@ -29,160 +29,19 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import apsw
 
+from adapters.mailbox_rows import MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
-from schemas.envelope import Kind
 from schemas.errors import LogError
-
-OutgoingState = Literal["waiting", "signed", "promised", "delivered", "rejected", "refused", "cancelled"]
-IncomingState = Literal["held", "ready", "delivered", "quarantined"]
-Role = Literal["initiator", "recipient"]
 
 _OLDEST_SQLITE = (3, 51, 3)
 _LONGEST_WAIT_S = 3600.0
 """Longer than any back-off: a next attempt further ahead was written by a clock that was wrong, and counts as due."""
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE person(n INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE);
-    CREATE TABLE pair(person INTEGER NOT NULL, peer TEXT NOT NULL, pseudonym TEXT NOT NULL,
-        PRIMARY KEY(person, peer)) WITHOUT ROWID;
-    CREATE TABLE thread(id TEXT PRIMARY KEY, peer TEXT NOT NULL, person INTEGER, machine TEXT NOT NULL,
-        role TEXT NOT NULL, pseudonym TEXT NOT NULL, state TEXT NOT NULL, opened_by TEXT NOT NULL,
-        answer_by INTEGER, crossed INTEGER NOT NULL DEFAULT 0, changed_at INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE batch(source TEXT NOT NULL, connector TEXT NOT NULL, at INTEGER NOT NULL,
-        settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(source)) WITHOUT ROWID;
-    CREATE TABLE turned_down(source TEXT NOT NULL, line TEXT NOT NULL, code TEXT NOT NULL, path TEXT,
-        PRIMARY KEY(source, line)) WITHOUT ROWID;
-    CREATE TABLE outgoing(n INTEGER PRIMARY KEY, evt TEXT NOT NULL UNIQUE, source TEXT NOT NULL, line TEXT NOT NULL,
-        connector TEXT NOT NULL, peer TEXT NOT NULL, topic TEXT NOT NULL, type TEXT NOT NULL, kind TEXT NOT NULL,
-        thread TEXT NOT NULL, ref TEXT, answer_by INTEGER, parts TEXT NOT NULL, body BLOB NOT NULL,
-        grants TEXT NOT NULL, thread_before TEXT, seq INTEGER, l1 BLOB, voids TEXT, state TEXT NOT NULL, code TEXT,
-        path TEXT, promise BLOB, log_offset INTEGER, attempts INTEGER NOT NULL DEFAULT 0,
-        next_at REAL NOT NULL DEFAULT 0, created_at INTEGER NOT NULL, told TEXT NOT NULL DEFAULT '',
-        UNIQUE(source, line));
-    CREATE UNIQUE INDEX outgoing_number ON outgoing(topic, seq) WHERE seq IS NOT NULL;
-    CREATE INDEX outgoing_open ON outgoing(state, topic, n) WHERE state IN ('waiting', 'signed');
-    CREATE INDEX outgoing_thread ON outgoing(thread);
-    CREATE INDEX outgoing_told ON outgoing(n) WHERE told <> state;
-    CREATE TABLE head(topic TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE void(topic TEXT NOT NULL, seq INTEGER NOT NULL, named_by INTEGER,
-        PRIMARY KEY(topic, seq)) WITHOUT ROWID;
-    CREATE TABLE cursor(log TEXT NOT NULL, topic TEXT NOT NULL, log_offset INTEGER NOT NULL,
-        PRIMARY KEY(log, topic)) WITHOUT ROWID;
-    CREATE TABLE incoming(n INTEGER PRIMARY KEY, log TEXT NOT NULL, topic TEXT NOT NULL, log_offset INTEGER NOT NULL,
-        at_ms INTEGER NOT NULL, ident TEXT NOT NULL, iss TEXT NOT NULL, evt TEXT NOT NULL, digest BLOB NOT NULL,
-        type TEXT NOT NULL, kind TEXT NOT NULL, thread TEXT NOT NULL, ref TEXT, late INTEGER NOT NULL,
-        crossed INTEGER NOT NULL, record BLOB NOT NULL, grant_value BLOB, state TEXT NOT NULL, thread_state TEXT,
-        code TEXT, path TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
-        hold_until TEXT, UNIQUE(log, topic, log_offset));
-    CREATE UNIQUE INDEX incoming_once ON incoming(ident) WHERE state <> 'quarantined';
-    CREATE INDEX incoming_ident ON incoming(ident);
-    CREATE INDEX incoming_receipt ON incoming(ref) WHERE type IN ('receipt.delivered', 'receipt.rejected');
-    CREATE INDEX incoming_thread ON incoming(thread) WHERE state IN ('held', 'ready');
-    CREATE INDEX incoming_ready ON incoming(state, n) WHERE state IN ('held', 'ready');
-    CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
-        PRIMARY KEY(iss, topic, seq)) WITHOUT ROWID;
-    """,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    id: str
-    peer: str
-    person: str | None
-    """The agency's own reference; None when the thread is linked to none."""
-    machine: str
-    role: Role
-    """What this agency is in it."""
-    pseudonym: str
-    state: str
-    opened_by: str
-    """The `evt` that began it."""
-    answer_by: int | None = None
-    crossed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    n: int = 0
-    evt: str
-    source: str
-    line: str
-    connector: str
-    peer: str
-    topic: str
-    type: str
-    kind: Kind
-    thread: str
-    ref: str | None
-    answer_by: int | None
-    parts: str
-    """JSON of the manifest's parts."""
-    body: bytes
-    """L2."""
-    grants: tuple[str, ...]
-    thread_before: str | None = None
-    """The thread's state before this event; restored if the log refuses it for good."""
-    seq: int | None = None
-    l1: bytes | None = None
-    voids: tuple[int, ...] = ()
-    state: OutgoingState = "waiting"
-    code: str | None = None
-    path: str | None = None
-    promise: bytes | None = None
-    log_offset: int | None = None
-    attempts: int = 0
-    next_at: float = 0.0
-    created_at: int = 0
-    told: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    n: int = 0
-    log: str
-    topic: str
-    log_offset: int
-    at_ms: int
-    ident: str
-    iss: str
-    evt: str
-    digest: bytes
-    type: str
-    """"" while the record has not been opened."""
-    kind: str
-    thread: str
-    ref: str | None
-    late: bool
-    crossed: bool
-    record: bytes
-    grant_value: bytes | None
-    state: IncomingState
-    thread_state: str | None = None
-    """The thread's state after this event."""
-    code: str | None = None
-    path: str | None = None
-    attempts: int = 0
-    next_at: float = 0.0
-    hold_until: Mapping[str, int] | None = None
-    """Mailbox ends that must have been read before the thread counts as unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnedDown:
-    """A line that never became an event: its code and path, for the same answer if the batch comes again."""
-
-    line: str
-    code: str
-    path: str | None
 
 
 class Mailbox:
@@ -224,11 +83,11 @@ class Mailbox:
             box = cls(db)
             with box._tx():
                 version = db.pragma("user_version")
-                if version > len(_MIGRATIONS):
-                    raise LogError("unavailable", "mailbox.version", expected=len(_MIGRATIONS))
-                for script in _MIGRATIONS[version:]:
+                if version > len(MIGRATIONS):
+                    raise LogError("unavailable", "mailbox.version", expected=len(MIGRATIONS))
+                for script in MIGRATIONS[version:]:
                     db.execute(script)
-                db.pragma("user_version", len(_MIGRATIONS))
+                db.pragma("user_version", len(MIGRATIONS))
         return box
 
     def close(self) -> None:

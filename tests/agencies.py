@@ -23,7 +23,8 @@ from typing import ClassVar, TypeVar, cast
 
 from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Outcome
 from adapters.keystore import Keys
-from adapters.mailbox import Incoming, Mailbox, Outgoing
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas import events

@@ -13,7 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.mailbox import Incoming, Mailbox, Outgoing
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Incoming, Outgoing
 from schemas.envelope import Record, chain_hash, parse_manifest, parse_record
 from tests.sim_agency import PLANTED_NAME, PLANTED_NUMBER, System
 from tests.sim_machine import Machine

@@ -20,7 +20,7 @@ from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.template import template_csv, template_xlsx
 from adapters.keystore import Keys, write_keys
-from adapters.mailbox import Incoming, Outgoing
+from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Outbox
 from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson

@@ -39,7 +39,8 @@ from adapters.connectors import columns, paper
 from adapters.connectors.facts_in_words import DECLINED, OUTCOMES
 from adapters.connectors.template import FIRST_ROW, write_form
 from adapters.keystore import read_keys
-from adapters.mailbox import Mailbox, Thread
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Thread
 from schemas import htcds
 from schemas.envelope import (
     Manifest,

@@ -18,7 +18,7 @@ import pytest
 from typing_extensions import Unpack
 
 from adapters.connectors.contract import Arrived, NotNowError, Problem, UndeliverableError
-from adapters.mailbox import Incoming
+from adapters.mailbox_rows import Incoming
 from adapters.runner import Runner
 from schemas import events, lifecycle
 from schemas.envelope import EVENT_TYP, Kind, chain_hash, make_grant, new_evt, new_thread, parse_record, sign_jws

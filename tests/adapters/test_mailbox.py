@@ -10,7 +10,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from adapters.mailbox import Incoming, Mailbox, Outgoing, Thread
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Incoming, Outgoing, Thread
 from schemas.errors import LogError, OrderError
 
 

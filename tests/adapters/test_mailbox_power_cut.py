@@ -19,7 +19,8 @@ import pytest
 
 from adapters.connectors.contract import Batch, Draft
 from adapters.keystore import Keys
-from adapters.mailbox import Mailbox, Outgoing
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Outgoing
 from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas.envelope import chain_hash, parse_record

@@ -29,7 +29,8 @@ from openpyxl import load_workbook
 from adapters.connectors import columns, paper
 from adapters.connectors.template import write_form
 from adapters.keystore import Keys, read_keys
-from adapters.mailbox import Incoming, Mailbox, Outgoing
+from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import Incoming, Outgoing
 from schemas.keys import b64url
 from schemas.registry import Registry, Role, read_registry
 from tests.e2e.commands import environment, until

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from adapters.mailbox import Incoming
+from adapters.mailbox_rows import Incoming
 from schemas.envelope import parse_manifest
 from schemas.errors import CODES
 from tests.e2e.commands import umuhuza, until

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.keystore import Keys
-from adapters.mailbox import Outgoing
+from adapters.mailbox_rows import Outgoing
 from schemas.envelope import chain_hash, parse_manifest, parse_record
 from schemas.errors import OrderError
 from schemas.keys import HYBRID, SealingKey, SigningKey
