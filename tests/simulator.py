@@ -299,7 +299,7 @@ class World:
             self.fail(f"{context.get('message')}: {exc!r}", exc)
 
     def _log_pause_s(self) -> float:
-        return spread(self.rng, 1, 3 * HOUR) if self.stormy else 1.0
+        return spread(self.rng, 1, 3 * HOUR) if self.stormy else 900.0
 
     # -- the weather --------------------------------------------------------------------------------------------------
 
