@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null | tail -n 4 || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m umuhuza.publish --check
 	@$(BIN)/python -m gateway.openapi --check
 

@@ -220,18 +220,6 @@ class Index:
             return True
         return bool(_rows(self._reader, "SELECT 1 FROM void WHERE iss = ? AND topic = ? AND seq = ?", place))
 
-    def voids_between(self, iss: str, topic: str, low: int, high: int) -> int:
-        """How many numbers in low < seq < high are voided."""
-        rows = _rows(
-            self._reader,
-            "SELECT seq FROM void WHERE iss = ? AND topic = ? AND seq > ? AND seq < ?",
-            (iss, topic, low, high),
-        )
-        voided = {row[0] for row in rows}
-        for unwritten in (self._new, self._writing):
-            voided |= {seq for issuer, where, seq in unwritten.voids if issuer == iss and where == topic}
-        return sum(low < seq < high for seq in voided)
-
     def is_erased(self, ident: str) -> bool:
         return ident in self._erased
 

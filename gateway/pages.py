@@ -42,12 +42,6 @@ class Head(BaseModel):
     offset: int
 
 
-class Heads(BaseModel):
-    """Topic -> my highest number there."""
-
-    heads: dict[str, Head]
-
-
 class EndsOf(BaseModel):
     first: int
     next: int

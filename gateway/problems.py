@@ -7,7 +7,7 @@ Programs decide by `code`, people read `title` and `advice` in their language, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -108,9 +108,3 @@ def _quality(parameter: str) -> float:
         return min(max(float(value), 0.0), 1.0)
     except ValueError:
         return 0.0
-
-
-def codes_with(statuses: Iterable[int]) -> tuple[str, ...]:
-    """The codes behind these statuses, for the OpenAPI document."""
-    wanted = set(statuses)
-    return tuple(code for code, status in STATUS.items() if status in wanted)

@@ -721,11 +721,6 @@ def recognise(header: str) -> str | None:
     return _technical().get(words) or _labels().get(words)
 
 
-def is_technical(header: str) -> bool:
-    """Whether the text is a technical name rather than a label."""
-    return fold(header) in _technical() and header.strip() in {*_KNOWN, *_ALSO}
-
-
 def shown(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Recipients as the template's list shows them: `Foyer d'accueil (bi/k7t4)`."""
     return [label if label == agency else f"{label} ({agency})" for agency, label in pairs]

@@ -26,8 +26,6 @@ from adapters.connectors.facts_in_words import choice_label
 from schemas import lifecycle
 from schemas.errors import CODES, Language
 
-_KINDS = ("file", "row", "state", "came")
-
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

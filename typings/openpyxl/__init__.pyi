@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What the tests use of openpyxl 3.1, which ships no types.
 from pathlib import Path
 from typing import IO

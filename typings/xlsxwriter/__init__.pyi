@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What this project uses of XlsxWriter 3.3, which ships no types.
 from typing import IO, Any
 
