@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +74,8 @@ class Runner:
     connectors: Sequence[Connector]
     step: Callable[[str], None] = _no_step
     pace: Pace = field(default_factory=Pace)
+    collecting: AbstractContextManager[None] = field(default_factory=nullcontext)
+    """Held while the agency's systems are looked at: two programs must not take the same file at once."""
     on_trouble: Callable[[str, UmuhuzaError], None] = lambda _turn, _exc: None
     troubles: dict[str, str] = field(default_factory=dict)
     """Turn -> code of what stops it now; empty when all is well."""
@@ -94,22 +97,23 @@ class Runner:
         """
         count = 0
         waits: UmuhuzaError | None = None
-        for connector in self.connectors:
-            async for batch in connector.collect():
-                self.step("collected")
-                try:
-                    outcomes = self.outbox.accept(batch, connector.name)
-                except UmuhuzaError as exc:
-                    waits = exc
-                    continue  # collected again
-                self.step("accepted")
-                count += sum(not outcome.again for outcome in outcomes)
-                try:
-                    await connector.settle(batch, outcomes)
-                except NotNowError:
-                    continue  # collected again, with the same outcomes
-                self.desk.mailbox.mark_settled(batch.source)
-                self.step("reported")
+        with self.collecting:
+            for connector in self.connectors:
+                async for batch in connector.collect():
+                    self.step("collected")
+                    try:
+                        outcomes = self.outbox.accept(batch, connector.name)
+                    except UmuhuzaError as exc:
+                        waits = exc
+                        continue  # collected again
+                    self.step("accepted")
+                    count += sum(not outcome.again for outcome in outcomes)
+                    try:
+                        await connector.settle(batch, outcomes)
+                    except NotNowError:
+                        continue  # collected again, with the same outcomes
+                    self.desk.mailbox.mark_settled(batch.source)
+                    self.step("reported")
         if count:
             self._send_now.set()
         if waits is not None:

@@ -33,6 +33,7 @@ from topics.catalogue import flows_of
 from topics.http_log import HttpLog
 from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
+from topics.sqlite_store import Turn
 
 
 def root_key(text: str) -> VerifyKey:
@@ -53,6 +54,8 @@ class AgencyParts:
     mailbox: Mailbox
     registry: Callable[[], Registry]
     connectors: tuple[Connector, ...]
+    collecting: Turn
+    """Whoever looks at the agency's folders holds it, `agency run` and `agency send` alike: else both take one file."""
     clock_offset_s: Callable[[], float] = lambda: 0.0
 
     @property
@@ -65,6 +68,7 @@ class AgencyParts:
 
     def close(self) -> None:
         self.mailbox.close()
+        self.collecting.close()
 
 
 def open_agency(folder: Path) -> AgencyParts:
@@ -83,7 +87,9 @@ def open_agency(folder: Path) -> AgencyParts:
     if keys.agency != settings.agency:
         raise SettingsError("keys: they are another agency's", "keys : ce sont celles d'une autre agence")
     held = _RegistryCopy(settings.registry, root, settings.domain)
-    parts = AgencyParts(folder, settings, keys, Mailbox.open(settings.mailbox), held.registry, ())
+    box = Mailbox.open(settings.mailbox)
+    turn = Turn(f"{settings.mailbox}-collecting")
+    parts = AgencyParts(folder, settings, keys, box, held.registry, (), turn)
     parts.connectors = _connectors(parts)
     return parts
 
@@ -200,7 +206,7 @@ async def run_agency(
     await _until_enrolled(parts, on_trouble, stop)
     log = gateway_log(parts)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
-    runner = Runner(parts.desk, log, parts.connectors, pace=pace, on_trouble=on_trouble)
+    runner = Runner(parts.desk, log, parts.connectors, pace=pace, collecting=parts.collecting, on_trouble=on_trouble)
     try:
         await _until_reconciled(runner, log, on_trouble, stop)
         if stop.is_set():

@@ -365,17 +365,18 @@ async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
         shutil.copyfile(file, part)
     except OSError:
         raise SourceError("source_unreadable", "file") from None
-    part.rename(dropped)
     outbox = Outbox(parts.desk)
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + 60
-    while dropped.exists() and time.monotonic() < deadline:
-        async for batch in connector.collect():
-            found = outbox.accept(batch, connector.name)
-            await connector.settle(batch, found)
-            parts.mailbox.mark_settled(batch.source)
-            outcomes += found
-        await asyncio.sleep(0.05)
+    with parts.collecting:  # a running adapter waits meanwhile: it would take the file from under us
+        part.rename(dropped)
+        while dropped.exists() and time.monotonic() < deadline:
+            async for batch in connector.collect():
+                found = outbox.accept(batch, connector.name)
+                await connector.settle(batch, found)
+                parts.mailbox.mark_settled(batch.source)
+                outcomes += found
+            await asyncio.sleep(0.05)
     return outcomes
 
 

@@ -246,6 +246,20 @@ def test_of_one_workbook_the_good_rows_go_and_each_bad_cell_is_named(domain: Dom
     assert danger.data_type == "s"
 
 
+def test_a_file_sent_by_command_beside_a_running_adapter_is_taken_by_one_of_them_only(
+    domain: DomainOnDisk, tmp_path: Path
+) -> None:
+    for number in range(4):
+        file = tmp_path / f"commande{number}.csv"
+        file.write_text(f"destinataire;priorite\nbi/k7t4;urgent{number}\n", encoding="utf-8")
+        done = umuhuza("agency", "send", str(file), "--dir", str(domain.folder("bi/iom")), "--json")
+        assert done.code == 1, done.err
+        assert done.json["refused"] != []
+    kept = sorted(path.name for path in domain.watched("bi/iom", "refuses").glob("commande*"))
+    assert kept == [f"commande{number}.csv" for number in range(4)]
+    assert len(list(domain.watched("bi/iom", "rapports").glob("commande*.rapport.xlsx"))) == 4
+
+
 def received(domain: DomainOnDisk, agency: str) -> list[Path]:
     return sorted(domain.watched(agency, "recus").glob("orientation-*.xlsx"))
 
