@@ -18,7 +18,7 @@ import typer
 
 from schemas.errors import UmuhuzaError
 from topics.settings import SettingsError
-from umuhuza.usage import show_usage, usage_words
+from umuhuza.usage import french_frame, show_usage, usage_words
 from umuhuza.words import language, problem, result, say, t
 
 REFUSED, USAGE, NOT_NOW = 1, 2, 3
@@ -98,6 +98,8 @@ def build(only: str | None = None) -> typer.Typer:
         only: the one command that will run; the others are not imported (an adapter starts in a second on an old
             laptop, where importing everything takes three).
     """
+    if language() == "fr":
+        french_frame()
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 import typer
+from typer import rich_utils
 
 from umuhuza.words import language, say, t
 
@@ -59,3 +60,13 @@ def show_usage(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     if context is not None:
         say(t("Aide : ", "Help: ") + f"{context.command_path} --help")
+
+
+def french_frame() -> None:
+    """The titles around a help text, which Typer knows in English only. Once per process, before any help is shown."""
+    rich_utils.OPTIONS_PANEL_TITLE = "Options"
+    rich_utils.COMMANDS_PANEL_TITLE = "Commandes"
+    rich_utils.ARGUMENTS_PANEL_TITLE = "Arguments"
+    rich_utils.ERRORS_PANEL_TITLE = "Erreur"
+    rich_utils.REQUIRED_LONG_STRING = "[obligatoire]"
+    rich_utils.DEFAULT_STRING = "[par défaut : {}]"
