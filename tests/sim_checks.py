@@ -205,7 +205,10 @@ def _chains(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> Iterat
         chains[chain][manifest.seq] = one.record
         voids[chain] |= set(manifest.voids)
     for chain, records in chains.items():
+        held = _unnamed(agencies[chain[0]], chain[1])
         for seq in range(1, max(records) + 1):
+            if seq in held and seq not in records:
+                continue
             if (seq in records) == (seq in voids[chain]):
                 yield f"{chain}: number {seq} is " + ("there and void" if seq in records else "missing")
             before = records.get(seq - 1)
@@ -214,8 +217,18 @@ def _chains(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> Iterat
     for name, agency in agencies.items():
         for topic, (seq, _) in agency.mailbox.heads().items():
             present = chains.get((name, topic), {})
-            if seq != max(present, default=0):
+            last = max(present, default=0)
+            if not set(range(last + 1, seq + 1)) <= _unnamed(agency, topic):
                 yield f"{name}: the chain on {topic} ends at {seq} here, at {max(present, default=0)} in the log"
+
+
+def _unnamed(agency: Remains, topic: str) -> set[int]:
+    """Void numbers that the next ordinary record will name; allowed only where what was to name them was refused."""
+    refused = any(
+        item.type == "chain.voided" and item.topic == topic and item.state == "refused"
+        for item in agency.mailbox.outbox()
+    )
+    return set(agency.mailbox.unnamed_voids(topic)) if refused else set()
 
 
 def _no_names(disks: Sequence[Machine]) -> Iterator[str]:

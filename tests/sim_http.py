@@ -32,8 +32,8 @@ from topics.sqlite_log import SqliteLog
 OPERATOR = "bi/operator"
 LONGEST_WAIT_S = 86_400.0
 FOLLOW_S = 6 * 3600.0
-TOKEN_S = 4 * 3600
-PATIENCE_S = 600.0
+TOKEN_S = 12 * 3600
+PATIENCE_S = 1800.0
 """Of one request, beside the time that a read waits. Long: each failure in virtual time is a turn in real time."""
 
 

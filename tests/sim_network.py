@@ -20,7 +20,7 @@ from tests.sim_machine import Tell
 from tests.sim_time import VirtualLoop
 
 _T = TypeVar("_T")
-CONNECT_S = 600.0
+CONNECT_S = 1800.0
 
 
 class UnreachableError(Exception):

@@ -85,7 +85,7 @@ class Weather:
             disk_error=days(1, 10),
             clock=days(2, 20),
             office=days(3, 20),
-            loss=rng.choice((0.0, 0.01, 0.1, 0.3)),
+            loss=rng.choice((0.0, 0.01, 0.05, 0.15)),
             again=rng.choice((0.0, 0.01, 0.1)),
             slowest_s=rng.choice((0.05, 2.0, 20.0)),
         )
@@ -162,7 +162,7 @@ class AgencyNode:
         self._connector_rng = _child(rng)
         self.pace = Pace(
             collect_s=spread(rng, 600, 6 * HOUR),
-            wait_s=spread(rng, HOUR, 12 * HOUR),
+            wait_s=spread(rng, HOUR, 24 * HOUR),
             idle_s=spread(rng, HOUR, 4 * HOUR),
         )
 

@@ -36,8 +36,8 @@ def _run(task: tuple[int, float, Way]) -> Report:
 
 def test_nothing_is_lost_doubled_or_told_in_clear_in_a_thousand_days() -> None:
     runs = max(1, round(DAYS / RUN_DAYS))
-    # Three of five through the gateway; the others spend the same time on twice as many faults of log and adapters.
-    ways: list[Way] = ["http" if number % 5 < 3 else "direct" for number in range(runs)]
+    # Two of five through the gateway; without it a day costs less than half as much.
+    ways: list[Way] = ["http" if number % 5 < 2 else "direct" for number in range(runs)]
     tasks = [(FIRST_SEED + number, min(RUN_DAYS, DAYS), way) for number, way in enumerate(ways)]
     with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, 8), mp_context=get_context("spawn")) as pool:
         reports = list(pool.map(_run, tasks))
