@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 
 from gateway.access import Access, Session
 from gateway.index import Index
@@ -23,7 +24,7 @@ from gateway.settings import Settings
 from schemas.errors import LogError
 from schemas.keys import RandomBytes, SigningKey
 from schemas.registry import Registry
-from topics.catalogue import policy
+from topics.catalogue import policy, topics_of
 from topics.log import Log
 from topics.registry_file import RegistryFile
 
@@ -119,6 +120,20 @@ class Door:
         await self.log.close()
 
 
+async def _is_ahead(index: Index, log: Log, registry: Registry) -> bool:
+    """Whether the index has applied what the log does not have."""
+    for topic in topics_of(registry):
+        if ".grants." not in topic and index.next_offset(topic):
+            try:
+                if index.next_offset(topic) > (await log.ends(topic)).next:
+                    return True
+            except LogError as exc:
+                if exc.code != "topic_unknown":
+                    raise
+                return True
+    return False
+
+
 async def open_door(
     settings: Settings,
     *,
@@ -136,6 +151,12 @@ async def open_door(
     metrics = Metrics()
     limits = limits_of(settings)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
+    if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
+        # The log was put back from an older copy, the index was not: it would promise what no log holds.
+        index.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{settings.index}{suffix}").unlink(missing_ok=True)
+        index = Index.open(settings.index, log.log_id)
     intake = Intake(
         log,
         index,

@@ -162,6 +162,7 @@ def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
     kids = task.rules.seal_kids(m.to)
     grants: dict[str, bytes] = {}
     reaches = False
+    revoked: str | None = None
     for index, item in enumerate(raw):
         where = f"grants[{index}]"
         grant = grant_of(item)
@@ -174,7 +175,9 @@ def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
             raise RegistryError("key_unknown", f"{where}.kid")
         suite, activated, until = known
         if not activated <= task.now < until:
-            raise RegistryError("key_revoked", f"{where}.kid")
+            # One key of several may have been revoked since the event was sealed: nobody is granted anything by it.
+            revoked = revoked or f"{where}.kid"
+            continue
         if grant.suite != suite:
             raise RecordError("record_malformed", f"{where}.suite")
         data = orjson.dumps(item)
@@ -182,6 +185,8 @@ def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
             raise RecordError("too_large", where, expected=MAX_GRANT_BYTES)
         grants[grant_key(grant.ident, grant.kid)] = data
         reaches = reaches or grant.ident == m.ident
+    if not reaches and revoked is not None:
+        raise RegistryError("key_revoked", revoked)
     if not reaches:
         raise RecordError("grant_missing", "grants")
     return grants

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import zlib
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
 import httpx2
@@ -55,6 +56,8 @@ _REQUEST_LINES = 1000
 _REQUEST_BYTES = 12 << 20
 _KEYS_PER_REQUEST = 40
 _CLOCK_DIFFERS_S = 5.0
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:;/*@\[\]{}()<>=+ -]{1,200}")
+"""What is taken over from a gateway into errors, which people see on terminals."""
 _TREE: tuple[type[UmuhuzaError], ...] = (
     LogError,
     AccessError,
@@ -75,11 +78,13 @@ def error_of(problem: object) -> UmuhuzaError:
     if isinstance(problem, dict):
         code, path, expected = problem.get("code"), problem.get("path"), problem.get("expected")
         for kind in _TREE:
-            if code in kind.codes:
+            if isinstance(code, str) and code in kind.codes:
                 return kind(
-                    str(code),
-                    path if isinstance(path, str) and len(path) <= 200 else None,
-                    expected=expected if isinstance(expected, str | int) else None,
+                    code,
+                    path if isinstance(path, str) and _PLAIN.fullmatch(path) else None,
+                    expected=expected
+                    if isinstance(expected, int) or (isinstance(expected, str) and _PLAIN.fullmatch(expected))
+                    else None,
                 )
     return LogError("unavailable", "gateway")
 
@@ -117,7 +122,8 @@ class HttpLog:
         now: the own clock, seconds since the epoch; may be wrong.
         random: for `jti`s.
         transport: instead of the network (tests, simulator).
-        gateway_key: promises must be signed by it; None: promises are kept unchecked as evidence.
+        gateway_key: promises must be signed by it, or by one of those that the call gives (a gateway's key is rotated
+            under running adapters); None, or none given: promises are kept unchecked as evidence.
         gzip: compress requests over 1 KiB and ask for compressed answers.
         timeout_s: per connection, read and write, beside the time that a read waits.
     """
@@ -132,7 +138,7 @@ class HttpLog:
         now: Callable[[], float],
         random: RandomBytes,
         transport: httpx2.AsyncBaseTransport | None = None,
-        gateway_key: VerifyKey | None = None,
+        gateway_key: VerifyKey | Callable[[], Sequence[VerifyKey]] | None = None,
         gzip: bool = True,
         timeout_s: float = 30.0,
     ) -> None:
@@ -214,23 +220,32 @@ class HttpLog:
         if len(told) != len(entries) + 1 or not all(isinstance(one, dict) for one in told) or "promise" not in told[-1]:
             raise LogError("unavailable", "gateway")
         text = told[-1]["promise"]
-        promise = None
-        if self._gateway_key is not None and isinstance(text, str):
-            promise = read_promise(text, self._gateway_key)
-        return [self._answer(entry, one, text, promise) for entry, one in zip(entries, told[:-1], strict=True)]
+        keys = self._gateway_keys()
+        promise = _promise_in(text, keys) if keys and isinstance(text, str) else None
+        return [
+            self._answer(entry, one, text, promise, checked=bool(keys))
+            for entry, one in zip(entries, told[:-1], strict=True)
+        ]
+
+    def _gateway_keys(self) -> Sequence[VerifyKey]:
+        if self._gateway_key is None:
+            return ()
+        return (self._gateway_key,) if isinstance(self._gateway_key, VerifyKey) else self._gateway_key()
 
     def _answer(
-        self, entry: Entry, told: dict[str, Any], text: Any, promise: Promise | None
+        self, entry: Entry, told: dict[str, Any], text: Any, promise: Promise | None, *, checked: bool
     ) -> Appended | UmuhuzaError:
         if "problem" in told:
             return error_of(told["problem"])
         offset, at_ms, path, index = (told.get(name) for name in ("offset", "at", "path", "index"))
-        if type(offset) is not int or type(at_ms) is not int or not isinstance(path, list) or type(index) is not int:
+        if not (_is_count(offset) and _is_count(at_ms) and _is_count(index)):
+            return LogError("unavailable", "gateway")
+        if not isinstance(path, list) or not all(isinstance(one, str) for one in path):
             return LogError("unavailable", "gateway")
         if told.get("topic") != entry.topic:
             return LogError("log_inconsistent", "topic")
         line = Line(entry.ident.rpartition("/")[2], chain_hash(entry.value.partition(b"\n")[0]), entry.topic, offset)
-        if self._gateway_key is not None:
+        if checked:
             if promise is None:
                 return LogError("root_mismatch", "promise")
             try:
@@ -270,6 +285,11 @@ class HttpLog:
             for line in response.content.split(b"\n"):
                 if line:
                     one = orjson.loads(line)
+                    words = (one["topic"], one["ident"])
+                    if not all(isinstance(word, str) for word in words) or not _is_count(one["offset"]):
+                        raise ValueError("types")
+                    if not _is_count(one["at"]) or not isinstance(one["grants"], list):
+                        raise ValueError("types")
                     stored = Stored(
                         one["topic"],
                         one["offset"],
@@ -290,16 +310,26 @@ class HttpLog:
         flow = self._own_flow(topic)
         told = await self._json("/v1/ends", {"flows": flow})
         try:
-            return Ends(told["ends"][flow]["first"], told["ends"][flow]["next"])
+            first, following = told["ends"][flow]["first"], told["ends"][flow]["next"]
         except (KeyError, TypeError):
             raise LogError("unavailable", "gateway") from None
+        if not _is_count(first) or not _is_count(following):
+            raise LogError("unavailable", "gateway")
+        return Ends(first, following)
 
     async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
         """Staged in this handle until the record that they belong to is appended: the one named in their key.
 
         A grant for an earlier record (`acts.grant`) is staged with `stage_grants` under the record that grants it.
+        Staged again, a record's grants are those of the later call: a key may have been revoked since the earlier one.
         """
         self._refuse_closed()
+        for ident in {key.partition("|")[0] for key in grants}:
+            before = self._staged.get(ident, {})
+            if any(f"{topic}#{key}" in before for key in grants):
+                for old in [one for one in before if one.startswith(f"{topic}#{ident}|")]:
+                    del before[old]
+                    self._granted.pop(old, None)
         for key, data in grants.items():
             self._staged.setdefault(key.partition("|")[0], {})[f"{topic}#{key}"] = data
             self._granted[f"{topic}#{key}"] = data
@@ -321,7 +351,7 @@ class HttpLog:
             told = await self._json("/v1/grants", {"key": asked[start : start + _KEYS_PER_REQUEST]})
             try:
                 found |= {key: orjson.dumps(grant) for key, grant in told["grants"].items() if key in asked}
-            except (KeyError, AttributeError):
+            except (KeyError, AttributeError, TypeError):
                 raise LogError("unavailable", "gateway") from None
         return found
 
@@ -527,6 +557,21 @@ class HttpLog:
             "client_assertion": sign_jws("JWT", claims, self._key).decode("ascii"),
         }
         return urlencode(fields).encode("ascii")
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    """A number as ours are: from 0, within what JSON readers keep exactly."""
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _promise_in(text: str, keys: Sequence[VerifyKey]) -> Promise:
+    """Raises what `read_promise` raises for the last of the keys when none signed it."""
+    for key in keys[:-1]:
+        try:
+            return read_promise(text, key)
+        except UmuhuzaError:
+            continue
+    return read_promise(text, keys[-1])
 
 
 def _mismatch(entry: Entry) -> RecordError | None:

@@ -161,8 +161,13 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
     against, and nothing to promise either.
     """
     settings = parts.settings
-    operator = parts.registry().agencies.get(settings.gateway_agency)
-    keys = () if operator is None else tuple(key for key in operator.keys if key.use == "sig" and key.revoked is None)
+
+    def gateway_keys() -> list[VerifyKey]:
+        """Asked at every answer: the gateway's key is rotated under running adapters."""
+        operator = parts.registry().agencies.get(settings.gateway_agency)
+        keys = () if operator is None else operator.keys
+        return [VerifyKey(key.public) for key in keys if key.use == "sig" and key.revoked is None]
+
     context = None if settings.ca_file is None else ssl.create_default_context(cafile=str(settings.ca_file))
     log = HttpLog(
         settings.gateway,
@@ -171,7 +176,7 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
         domain=settings.domain,
         now=time.time,
         random=os.urandom,
-        gateway_key=VerifyKey(keys[-1].public) if keys else None,
+        gateway_key=gateway_keys,
         transport=None if context is None else httpx2.AsyncHTTPTransport(verify=context),
     )
     parts.clock_offset_s = lambda: log.clock_offset_s
