@@ -131,9 +131,10 @@ class Runner:
             LogError: log_inconsistent when the log is older than what we have read; asked at first and then every few
                 minutes, since a log is put back under a running adapter too.
         """
-        if self.desk.now() >= self._check_at:
+        now = asyncio.get_running_loop().time()  # no wall clock: a wrong one would put the check off for years
+        if now >= self._check_at:
             await self.inbox.check_cursors(self.log)
-            self._check_at = self.desk.now() + CHECK_EVERY_S
+            self._check_at = now + CHECK_EVERY_S
         count = await self.inbox.receive(self.log, wait_s, self.step)
         if count:
             self._send_now.set()
