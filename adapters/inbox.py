@@ -22,19 +22,10 @@ from adapters.connectors.contract import Arrived, Connector, NotNowError, Undeli
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
-from schemas.envelope import (
-    Manifest,
-    Record,
-    chain_hash,
-    check_copies,
-    open_grant,
-    open_parts,
-    parse_grant,
-    parse_manifest,
-    parse_record,
-)
+from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.forms import Facts, Receipt
+from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Log, Stored, grant_key, grants_topic
 

@@ -29,12 +29,10 @@ from schemas.envelope import (
     chain_hash,
     cloudevents_headers,
     mailbox_topic,
-    make_grant,
     new_evt,
     new_thread,
     parse_manifest,
     record_value,
-    seal_parts,
     sign_manifest,
     split_topic,
 )
@@ -42,6 +40,7 @@ from schemas.errors import CODES, LogError, OrderError, PayloadError, PolicyErro
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
+from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
 from topics.log import Appended, Entry, Log, grant_key, grants_topic
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from schemas.envelope import MAX_GRANT_BYTES, Manifest, Record, grant_of, parse_record
+from schemas.envelope import Manifest, Record, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.keys import b64url
 from schemas.registry import Registry
+from schemas.sealing import MAX_GRANT_BYTES, grant_of
 from topics.catalogue import Act, Verdict, may, topics_of
 from topics.log import grant_key
 

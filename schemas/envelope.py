@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wire format version 1: the bytes of a record. Sign, verify, seal, open, grant.
+"""Wire format version 1: the bytes of a record. Its manifest and its shape: sign, read, verify.
 
     value = L1 LF L2                      ASCII, no final LF, at most 900,000 bytes
     L1    = compact JWS (RFC 7515)        the manifest: signed clear metadata, at most 8 KiB
     L2    = JWE ~ JWE [~ JWE ...]         one compact JWE (RFC 7516, dir, A256GCM) per part
 
-Order of use. Writing: `seal_parts` once, when the event enters the outbox; `sign_manifest` when its turn in the
-topic's chain has come; `make_grant` per recipient key. Reading: `parse_record` (shape only), `Record.verify` (whose
-signature), `Record.verify_body` (parts are the signed ones, sizes are allowed), `open_grant`, `open_parts`.
+Sealing, opening and grants are in `schemas/sealing.py`; who follows records without opening them needs only this file.
+Order of use. Writing: `seal_parts` once, when the event enters the outbox; `sign_manifest` when its turn in the topic's
+chain has come; `make_grant` per recipient key. Reading: `parse_record` (shape only), `Record.verify` (whose signature),
+`Record.verify_body` (parts are the signed ones, sizes are allowed), `open_grant`, `open_parts`.
 
 Invariants:
 - Bytes are signed as they are and never re-serialised: what was signed is `header.payload` exactly as received.
@@ -17,8 +18,7 @@ Invariants:
   for `kid`, and the registry says what that key is.
 - Every reader is strict; every refusal has a code and a path, never a value.
 
-This module must never do I/O, read a clock or draw randomness of its own (HPKE's encapsulation excepted, which OpenSSL
-draws).
+This module must never do I/O, read a clock, hold a content key or draw randomness of its own.
 """
 
 from __future__ import annotations
@@ -27,17 +27,14 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from schemas import ijson
 from schemas.errors import RecordError
-from schemas.keys import RandomBytes, SealingKey, SealTo, SigningKey, VerifyKey, b64url, unb64url
+from schemas.keys import RandomBytes, SigningKey, VerifyKey, b64url, unb64url
 
 MAX_RECORD_BYTES = 900_000
 MAX_MANIFEST_BYTES = 8 * 1024
@@ -45,7 +42,6 @@ MAX_PARTS = 32
 MAX_PADDED_BYTES = 640 * 1024
 PADDED_SIZES = (1024, 4 * 1024, 16 * 1024, 64 * 1024, 256 * 1024)
 """Plaintext sizes: an adult and a child, a yes and a no look alike."""
-MAX_GRANT_BYTES = 16 * 1024
 
 EVENT_TYP = "umuhuza-event+jws"
 PART_TYP = "umuhuza-part+jwe"
@@ -127,7 +123,13 @@ def new_evt(at_ms: int, random: RandomBytes) -> str:
 
 
 def is_evt(text: str) -> bool:
+    """A UUIDv7 in lower case."""
     return _UUID7.fullmatch(text) is not None
+
+
+def is_kid(text: str) -> bool:
+    """A key's id: 16 bytes in base64url."""
+    return _KID.fullmatch(text) is not None
 
 
 def new_thread(random: RandomBytes) -> str:
@@ -240,15 +242,45 @@ _PADDED_SIZES = {-(-size * 4 // 3): size for size in PADDED_SIZES}
 """Characters of a ciphertext without padding -> bytes of plaintext. All are 2 modulo 4, so all end in one of AQgw."""
 
 
+def part_header(kid: str) -> bytes:
+    """The protected header of the part `<iss>/<evt>/<part>`, as we write it."""
+    # An <iss>/<evt>/<part> holds nothing that JSON would escape.
+    return f'{{"alg":"dir","enc":"A256GCM","kid":"{kid}","typ":"{PART_TYP}"}}'.encode("ascii")
+
+
+def part_segments(index: int, text: str) -> tuple[str, ...]:
+    """header, encrypted key (always empty), iv, ciphertext, tag. Raises RecordError `record_malformed`."""
+    segments = _pieces(text, ".", 5)
+    if segments is None:
+        raise _bad(f"L2[{index}]")
+    return segments
+
+
+def check_part_header(index: int, header: str, kid: str) -> None:
+    """The header has exactly our four members; their order and white space are the writer's.
+
+    Raises:
+        RecordError: record_malformed, header_forbidden.
+    """
+    if header == b64url(part_header(kid)):
+        return
+    try:
+        raw = ijson.loads(unb64url(header), max_bytes=512, max_depth=2)
+    except (ValueError, ijson.IJsonError):
+        raise _bad(f"L2[{index}].header") from None
+    if raw != {"alg": "dir", "enc": "A256GCM", "kid": kid, "typ": PART_TYP}:
+        raise RecordError("header_forbidden", f"L2[{index}].header")
+
+
 def _padded_size(index: int, text: str, kid: str, small: bool) -> int:
-    header, empty, iv, ciphertext, tag = _part_segments(index, text)
+    header, empty, iv, ciphertext, tag = part_segments(index, text)
     size = _PADDED_SIZES.get(len(ciphertext))
     if empty or len(iv) != 16 or len(tag) != 22 or size is None or (size == PADDED_SIZES[0] and not small):
         raise _bad(f"L2[{index}]")
     # No bits beyond the last byte: the recipient refuses them, so they must not get as far as that.
     if tag[-1] not in "AQgw" or ciphertext[-1] not in "AQgw":
         raise _bad(f"L2[{index}]")
-    _check_part_header(index, header, kid)
+    check_part_header(index, header, kid)
     return size
 
 
@@ -286,7 +318,7 @@ def jws_header(segment: str, typ: str) -> str:
     if header.get("typ") != typ:
         raise RecordError("header_forbidden", "L1.header.typ", expected=typ)
     kid = header.get("kid")
-    if not isinstance(kid, str) or _KID.fullmatch(kid) is None:
+    if not isinstance(kid, str) or not is_kid(kid):
         raise RecordError("header_forbidden", "L1.header.kid")
     return kid
 
@@ -494,71 +526,7 @@ def _voids(raw: Any, seq: int) -> tuple[int, ...]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sealing and signing
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """The sealed parts of one event: made once, when it enters the outbox, and never again."""
-
-    parts: tuple[Part, ...]
-    body: bytes
-    """L2."""
-    keys: Mapping[str, bytes]
-    """Part name -> 32-byte content key. Secret: goes into grants and the outbox only."""
-
-    def __repr__(self) -> str:
-        return f"Sealed({[part.name for part in self.parts]})"
-
-
-def pad(plaintext: bytes, small: bool) -> bytes:
-    """Trailing spaces up to the next allowed size. Raises RecordError `too_large`."""
-    for size in PADDED_SIZES if small else PADDED_SIZES[1:]:
-        if len(plaintext) <= size:
-            return plaintext.ljust(size)
-    raise RecordError("too_large", "part", expected=PADDED_SIZES[-1])
-
-
-def commitment_of(key: bytes) -> str:
-    return b64url(hashlib.sha256(b"umuhuza/1 cek\n" + key).digest())
-
-
-def seal_parts(ident: str, kind: Kind, plaintexts: Mapping[str, bytes], random: RandomBytes) -> Sealed:
-    """Pad and encrypt each part under a fresh 256-bit key.
-
-    Args:
-        ident: "<iss>/<evt>", bound into each part's header.
-        plaintexts: `identity` and `content` first, in this order; an empty identity is padded-empty.
-
-    Raises:
-        RecordError: too_large (a part over 256 KiB, all over 640 KiB), record_malformed (wrong parts).
-    """
-    if list(plaintexts)[:2] != ["identity", "content"] or len(plaintexts) > MAX_PARTS:
-        raise _bad("parts")
-    parts: list[Part] = []
-    texts: list[str] = []
-    keys: dict[str, bytes] = {}
-    total = 0
-    for name, plaintext in plaintexts.items():
-        small = kind == "control" or (kind == "answer" and name == "identity" and not plaintext)
-        padded = pad(plaintext, small)
-        total += len(padded)
-        key, iv = random(32), random(12)
-        header = b64url(_part_header(f"{ident}/{name}"))
-        sealed = AESGCM(key).encrypt(iv, padded, header.encode("ascii"))
-        text = f"{header}..{b64url(iv)}.{b64url(sealed[:-16])}.{b64url(sealed[-16:])}"
-        data = text.encode("ascii")
-        parts.append(Part(name, b64url(hashlib.sha256(data).digest()), len(data), commitment_of(key)))
-        texts.append(text)
-        keys[name] = key
-    if total > MAX_PADDED_BYTES:
-        raise RecordError("too_large", "parts", expected=MAX_PADDED_BYTES)
-    return Sealed(tuple(parts), "~".join(texts).encode("ascii"), keys)
-
-
-def _part_header(kid: str) -> bytes:
-    # An <iss>/<evt>/<part> holds nothing that JSON would escape.
-    return f'{{"alg":"dir","enc":"A256GCM","kid":"{kid}","typ":"{PART_TYP}"}}'.encode("ascii")
+# Writing
 
 
 def sign_jws(typ: str, payload: Mapping[str, Any], key: SigningKey) -> bytes:
@@ -628,172 +596,6 @@ def cloudevents_headers(manifest: Manifest) -> tuple[tuple[str, bytes], ...]:
         ("ce_type", f"{manifest.flow}.{manifest.kind}".encode()),
         ("content-type", b"application/vnd.umuhuza.record"),
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Grants and opening
-
-
-def _grant_info(manifest: Manifest, kid: str) -> bytes:
-    commitments = "".join(f"{part.kc}\n" for part in manifest.parts)
-    return (
-        f"umuhuza/1 grant\n{manifest.iss}\n{manifest.to}\n{manifest.topic}\n{manifest.evt}\n{kid}\n{commitments}"
-    ).encode("ascii")
-
-
-def make_grant(manifest: Manifest, keys: Mapping[str, bytes], rcpt: str, to: SealTo) -> bytes:
-    """Seal part keys to one recipient key.
-
-    Bound to iss, to, topic, evt, the recipient's kid and every part's commitment through HPKE's `info`, and to nothing
-    that is only known at signing (seq, prev): a grant can be made when the event enters the outbox.
-    """
-    plaintext = json.dumps({name: b64url(key) for name, key in keys.items()}, separators=(",", ":")).encode()
-    sealed = to.seal(plaintext, _grant_info(manifest, to.kid))
-    grant = {
-        "v": 1,
-        "iss": manifest.iss,
-        "evt": manifest.evt,
-        "rcpt": rcpt,
-        "kid": to.kid,
-        "suite": to.suite,
-        "ct": b64url(sealed),
-    }
-    return json.dumps(grant, separators=(",", ":")).encode("ascii")
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    iss: str
-    evt: str
-    rcpt: str
-    kid: str
-    suite: str
-    ct: bytes
-
-    @property
-    def ident(self) -> str:
-        return f"{self.iss}/{self.evt}"
-
-
-def parse_grant(data: bytes) -> Grant:
-    """Raises RecordError `record_malformed`, `version_unsupported`, `too_large`."""
-    if len(data) > MAX_GRANT_BYTES:
-        raise RecordError("too_large", "grant", expected=MAX_GRANT_BYTES)
-    try:
-        raw = ijson.loads(data, max_bytes=MAX_GRANT_BYTES, max_depth=2)
-    except ijson.IJsonError:
-        raise _bad("grant") from None
-    return grant_of(raw)
-
-
-def grant_of(raw: Any) -> Grant:
-    """A grant from its parsed JSON. Raises RecordError `record_malformed`, `version_unsupported`, `too_large`."""
-    if not isinstance(raw, dict):
-        raise _bad("grant")
-    if type(raw.get("v")) is not int or raw["v"] != 1:
-        raise RecordError("version_unsupported", "grant.v", expected=1)
-    members = {"v", "iss", "evt", "rcpt", "kid", "suite", "ct"}
-    if raw.keys() != members:
-        missing = members - raw.keys()
-        raise _bad(f"grant.{min(missing) if missing else '*'}")
-    for name, pattern in (("iss", _AGENCY), ("evt", _UUID7), ("rcpt", _AGENCY), ("kid", _KID)):
-        if not isinstance(raw[name], str) or pattern.fullmatch(raw[name]) is None:
-            raise _bad(f"grant.{name}")
-    if raw["suite"] not in ("647a-0011-0002", "0010-0001-0002"):
-        raise _bad("grant.suite")
-    if not isinstance(raw["ct"], str):
-        raise _bad("grant.ct")
-    if len(raw["ct"]) > MAX_GRANT_BYTES:
-        raise RecordError("too_large", "grant.ct", expected=MAX_GRANT_BYTES)
-    try:
-        ct = unb64url(raw["ct"])
-    except ValueError:
-        raise _bad("grant.ct") from None
-    return Grant(raw["iss"], raw["evt"], raw["rcpt"], raw["kid"], raw["suite"], ct)
-
-
-def open_grant(record: Record, data: bytes, key: SealingKey) -> dict[str, bytes]:
-    """Part name -> content key, for the parts that were granted.
-
-    Raises:
-        RecordError: grant_unopenable, key_commitment_mismatch, and what `parse_grant` raises.
-    """
-    grant = parse_grant(data)
-    manifest = record.manifest
-    if grant.ident != manifest.ident or grant.kid != key.kid or grant.suite != key.suite:
-        raise RecordError("grant_unopenable", "grant")
-    try:
-        plaintext = key.open(grant.ct, _grant_info(manifest, key.kid))
-        raw = ijson.loads(plaintext, max_bytes=MAX_GRANT_BYTES, max_depth=2)
-        if not isinstance(raw, dict) or not raw or not all(isinstance(value, str) for value in raw.values()):
-            raise ValueError("shape")
-        keys = {name: unb64url(value) for name, value in raw.items()}
-    except (ValueError, ijson.IJsonError):
-        raise RecordError("grant_unopenable", "grant.ct") from None
-    commitments = {part.name: (index, part.kc) for index, part in enumerate(manifest.parts)}
-    for name, content_key in keys.items():
-        if name not in commitments or len(content_key) != 32:
-            raise RecordError("grant_unopenable", "grant.ct")
-        index, commitment = commitments[name]
-        if commitment_of(content_key) != commitment:
-            raise RecordError("key_commitment_mismatch", f"L1.parts[{index}].kc")
-    return keys
-
-
-def open_parts(record: Record, keys: Mapping[str, bytes], names: Iterable[str] | None = None) -> dict[str, bytes]:
-    """Decrypt the parts for which there is a key (or just `names`); plaintexts keep their padding spaces.
-
-    Call `Record.verify` and `Record.verify_body` before.
-
-    Raises:
-        RecordError: grant_missing (a named part without key), part_unopenable.
-    """
-    wanted = set(keys) if names is None else set(names)
-    opened: dict[str, bytes] = {}
-    for index, (part, text) in enumerate(zip(record.manifest.parts, record.body, strict=True)):
-        if part.name not in wanted:
-            continue
-        if part.name not in keys:
-            raise RecordError("grant_missing", f"L2[{index}]")
-        opened[part.name] = _open_part(index, f"{record.manifest.ident}/{part.name}", text, keys[part.name])
-    return opened
-
-
-def _open_part(index: int, kid: str, text: str, key: bytes) -> bytes:
-    path = f"L2[{index}]"
-    header, empty, iv, ciphertext, tag = _part_segments(index, text)
-    _check_part_header(index, header, kid)
-    try:
-        iv_bytes, sealed, tag_bytes = unb64url(iv), unb64url(ciphertext), unb64url(tag)
-    except ValueError:
-        raise _bad(path) from None
-    if empty or len(iv_bytes) != 12 or len(tag_bytes) != 16:  # AESGCM itself would take other sizes of iv
-        raise _bad(path)
-    sealed += tag_bytes
-    try:
-        return AESGCM(key).decrypt(iv_bytes, sealed, header.encode("ascii"))
-    except (InvalidTag, ValueError):
-        raise RecordError("part_unopenable", path) from None
-
-
-def _part_segments(index: int, text: str) -> tuple[str, ...]:
-    """header, encrypted key (always empty), iv, ciphertext, tag."""
-    segments = _pieces(text, ".", 5)
-    if segments is None:
-        raise _bad(f"L2[{index}]")
-    return segments
-
-
-def _check_part_header(index: int, header: str, kid: str) -> None:
-    """The header has exactly our four members; their order and white space are the writer's."""
-    if header == b64url(_part_header(kid)):
-        return
-    try:
-        raw = ijson.loads(unb64url(header), max_bytes=512, max_depth=2)
-    except (ValueError, ijson.IJsonError):
-        raise _bad(f"L2[{index}].header") from None
-    if raw != {"alg": "dir", "enc": "A256GCM", "kid": kid, "typ": PART_TYP}:
-        raise RecordError("header_forbidden", f"L2[{index}].header")
 
 
 def check_copies(record: Record, topic: str, key: bytes, headers: Sequence[tuple[str, bytes]]) -> None:

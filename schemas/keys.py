@@ -9,7 +9,7 @@ hybrid.
 ES256 signatures are malleable (r, n-s verifies too), so nothing may ever be recognised by its signature bytes.
 Signing is deterministic (RFC 6979): the same manifest signed again gives the same bytes.
 
-With `schemas/envelope.py` the only importer of `cryptography` for records. Knows no files: bytes in, bytes out.
+With `schemas/sealing.py` the only importer of `cryptography` for records. Knows no files: bytes in, bytes out.
 """
 
 from __future__ import annotations

@@ -17,15 +17,14 @@ from schemas.envelope import (
     chain_hash,
     cloudevents_headers,
     mailbox_topic,
-    make_grant,
     new_evt,
     new_thread,
     record_value,
-    seal_parts,
     sign_manifest,
 )
 from schemas.keys import HYBRID, RandomBytes, SealingKey, SigningKey
 from schemas.registry import Agency, Key, Registry, Role, empty_registry, sign_registry
+from schemas.sealing import make_grant, seal_parts
 from topics.log import Entry, grant_key
 
 NOW = 1_793_000_000
@@ -75,7 +74,7 @@ class Signed:
 
     def grant_puts(self) -> dict[str, bytes]:
         """What `put_grants` takes."""
-        from schemas.envelope import parse_grant
+        from schemas.sealing import parse_grant
 
         return {grant_key(self.manifest.ident, parse_grant(g).kid): g for g in self.grants}
 

@@ -33,15 +33,14 @@ from schemas.envelope import (
     chain_hash,
     cloudevents_headers,
     mailbox_topic,
-    make_grant,
     new_evt,
     new_thread,
     record_value,
-    seal_parts,
     sign_manifest,
 )
 from schemas.keys import b64url
 from schemas.registry import Registry
+from schemas.sealing import make_grant, seal_parts
 from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog

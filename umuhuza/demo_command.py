@@ -42,20 +42,12 @@ from adapters.keystore import read_keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Thread
 from schemas import htcds
-from schemas.envelope import (
-    Manifest,
-    cloudevents_headers,
-    make_grant,
-    new_evt,
-    new_thread,
-    record_value,
-    seal_parts,
-    sign_manifest,
-)
+from schemas.envelope import Manifest, cloudevents_headers, new_evt, new_thread, record_value, sign_manifest
 from schemas.errors import UmuhuzaError
 from schemas.keys import b64url
 from schemas.lifecycle import state_label
 from schemas.registry import Registry, Role, read_registry
+from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import mailboxes_of
 from topics.http_log import HttpLog
 from topics.log import Entry, grant_key, grants_topic

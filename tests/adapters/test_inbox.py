@@ -21,10 +21,11 @@ from adapters.connectors.contract import Arrived, NotNowError, Problem, Undelive
 from adapters.mailbox_rows import Incoming
 from adapters.runner import Runner
 from schemas import events, lifecycle
-from schemas.envelope import EVENT_TYP, Kind, chain_hash, make_grant, new_evt, new_thread, parse_record, sign_jws
+from schemas.envelope import EVENT_TYP, Kind, chain_hash, new_evt, new_thread, parse_record, sign_jws
 from schemas.errors import LogError, RegistryError
 from schemas.forms import Facts, Receipt
 from schemas.keys import SigningKey, b64url, signature_twin, unb64url
+from schemas.sealing import make_grant
 from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, identified, referral, said
 from tests.domain import Signed
 from topics.catalogue import topics_of

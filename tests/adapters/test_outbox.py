@@ -14,10 +14,11 @@ import pytest
 
 from adapters.connectors.contract import Batch, Draft, Problem
 from adapters.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, backoff_s
-from schemas.envelope import Manifest, Part, chain_hash, new_thread, parse_grant, parse_manifest, parse_record
+from schemas.envelope import Manifest, Part, chain_hash, new_thread, parse_manifest, parse_record
 from schemas.errors import AccessError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.forms import Birth, Caregiver, Facts, Lawful, Priority, Referral
 from schemas.registry import STALE_AFTER_S
+from schemas.sealing import parse_grant
 from tests.agencies import PLANTED, Agencies, Agency, Gate, bytes_of, consented, identified, referral, said
 from tests.domain import seeded
 from topics.log import Entry

@@ -16,15 +16,14 @@ from schemas.envelope import (
     Manifest,
     chain_hash,
     mailbox_topic,
-    make_grant,
     new_evt,
     new_thread,
     record_value,
-    seal_parts,
     sign_jws,
     sign_manifest,
 )
 from schemas.keys import SigningKey, b64url
+from schemas.sealing import make_grant, seal_parts
 from tests.e2e.domain_on_disk import DomainOnDisk
 
 

@@ -17,8 +17,9 @@ import orjson
 
 from gateway.app import Gateway, build, json_line
 from gateway.settings import load_settings
-from schemas.envelope import Acts, make_grant, record_value
+from schemas.envelope import Acts, record_value
 from schemas.keys import VerifyKey
+from schemas.sealing import make_grant
 from tests.domain import NOW, Domain, Signed, seeded
 from tests.topics.http_harness import write_gateway
 from topics.http_log import HttpLog

@@ -10,8 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from schemas.envelope import Acts, open_grant, parse_record
+from schemas.envelope import Acts, parse_record
 from schemas.errors import LogError
+from schemas.sealing import open_grant
 from tests.gateway.gateway_world import Caller, World, count_of, erasing, grant_for, grants_kept, line_of
 from topics.log import grant_key, grants_topic
 

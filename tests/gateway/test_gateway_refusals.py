@@ -16,9 +16,10 @@ import pytest
 
 from gateway.examine import Refused
 from gateway.problems import STATUS, language_of, problem
-from schemas.envelope import Acts, make_grant, seal_parts, sign_jws
+from schemas.envelope import Acts, sign_jws
 from schemas.errors import CODES, LogError
 from schemas.keys import CLASSICAL, SealingKey, SigningKey, b64url, unb64url
+from schemas.sealing import make_grant, seal_parts
 from tests.domain import NOW, seeded
 from tests.gateway.gateway_world import PLANTED, World, count_of, forged, grant_for, line_of
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.envelope import make_grant
 from schemas.keys import HYBRID, SealingKey
 from schemas.registry import Key
+from schemas.sealing import make_grant
 from tests.gateway.gateway_world import World, line_of
 
 

@@ -26,22 +26,17 @@ from schemas.envelope import (
     is_evt,
     is_ident,
     mailbox_topic,
-    make_grant,
     new_evt,
     new_thread,
-    open_grant,
-    open_parts,
-    pad,
-    parse_grant,
     parse_manifest,
     parse_record,
     record_value,
-    seal_parts,
     sign_manifest,
     split_topic,
 )
 from schemas.errors import RecordError
 from schemas.keys import CLASSICAL, HYBRID, SealingKey, SigningKey, Suite, b64url, signature_twin, unb64url
+from schemas.sealing import make_grant, open_grant, open_parts, pad, parse_grant, seal_parts
 from tests.domain import NOW, Domain, seeded
 
 calm = settings(derandomize=True, database=None, deadline=None, max_examples=60)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from schemas.envelope import Record, open_grant, open_parts, parse_record
+from schemas.envelope import Record, parse_record
 from schemas.errors import UmuhuzaError
 from schemas.keys import SealingKey, VerifyKey, b64url, unb64url
 from schemas.registry import read_registry
+from schemas.sealing import open_grant, open_parts
 from tests.vectors import generate
 from tests.vectors.making import joined, keys_file
 

@@ -26,8 +26,9 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from schemas.envelope import Kind, mailbox_topic, make_grant, parse_grant
+from schemas.envelope import Kind, mailbox_topic
 from schemas.errors import LogError, UmuhuzaError
+from schemas.sealing import make_grant, parse_grant
 from tests.domain import Domain, Signed
 from topics.log import MAX_VALUE_BYTES, Appended, Entry, Log, Stored, grant_key, grants_topic
 

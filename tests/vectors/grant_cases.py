@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from schemas.envelope import Manifest, make_grant
+from schemas.envelope import Manifest
 from schemas.keys import b64url, unb64url
+from schemas.sealing import make_grant
 from tests.domain import seeded
 from tests.vectors.making import DROP, PLANTED, SEALERS, Pieces, Vector, changed, compact, make, vector
 

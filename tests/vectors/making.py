@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.envelope import EVENT_TYP, Kind, Manifest, Part, Sealed, new_evt, new_thread, seal_parts
+from schemas.envelope import EVENT_TYP, Kind, Manifest, Part, new_evt, new_thread
 from schemas.keys import CLASSICAL, HYBRID, SealingKey, SigningKey, b64url
+from schemas.sealing import Sealed, seal_parts
 from tests.domain import NOW, seeded
 
 Vector = dict[str, Any]
