@@ -37,6 +37,7 @@ DROPS = "tests/adapters/test_folder_drops.py"
 KOBO = "tests/adapters/test_kobo.py"
 OUTBOX = "tests/adapters/test_outbox.py"
 INBOX = "tests/adapters/test_inbox.py"
+HOSTILE = "tests/adapters/test_hostile_records.py"
 FHIR = "tests/schemas/test_fhir.py"
 IJSON = "tests/schemas/test_ijson.py"
 LOG = "tests/topics/test_sqlite_log.py"
@@ -104,7 +105,7 @@ ITEMS: dict[str, tuple[str, ...]] = {
         f"{HERE_FILE}::test_an_agency_whose_clock_is_wrong_works_all_the_same_with_the_right_time",
     ),
     "replay with other bytes": (
-        f"{INBOX}::test_another_record_under_a_known_event_is_turned_away_and_the_first_stands",
+        f"{HOSTILE}::test_another_record_under_a_known_event_is_turned_away_and_the_first_stands",
         f"{HERE_FILE}::test_another_record_under_a_known_event_is_refused_and_the_first_stands",
     ),
     "gap in sequence": (
