@@ -30,14 +30,27 @@ from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
-from topics.settings import SettingsError
-
 JAVA_AT_LEAST = 17
 MAVEN_AT_LEAST = (3, 6)
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.7.1:copy-dependencies"
 _POM = "{http://maven.apache.org/POM/4.0.0}"
+
+
+class KafkaMissingError(Exception):
+    """What Kafka needs is not there, or it does not start. Both texts are for the operator and say what helps."""
+
+    def __init__(self, en: str, fr: str) -> None:
+        super().__init__(en)
+        self._fr = fr
+
+    def describe(self, language: str = "en") -> str:
+        return self._fr if language == "fr" else str(self)
+
+
 Progress = Callable[[int, int], None]
 """Called with (jars there, jars in all) as they arrive."""
+Told = Callable[[str, str], None]
+"""Called with a sentence in French and in English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +100,17 @@ def differences(libs: Path, wanted: Mapping[str, str]) -> Differences:
     )
 
 
-def resolve(progress: Progress = lambda _there, _all: None, tell: Callable[[str, str], None] | None = None) -> Path:
+def resolve(
+    progress: Progress = lambda _there, _all: None,
+    told: Told = lambda _fr, _en: None,
+) -> Path:
     """The folder of checked jars, for `java -cp "<folder>/*"`.
 
     Args:
-        tell: is told, in French and English, what had to be repaired.
+        told: is told what had to be fetched again, and why.
 
     Raises:
-        SettingsError: no Maven or one too old, nothing could be fetched, or what came is not what was listed.
+        KafkaMissingError: no Maven or one too old, nothing could be fetched, or what came is not what was listed.
     """
     folder, wanted = cache(), expected()
     libs = folder / "libs"
@@ -103,8 +119,8 @@ def resolve(progress: Progress = lambda _there, _all: None, tell: Callable[[str,
         found = differences(libs, wanted)
         if not found:
             return libs
-        if libs.exists() and tell is not None:
-            tell(
+        if libs.exists():
+            told(
                 f"Les fichiers de Kafka gardés ici ne sont pas ceux de la liste ({found}) : ils sont repris.",
                 f"The Kafka files kept here are not those of the list ({found}): they are fetched again.",
             )
@@ -119,7 +135,7 @@ def resolve(progress: Progress = lambda _there, _all: None, tell: Callable[[str,
                 _fetch(maven, new, progress, len(wanted), Path(fresh) / "repository")
                 found = differences(new, wanted)
             if found:
-                raise SettingsError(
+                raise KafkaMissingError(
                     f"Kafka's files are not those that were checked ({found}): nothing was installed; "
                     "ask who runs your Maven repository",
                     f"les fichiers de Kafka ne sont pas ceux qui ont été vérifiés ({found}) : rien n'est installé ; "
@@ -140,7 +156,7 @@ def _install(new: Path, libs: Path, old: Path) -> None:
 
 
 def _fetch(maven: str, libs: Path, progress: Progress, count: int, repository: Path | None) -> None:
-    """Let Maven put the pom's jars into `libs`. Raises SettingsError with the last thing that Maven said."""
+    """Let Maven put the pom's jars into `libs`. Raises KafkaMissingError with the last thing that Maven said."""
     with tempfile.TemporaryDirectory(prefix="umuhuza-pom-") as work:
         # Away from the package, which may be read-only, and where Maven would look for a parent.
         pom = Path(work) / "pom.xml"
@@ -166,24 +182,24 @@ def _fetch(maven: str, libs: Path, progress: Progress, count: int, repository: P
                 raise
         if process.returncode != 0:
             reason = next((line for line in said if line), "?")[:300]
-            raise SettingsError(
+            raise KafkaMissingError(
                 f"Maven could not fetch Kafka: {reason}", f"Maven n'a pas pu aller chercher Kafka : {reason}"
             )
 
 
 def find_java() -> str:
-    """The path of a Java that runs Kafka: JAVA_HOME's, else PATH's. Raises SettingsError: missing or too old."""
+    """The path of a Java that runs Kafka: JAVA_HOME's, else PATH's. Raises KafkaMissingError: missing or too old."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     said = "" if java is None else _said([java, "-version"])
     found = re.search(r'version "(\d+)', said)
     if java is None or found is None:
-        raise SettingsError(
+        raise KafkaMissingError(
             "Java is missing (17 or newer). On Debian: sudo apt-get install openjdk-17-jre-headless",
             "il manque Java (17 ou plus récent). Sous Debian : sudo apt-get install openjdk-17-jre-headless",
         )
     if int(found[1]) < JAVA_AT_LEAST:
-        raise SettingsError(
+        raise KafkaMissingError(
             f"Java {found[1]} is too old: 17 or newer. On Debian: sudo apt-get install openjdk-17-jre-headless",
             f"Java {found[1]} est trop ancien : il faut 17 ou plus récent. "
             "Sous Debian : sudo apt-get install openjdk-17-jre-headless",
@@ -192,11 +208,11 @@ def find_java() -> str:
 
 
 def find_maven() -> str:
-    """The path of Maven. Raises SettingsError: missing, too old, or without the Java that it needs."""
+    """The path of Maven. Raises KafkaMissingError: missing, too old, or without the Java that it needs."""
     maven = shutil.which("mvn")
     found = None if maven is None else re.search(r"Apache Maven (\d+)\.(\d+)", _said([maven, "-v"]))
     if maven is None or found is None or (int(found[1]), int(found[2])) < MAVEN_AT_LEAST:
-        raise SettingsError(
+        raise KafkaMissingError(
             "Maven is missing (3.6 or newer), it fetches Kafka once. On Debian: sudo apt-get install maven",
             "il manque Maven (3.6 ou plus récent), qui va chercher Kafka une fois. "
             "Sous Debian : sudo apt-get install maven",

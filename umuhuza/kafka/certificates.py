@@ -120,13 +120,10 @@ class Authority:
     @classmethod
     def read(cls, certificate: bytes, key: bytes) -> Authority:
         """Raises ValueError: not an authority's certificate and its key."""
-        read = serialization.load_pem_private_key(key, None)
-        if not isinstance(read, ec.EllipticCurvePrivateKey):
-            raise ValueError("not a P-256 key")
-        authority = cls(x509.load_pem_x509_certificate(certificate), read)
-        if authority._certificate.public_key() != read.public_key():
-            raise ValueError("the key is another's")
-        return authority
+        held, vouched = serialization.load_pem_private_key(key, None), x509.load_pem_x509_certificate(certificate)
+        if isinstance(held, ec.EllipticCurvePrivateKey) and vouched.public_key() == held.public_key():
+            return cls(vouched, held)
+        raise ValueError("no P-256 key, or another's")
 
     @property
     def pem(self) -> bytes:
@@ -163,13 +160,15 @@ class Authority:
         """
         asked = x509.load_pem_x509_csr(request)
         public = asked.public_key()
-        if not asked.is_signature_valid or not isinstance(public, ec.EllipticCurvePublicKey):
-            raise ValueError("request")
-        if not isinstance(public.curve, ec.SECP256R1):
-            raise ValueError("curve")
         domain, _, name = principal_of(agency).partition(".")
-        signed = self._sign(_name(domain, name), public, now, lasts_s, ())
-        return signed.public_bytes(serialization.Encoding.PEM)
+        if (
+            isinstance(public, ec.EllipticCurvePublicKey)
+            and isinstance(public.curve, ec.SECP256R1)
+            and asked.is_signature_valid
+        ):
+            signed = self._sign(_name(domain, name), public, now, lasts_s, ())
+            return signed.public_bytes(serialization.Encoding.PEM)
+        raise ValueError("not a good request for a P-256 key")
 
     def _issue(self, organization: str, common: str, now: float, lasts_s: int, hosts: Sequence[str] = ()) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())

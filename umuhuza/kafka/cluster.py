@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.keys import b64url
 from topics.settings import SettingsError
 from umuhuza.kafka import artefacts, certificates, processes
+from umuhuza.kafka.artefacts import KafkaMissingError
 from umuhuza.kafka.certificates import ADMIN, Authority, Credentials, Issued, write_file
 from umuhuza.kafka.probe import NoAnswerError, Seen, ask
 from umuhuza.kafka.properties import Layout, Node, combined_properties, logging_properties, render
@@ -58,18 +59,8 @@ START_S = 90.0
 STOP_S = 30.0
 """Time to write everything down before a node is ended hard; every acknowledged record is on disk either way."""
 
-Told = Callable[[str], None]
-
-
-class ClusterError(Exception):
-    """Nodes do not start, or do not answer. Both texts say which, and which file says why."""
-
-    def __init__(self, en: str, fr: str) -> None:
-        super().__init__(en)
-        self._fr = fr
-
-    def describe(self, language: str = "en") -> str:
-        return self._fr if language == "fr" else str(self)
+Told = artefacts.Told
+"""Called with (French, English)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +93,29 @@ class _Member:
 
 
 class Cluster:
-    """Thread-safe as far as the file system is: no state beside the folder is kept. `now` gives seconds (wall clock)."""
+    """Keeps no state beside the folder, so any number of them, in any process, may stand for one cluster.
 
-    def __init__(self, folder: Path, cluster_id: str, members: Sequence[_Member], now: Callable[[], float]) -> None:
+    Args:
+        java_options: beside our own, for every node that is started.
+        now: seconds (wall clock), for certificates.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cluster_id: str,
+        members: Sequence[_Member],
+        java_options: Sequence[str] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.folder = folder
         self.cluster_id = cluster_id
         self._members = {member.node: member for member in members}
+        self._java_options = tuple(java_options)
         self._now = now
 
     @classmethod
-    def open(cls, folder: Path, now: Callable[[], float] = time.time) -> Cluster:
+    def open(cls, folder: Path, java_options: Sequence[str] = (), now: Callable[[], float] = time.time) -> Cluster:
         """The cluster that was made in `folder`. Raises SettingsError: there is none, or it cannot be read."""
         folder = folder.resolve()
         try:
@@ -120,7 +124,7 @@ class Cluster:
                 _Member(int(one["node"]), int(one["clients"]), int(one["controllers"]), str(one["directory"]))
                 for one in raw["nodes"]
             ]
-            return cls(folder, str(raw["id"]), members, now)
+            return cls(folder, str(raw["id"]), members, java_options, now)
         except FileNotFoundError:
             raise SettingsError(
                 "no Kafka cluster in this folder; make one: umuhuza kafka up",
@@ -130,17 +134,23 @@ class Cluster:
             raise SettingsError("cluster.json cannot be read", "cluster.json ne peut pas être lu") from None
 
     @classmethod
-    def open_or_make(cls, folder: Path, nodes: int | None = None, now: Callable[[], float] = time.time) -> Cluster:
+    def open_or_make(
+        cls,
+        folder: Path,
+        nodes: int | None = None,
+        java_options: Sequence[str] = (),
+        now: Callable[[], float] = time.time,
+    ) -> Cluster:
         """The cluster in `folder`; when there is none, a new one of `nodes` (1 or 3; None: 1).
 
         Raises:
             SettingsError: the folder's cluster has another number of nodes, or the folder cannot be used.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _turn(folder):
+        with _turn(folder / "lock"):
             if not (folder / "cluster.json").exists():
                 _make(folder, 1 if nodes is None else nodes)
-        cluster = cls.open(folder, now)
+        cluster = cls.open(folder, java_options, now)
         if nodes is not None and nodes != len(cluster.nodes):
             count = len(cluster.nodes)
             raise SettingsError(
@@ -179,6 +189,10 @@ class Cluster:
 
     def authority(self) -> Authority:
         """The cluster's authority, made when there is none. Raises SettingsError: its files are damaged."""
+        with _turn(self.folder / "certificates.lock"):
+            return self._authority()
+
+    def _authority(self) -> Authority:
         folder = self.folder / "ca"
         folder.mkdir(mode=0o700, exist_ok=True)
         certificate, key = folder / "ca.pem", folder / "ca.key"
@@ -196,7 +210,9 @@ class Cluster:
             ) from None
 
     def credentials(self, who: str) -> Credentials:
-        """Certificate and key of `admin` or of an agency, `bi/iom` or `bi.iom`; issued, or renewed a month before its end.
+        """Certificate and key of `admin` or of an agency, `bi/iom` or `bi.iom`.
+
+        Issued when there is none, issued again from a month before its end; the files are replaced in place.
 
         Raises:
             ValueError: neither `admin` nor an agency.
@@ -215,20 +231,20 @@ class Cluster:
         return KafkaAccess(self.bootstrap, found.ca, found.certificate, found.key, client_id)
 
     def _credentials(self, principal: str, issue: Callable[[Authority, float], Issued]) -> Credentials:
-        authority = self.authority()
         folder = self.folder / "clients" / principal
         certificate, key = folder / "certificate.pem", folder / "key.pem"
-        now = self._now()
-        held = _expiry(certificate) if key.exists() else None
-        if held is None or held - now < certificates.RENEW_S:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            issued = issue(authority, now)
-            held = issued.expires
-            # Both or neither: a client that reads in between would hold a key that is not the certificate's, and a
-            # kill in between is mended by the missing certificate.
-            certificate.unlink(missing_ok=True)
-            write_file(key, issued.key)
-            write_file(certificate, issued.certificate)
+        with _turn(self.folder / "certificates.lock"):
+            authority, now = self._authority(), self._now()
+            held = _expiry(certificate) if key.exists() else None
+            if held is None or held - now < certificates.RENEW_S:
+                for made in (folder.parent, folder):
+                    made.mkdir(mode=0o700, exist_ok=True)
+                issued = issue(authority, now)
+                held = issued.expires
+                # A kill between the two leaves a key without a certificate, which the next call mends.
+                certificate.unlink(missing_ok=True)
+                write_file(key, issued.key)
+                write_file(certificate, issued.certificate)
         return Credentials(self.folder / "ca" / "ca.pem", certificate, key, held)
 
     def issued(self) -> dict[str, int]:
@@ -242,44 +258,48 @@ class Cluster:
 
     # -- Running it ---------------------------------------------------------------------------------------------------
 
-    def start(self, told: Told = lambda _text: None, progress: artefacts.Progress = lambda _there, _all: None) -> bool:
-        """Start what is not running and wait until every node answers and knows every other.
+    def start(
+        self,
+        told: Told = lambda _fr, _en: None,
+        progress: artefacts.Progress = lambda _there, _all: None,
+    ) -> tuple[int, ...]:
+        """Start what is not running and wait until every node answers and sees all of them at work.
 
         Args:
-            told: is told the steps, in French and English words chosen by `umuhuza.words`.
+            told: is told the steps, in French and English.
             progress: see `artefacts.resolve`.
 
         Returns:
-            Whether anything had to be started.
+            The nodes that had to be started: none when all were running.
 
         Raises:
-            SettingsError: Java, Maven or the jars are missing, or a port is taken.
-            ClusterError: a node did not start or answer.
+            KafkaMissingError: Java, Maven or the jars are missing; a node does not start or answer.
+            SettingsError: a port is taken, the authority is damaged.
         """
-        with _turn(self.folder):
-            idle = [node for node in self.nodes if self.pid(node) is None]
-            if idle:
-                java, libs = artefacts.find_java(), artefacts.resolve(progress)
-                for node in idle:
-                    self._prepare(node, java, libs)
-                for node in idle:
-                    told(f"node-{node}")
-                    self._launch(node, java, libs)
-            self.wait(self.nodes)
-        return bool(idle)
+        started = self._start(self.nodes, told, progress)
+        self.wait(self.nodes)
+        return started
 
     def start_node(self, node: int, wait: bool = True) -> None:
         """Start one node; see `start`. With `wait` returns when it answers and takes work."""
-        with _turn(self.folder):
-            if self.pid(node) is None:
-                java, libs = artefacts.find_java(), artefacts.resolve()
-                self._prepare(node, java, libs)
-                self._launch(node, java, libs)
-            if wait:
-                self.wait((node,))
+        self._start((node,), lambda _fr, _en: None, lambda _there, _all: None)
+        if wait:
+            self.wait((node,))
+
+    def _start(self, nodes: Sequence[int], told: Told, progress: artefacts.Progress) -> tuple[int, ...]:
+        with _turn(self.folder / "lock"):
+            idle = tuple(node for node in nodes if self.pid(node) is None)
+            if idle:
+                java, libs = artefacts.find_java(), artefacts.resolve(progress, told)
+                for node in idle:
+                    self._prepare(node, java, libs, told)
+                for node in idle:
+                    told(f"Le nœud {node} démarre.", f"Node {node} starts.")
+                    self._launch(node, java, libs)
+        return idle
 
     def wait(self, nodes: Sequence[int], within_s: float = START_S) -> None:
-        """Until each of `nodes` answers and sees all of them at work. Raises ClusterError."""
+        """Until each of `nodes` answers and sees all of them at work. Raises KafkaMissingError."""
         asks = self.credentials(ADMIN)
         deadline = time.monotonic() + within_s
         waiting = list(nodes)
@@ -298,13 +318,13 @@ class Cluster:
 
     def stop(self, within_s: float = STOP_S) -> bool:
         """End every node: asked first, hard after `within_s` seconds. False when none was running."""
-        with _turn(self.folder):
+        with _turn(self.folder / "lock"):
             running = [node for node in self.nodes if self.pid(node) is not None]
             self._end(running, within_s)
         return bool(running)
 
     def stop_node(self, node: int, within_s: float = STOP_S) -> None:
-        with _turn(self.folder):
+        with _turn(self.folder / "lock"):
             self._end([node], within_s)
 
     def kill(self, node: int) -> None:
@@ -342,7 +362,7 @@ class Cluster:
                 processes.send(file, signal.SIGKILL)
                 processes.ended(file, 10.0)
 
-    def _prepare(self, node: int, java: str, libs: Path) -> None:
+    def _prepare(self, node: int, java: str, libs: Path, told: Told) -> None:
         """Everything that a node needs before it runs: ports free, certificate in date, properties, formatted data."""
         folder, member = self.node_folder(node), self._members[node]
         for port in (member.clients, member.controllers):
@@ -361,7 +381,7 @@ class Cluster:
         if held is None or held - now < certificates.RENEW_S:
             issued = authority.node(node, (_HOST, "localhost"), now)
             write_file(keystore, issued.key + issued.certificate)
-        told = Node(
+        itself = Node(
             node,
             keystore=keystore,
             truststore=self.folder / "ca" / "ca.pem",
@@ -369,10 +389,11 @@ class Cluster:
             clients=self.address(node),
             controllers=f"{_HOST}:{member.controllers}",
         )
-        properties = combined_properties(told, self.layout())
+        properties = combined_properties(itself, self.layout())
         write_file(folder / "server.properties", render(properties).encode("utf-8"))
         write_file(folder / "log4j2.properties", logging_properties(folder / "logs").encode("utf-8"))
         if not (folder / "formatted").exists():
+            told(f"Le nœud {node} prépare son dossier de données.", f"Node {node} prepares its data folder.")
             self._format(node, java, libs)
 
     def _format(self, node: int, java: str, libs: Path) -> None:
@@ -391,7 +412,7 @@ class Cluster:
         ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if ran.returncode != 0:
             write_file(folder / "logs" / "format.log", ran.stdout)
-            raise ClusterError(
+            raise KafkaMissingError(
                 f"node {node} could not be prepared; see {folder / 'logs' / 'format.log'}",
                 f"le nœud {node} n'a pas pu être préparé ; voir {folder / 'logs' / 'format.log'}",
             )
@@ -403,7 +424,7 @@ class Cluster:
         # The console takes only what comes before or beside the logs: warnings of Java itself.
         if console.exists() and console.stat().st_size > 1 << 20:
             console.replace(folder / "logs" / "console.log.1")
-        command = [java, *_JAVA, f"-Dkafka.logs.dir={folder / 'logs'}"]
+        command = [java, *_JAVA, *self._java_options, f"-Dkafka.logs.dir={folder / 'logs'}"]
         command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", f"{libs}/*"]
         command += ["kafka.Kafka", str(folder / "server.properties")]
         processes.launch(folder / "process", command, console, os.environ)
@@ -411,9 +432,9 @@ class Cluster:
         while not (folder / "process").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _failed(self, node: int) -> ClusterError:
+    def _failed(self, node: int) -> KafkaMissingError:
         logs = self.node_folder(node) / "logs"
-        return ClusterError(
+        return KafkaMissingError(
             f"Kafka's node {node} does not answer; see {logs / 'server.log'} and {logs / 'console.log'}",
             f"le nœud {node} de Kafka ne répond pas ; voir {logs / 'server.log'} et {logs / 'console.log'}",
         )
@@ -472,8 +493,8 @@ def _expiry(path: Path) -> int | None:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One command at a time on a folder; the lock goes with the process that holds it."""
-    with (folder / "lock").open("a") as file:
+def _turn(path: Path) -> Iterator[None]:
+    """One at a time; the lock goes with the process that holds it, and no child inherits it."""
+    with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

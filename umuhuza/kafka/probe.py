@@ -34,7 +34,6 @@ class Seen:
 
     brokers: frozenset[int]
     """Ids of the brokers that take work; one that has just started joins when it has caught up."""
-    cluster_id: str
 
 
 def ask(address: str, credentials: Credentials | None, *, ca: str | None = None, timeout_s: float = 3.0) -> Seen:
@@ -73,7 +72,7 @@ def ask(address: str, credentials: Credentials | None, *, ca: str | None = None,
         raise NoAnswerError("refused") from None
     except OSError:
         raise NoAnswerError("closed") from None
-    except (struct.error, IndexError, UnicodeDecodeError):
+    except struct.error:
         raise NoAnswerError("strange") from None
 
 
@@ -88,7 +87,7 @@ def _exactly(connection: ssl.SSLSocket, count: int) -> bytes:
 
 
 def _read(answer: bytes) -> Seen:
-    """correlation id, throttle time, [node id, host, port, rack], cluster id, ..."""
+    """correlation id, throttle time, [node id, host, port, rack], ..."""
     at = 8
     (count,) = struct.unpack_from(">i", answer, at)
     at += 4
@@ -96,17 +95,10 @@ def _read(answer: bytes) -> Seen:
     for _ in range(count):
         (node,) = struct.unpack_from(">i", answer, at)
         ids.add(node)
-        _, at = _text(answer, at + 4)
-        _, at = _text(answer, at + 4)
-    cluster, _ = _text(answer, at)
-    return Seen(frozenset(ids), cluster)
+        at = _past_text(answer, _past_text(answer, at + 4) + 4)
+    return Seen(frozenset(ids))
 
 
-def _text(answer: bytes, at: int) -> tuple[str, int]:
+def _past_text(answer: bytes, at: int) -> int:
     (size,) = struct.unpack_from(">h", answer, at)
-    at += 2
-    if size < 0:
-        return "", at
-    if at + size > len(answer):
-        raise IndexError
-    return answer[at : at + size].decode("utf-8"), at + size
+    return at + 2 + max(0, int(size))
