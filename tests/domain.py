@@ -24,7 +24,7 @@ from schemas.envelope import (
 )
 from schemas.keys import HYBRID, RandomBytes, SealingKey, SigningKey
 from schemas.registry import Agency, Key, Registry, Role, empty_registry, sign_registry
-from schemas.sealing import make_grant, seal_parts
+from schemas.sealing import make_grant, parse_grant, seal_parts
 from topics.log import Entry, grant_key
 
 NOW = 1_793_000_000
@@ -74,8 +74,6 @@ class Signed:
 
     def grant_puts(self) -> dict[str, bytes]:
         """What `put_grants` takes."""
-        from schemas.sealing import parse_grant
-
         return {grant_key(self.manifest.ident, parse_grant(g).kid): g for g in self.grants}
 
 
