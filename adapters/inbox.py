@@ -27,7 +27,7 @@ from schemas.errors import LogError, OrderError, PolicyError, RecordError, Regis
 from schemas.forms import Facts, Receipt
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
-from topics.log import Log, Stored, grant_key, grants_topic
+from topics.log import Log, Stored, ends_of, grant_key, grants_topic
 
 LATE_AFTER_S = 86_400
 """A record that took longer than this from its issuer's clock to the log is marked late: paper and power cuts."""
@@ -98,9 +98,7 @@ class Inbox:
             LogError: log_inconsistent, with the mailbox as path: the log was put back from an older copy under its old
                 identity. Reading on would skip whatever takes the places that we have read already.
         """
-        topics = self.topics()
-        ends = {topic: await log.ends(topic) for topic in topics}
-        for topic, end in ends.items():
+        for topic, end in (await ends_of(log, self.topics())).items():
             if self._desk.mailbox.cursor(log.log_id, topic) + 1 > end.next:
                 raise LogError("log_inconsistent", topic)
 
@@ -115,7 +113,7 @@ class Inbox:
         """Items whose thread is unknown wait until all own mailboxes have been read to the ends seen now."""
         fresh = [item for item in self._desk.mailbox.held(self._desk.now()) if item.hold_until is None]
         if fresh:
-            ends = {topic: (await log.ends(topic)).next for topic in topics}
+            ends = {topic: end.next for topic, end in (await ends_of(log, topics)).items()}
             for item in fresh:
                 self._desk.mailbox.note_ends(item.n, ends)
 

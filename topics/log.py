@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.errors import UmuhuzaError
 
@@ -129,6 +129,21 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Idempotent. Pending and later calls end with LogError `log_closed`."""
+
+
+@runtime_checkable
+class AnswersAtOnce(Protocol):
+    """A log that is far away and answers for several topics in one exchange."""
+
+    async def ends_of(self, topics: Sequence[str]) -> dict[str, Ends]:
+        """`Log.ends` of each, all as they were at one moment or another during the call. Raises as `Log.ends`."""
+
+
+async def ends_of(log: Log, topics: Sequence[str]) -> dict[str, Ends]:
+    """`Log.ends` of each topic; one exchange where the log can. Raises as `Log.ends`."""
+    if isinstance(log, AnswersAtOnce):
+        return await log.ends_of(topics)
+    return {topic: await log.ends(topic) for topic in topics}
 
 
 def grants_topic(agency: str) -> str:

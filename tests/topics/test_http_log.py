@@ -17,27 +17,30 @@ import orjson
 import pytest
 
 from gateway.app import Gateway
-from schemas.errors import RecordError
+from schemas.errors import LogError, RecordError
 from schemas.keys import SealingKey, SigningKey, VerifyKey, b64url
 from schemas.registry import Key
 from schemas.sealing import make_grant
 from tests.domain import YEAR, Member, Signed, seeded
 from tests.gateway.gateway_world import World, grants_kept
+from topics.catalogue import mailboxes_of
 from topics.http_log import HttpLog
-from topics.log import Appended, grant_key, grants_topic
+from topics.log import Appended, Ends, ends_of, grant_key, grants_topic
 from topics.promise import verify_evidence
 
 SHELTERS_GRANTS = grants_topic("bi/k7t4")
 
 
 class Wire(httpx2.AsyncBaseTransport):
-    """The way to a gateway; keeps the lines of every request that publishes."""
+    """The way to a gateway; keeps what was asked, and the lines of every request that publishes."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._way = httpx2.ASGITransport(app=gateway)
         self.lines: list[dict[str, Any]] = []
+        self.asked: list[str] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append(request.url.path)
         if request.url.path == "/v1/records":
             self.lines += [orjson.loads(line) for line in (await request.aread()).splitlines()]
         return await self._way.handle_async_request(request)
@@ -183,6 +186,30 @@ def test_a_grant_travels_once(tmp_path: Path) -> None:
             await sent(log, record)
             await log.append([record.entry])
             assert [len(line["grants"]) for line in wire.lines] == [1, 0]
+            await log.close()
+
+    asyncio.run(run())
+
+
+def test_the_ends_of_all_mailboxes_are_one_question(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened() as gateway, world.caller(gateway, "bi/k7t4") as shelter:
+            record = world.domain.record("bi/k7t4", "bi/iom")
+            await shelter.send(record)
+            wire = Wire(gateway)
+            log = handle(world, gateway, wire=wire)
+            mailboxes = mailboxes_of(world.domain.registry.agency("bi/iom"))
+            ends = await ends_of(log, mailboxes)
+            assert wire.asked == ["/v1/token", "/v1/ends"]
+            assert tuple(ends) == mailboxes
+            assert len(mailboxes) > 2
+            assert {topic for topic, end in ends.items() if end != Ends(0, 0)} == {"bi.referral.iom"}
+            assert ends["bi.referral.iom"] == await log.ends("bi.referral.iom") == Ends(0, 1)
+            assert await ends_of(log, ()) == {}
+            with pytest.raises(LogError) as refused:
+                await ends_of(log, [*mailboxes, "bi.referral.k7t4"])
+            assert refused.value.code == "topic_unknown"
             await log.close()
 
     asyncio.run(run())
