@@ -76,6 +76,8 @@ class Agency:
     keys: tuple[Key, ...]
     protected: bool = False
     """Its id is a handle; its name is shown only to those entitled."""
+    direct: bool = False
+    """It has opted in to write to the log's brokers itself; else everything it sends goes through a gateway."""
 
     def name(self, language: str) -> str:
         """A protected agency shows its handle; names are looked up with `names` by those entitled."""
@@ -205,6 +207,7 @@ def agency_to_json(agency: Agency) -> dict[str, Any]:
             }
             for key in agency.keys
         ],
+        **({"direct": True} if agency.direct else {}),
     }
 
 
@@ -253,7 +256,8 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
     def bad(where: str) -> RegistryError:
         return RegistryError("registry_invalid", f"{path}.{where}")
 
-    if not isinstance(raw, dict) or raw.keys() != {"id", "protected", "names", "roles", "keys"}:
+    # `direct` is the only member that may be absent, and then false: files written before it are as valid as ever.
+    if not isinstance(raw, dict) or raw.keys() - {"direct"} != {"id", "protected", "names", "roles", "keys"}:
         raise bad("*")
     if not isinstance(raw["id"], str) or not is_agency(raw["id"]):
         raise bad("id")
@@ -268,10 +272,14 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
         raise bad("roles")
     if type(raw["protected"]) is not bool:
         raise bad("protected")
+    if type(raw.get("direct", False)) is not bool:
+        raise bad("direct")
     if not isinstance(raw["keys"], list):
         raise bad("keys")
     keys = tuple(_key_from_json(item, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
-    return Agency(raw["id"], MappingProxyType(names), tuple(raw["roles"]), keys, raw["protected"])
+    return Agency(
+        raw["id"], MappingProxyType(names), tuple(raw["roles"]), keys, raw["protected"], raw.get("direct", False)
+    )
 
 
 def _key_from_json(raw: Any, path: str) -> Key:

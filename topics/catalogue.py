@@ -22,13 +22,15 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
-from schemas.errors import PolicyError, RecordError, RegistryError
+from schemas.errors import LogError, PolicyError, RecordError, RegistryError
 from schemas.forms import Basis, Priority
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES, Agency, Registry
 from topics.log import grants_topic
 
 Do = Literal["send", "read", "receive"]
+_GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
+_REGISTRY = re.compile(r"[a-z]{2}\.registry\.log")
 
 
 class Claims(Protocol):
@@ -227,6 +229,106 @@ def topics_of(registry: Registry) -> tuple[str, ...]:
     names = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
     names += [grants_topic(agency) for agency in registry.agencies]
     return tuple(sorted(names))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kafka
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaTopic:
+    """A topic as it must be: always one partition, since a mailbox is one order."""
+
+    name: str
+    replication: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAcl:
+    """One line of who may do what on the brokers. Ours are all literal: a prefix would serve a neighbour's name."""
+
+    principal: str
+    """ "User:bi.iom"."""
+    operation: str
+    """ "read" or "write"; each includes seeing the topic."""
+    name: str
+    resource: str = "topic"
+    pattern: str = "literal"
+    permission: str = "allow"
+    host: str = "*"
+
+
+_REPLICAS = 3
+
+
+def registry_topic(domain: str) -> str:
+    """`bi.registry.log`: the log's identity, see `kafka_identity`."""
+    return f"{domain}.registry.log"
+
+
+def is_grants_topic(topic: str) -> bool:
+    return _GRANTS.fullmatch(topic) is not None
+
+
+def kafka_principal(agency: str) -> str:
+    """`bi/iom` -> `User:bi.iom`: what the brokers make of the certificate with O=bi, CN=iom."""
+    return "User:" + agency.replace("/", ".")
+
+
+def kafka_topic(name: str, nodes: int) -> KafkaTopic:
+    """How a topic must be on a cluster of so many brokers. Raises LogError `topic_unknown`: the name is no topic's.
+
+    Three brokers or more: three replicas, two of which have every acknowledged record, and a replica that lacks one
+    never leads.
+    """
+    if is_grants_topic(name):
+        kind = "grants"
+    elif _REGISTRY.fullmatch(name):
+        kind = "registry"
+    else:
+        try:
+            flow, _ = split_topic(name)
+        except RecordError:
+            raise LogError("topic_unknown", "topic") from None
+        if flow not in FLOWS:
+            raise LogError("topic_unknown", "topic")
+        kind = "mailbox"
+    replication = min(nodes, _REPLICAS)
+    safety = {"min.insync.replicas": str(min(replication, 2)), "unclean.leader.election.enable": "false"}
+    return KafkaTopic(name, replication, MappingProxyType({**policy().kafka[kind], **safety}))
+
+
+def kafka_topics(registry: Registry, nodes: int) -> dict[str, KafkaTopic]:
+    """Every topic of a domain on Kafka, by name: `topics_of`, and the one that says which log it is."""
+    names = (*topics_of(registry), registry_topic(registry.domain))
+    return {name: kafka_topic(name, nodes) for name in names}
+
+
+def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
+    """Every ACL of a domain's agencies; what is not here is denied.
+
+    An agency reads its own mailboxes, its own grants and the log's identity. One that has opted in (`direct`) writes
+    where `may` lets it send: a broker sees neither type nor kind, so this is by topic, whatever flow and roles allow. A
+    gateway (role operator) reads and writes every mailbox and every grants topic. Nobody here makes topics or changes
+    them: administrators do, who need no ACL. An idempotent producer needs no more than to write (Kafka 2.8 and later).
+    """
+    shared = registry_topic(registry.domain)
+    mailboxes = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
+    acls: set[KafkaAcl] = set()
+    for agency in registry.agencies.values():
+        who = kafka_principal(agency.id)
+        acls |= {KafkaAcl(who, "read", name) for name in (*mailboxes_of(agency), grants_topic(agency.id), shared)}
+        if agency.direct:
+            acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
+        if "operator" in agency.roles:
+            for topic in (*mailboxes, *map(grants_topic, registry.agencies)):
+                acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
+    return frozenset(acls)
+
+
+def _may_send_any(agency: str, topic: str, registry: Registry) -> bool:
+    return any(may(Act("send", agency, topic, kind=kind), registry).ok for kind in KINDS)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

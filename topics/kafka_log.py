@@ -1,0 +1,572 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Apache Kafka as the log: the log contract over a domain's cluster.
+
+How to use it, and who does::
+
+    access = KafkaAccess(("10.0.0.5:9092",), ca, certificate, key)
+    log = await KafkaLog.open(access, domain="bi", view=folder / "grants.view", random_id=lambda: os.urandom(16).hex())
+
+A gateway opens one handle with its own certificate and keeps it; an adapter opens one with its agency's certificate and
+reads its mailboxes and its grants topic. Topics, their settings and the ACLs are made beforehand by an administrator
+(`topics.kafka_admin.apply`); a handle with an administrator's certificate also offers `create_topics`, `trim` and
+`delete_topic`. The clients themselves are in `kafka_clients`, the only module that imports `kafka`.
+
+Who waits for whom; no call of the library ever runs on the event loop:
+
+- **Writing.** One producer, in one thread. As in `sqlite_log`, calls gather while a produce is under way and are the
+  next one. Of each topic at most one record batch is in flight: a batch is appended whole or not at all, so a call
+  is never interleaved with another process's (a call with more than `BATCH_BYTES` for one topic takes several), and
+  order needs no repair. After a failed produce the producer is closed and the same bytes go out once more, in the same
+  order, through a new one; after that the answer is `unavailable` and the caller appends again. The broker may then
+  hold a second copy: this driver recognises none (`copy` is never True), readers do, by `ident`.
+- **Reading.** A few threads with a few consumers: assign, seek, fetch, exactly where the reader's cursor stands. No
+  consumer groups, no committed offsets, no resets: a position that is not there is an error of its own.
+- **Waiting.** However many readers wait, one consumer in one thread follows the topics that they wait on, by long
+  polls, and wakes those whose topic grew; they read then. A handle that nobody waits on asks nothing.
+- **Grants** are read through `topics.kafka_view`, up to the topic's end seen at the call, whoever wrote them.
+
+Identity. Kafka remembers no log, and a topic that an administrator deleted and made again looks like an empty old one.
+So the topic `{domain}.registry.log` holds a random `log_id` and the Kafka id of every topic. A topic that has another id
+now, or is gone, is refused with `unavailable` and its name, not served and not written; a topic that nobody recorded
+too. That goes on until the operator says that it is meant, with `renew_identity`, which makes the log another log:
+handles opened before refuse everything (`unavailable`, path `log_id`) until they are opened again. Noticed after
+`CHECK_S` at the latest, and before an answer that would look like a silent restart.
+
+A crash leaves whole batches or none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from schemas.errors import LogError
+from topics.catalogue import is_grants_topic, kafka_topic
+from topics.kafka_clients import BATCH_BYTES, IDENT_HEADER, READERS, Clients, Follower, Item, KafkaAccess
+from topics.kafka_identity import CHECK_S, Identity, establish, renew
+from topics.kafka_view import GrantsView
+from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+
+__all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
+
+REST_S = 60.0
+"""How long a topic is still followed when nobody waits on it any more."""
+GROUP_ITEMS = 5_000
+GROUP_BYTES = 16 << 20
+"""Of one produce, all topics together."""
+
+_Answer = tuple[int, int] | LogError
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Calls that are produced together."""
+
+    calls: list[list[Item]] = field(default_factory=list)
+    weights: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    task: asyncio.Task[list[list[_Answer]]] | None = None
+
+    def takes(self, weights: Mapping[str, int], items: int) -> bool:
+        """A call joins only if of no topic more than one batch is then in the group."""
+        return not self.calls or (
+            self.items + items <= GROUP_ITEMS
+            and sum(self.weights.values()) + sum(weights.values()) <= GROUP_BYTES
+            and all(self.weights.get(topic, 0) + weight <= BATCH_BYTES for topic, weight in weights.items())
+        )
+
+    def add(self, items: list[Item], weights: Mapping[str, int]) -> None:
+        self.calls.append(items)
+        self.items += len(items)
+        for topic, weight in weights.items():
+            self.weights[topic] = self.weights.get(topic, 0) + weight
+
+
+class KafkaLog:
+    """A `topics.log.Log` on Apache Kafka. Make it with `open`; belongs to one event loop."""
+
+    def __init__(self, clients: Clients, domain: str, view: Path | None) -> None:
+        self._clients = clients
+        self._domain = domain
+        self._identity = Identity(clients, domain)
+        self._view_path = view
+        self._view: GrantsView | None = None
+        self._readers = ThreadPoolExecutor(READERS, "kafka-log-reader")
+        self._writer = ThreadPoolExecutor(1, "kafka-log-writer")
+        self._grants = ThreadPoolExecutor(1, "kafka-log-grants")
+        self._tail = _Tail(clients.follower, self._grown_in_thread)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._turns = count()
+        self._forming: _Group | None = None
+        self._last: asyncio.Task[list[list[_Answer]]] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        access: KafkaAccess,
+        *,
+        domain: str,
+        view: Path | None = None,
+        random_id: Callable[[], str],
+        create: bool = False,
+    ) -> KafkaLog:
+        """Connect, and learn which log it is.
+
+        Args:
+            access: where, and as whom.
+            domain: "bi"; a cluster may serve several.
+            view: file for what the grants topics say, mode 0600, one handle's own; None keeps it in memory.
+            random_id: makes the `log_id` when the log is made.
+            create: make the log's registry topic if it is not there; an administrator's.
+
+        Raises LogError `not_permitted` (paths `tls.key`, `tls.ca`: a file of ours cannot be used; `tls.certificate`:
+        the brokers refuse ours, because it is unknown or expired), `unavailable` (path `bootstrap`: nobody answers;
+        `tls.ca`: they are not the brokers that we were told of; `log_id`: no log of this domain is there).
+        """
+        clients = await asyncio.to_thread(Clients, access)
+        log = cls(clients, domain, view)
+        try:
+            await log._in(log._readers, clients.probe)
+            if create:
+                await log._in(log._writer, log._establish, [], random_id)
+            await log._in(log._readers, log._identity.load)
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    @staticmethod
+    async def renew_identity(access: KafkaAccess, *, domain: str, random_id: Callable[[], str]) -> str:
+        """Say that the topics as they are now are the log: after a topic was deleted, or the cluster put back from a
+        copy. Returns the new `log_id`; readers start again and recognise what they know by `ident`.
+
+        For an administrator. Raises LogError as `open`, and `not_permitted`.
+        """
+
+        def work() -> str:
+            clients = Clients(access)
+            try:
+                clients.probe()
+                return renew(clients, _recorder(clients), domain, random_id)
+            finally:
+                clients.close_producer()
+                clients.close()
+
+        return await asyncio.to_thread(work)
+
+    @property
+    def log_id(self) -> str:
+        return self._identity.log_id
+
+    # ---------------------------------------------------------------- the contract
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        """As the contract; `not_permitted` when this principal may not write there. Cancelled, it may still be done."""
+        if self._closed:
+            return [LogError("log_closed") for _ in entries]
+        if not entries:
+            return []
+        answers: list[Appended | LogError | None] = [_refused(entry) for entry in entries]
+        try:
+            wrong = await self._check({e.topic for e, no in zip(entries, answers, strict=True) if no is None})
+        except LogError as error:
+            return [no or LogError(error.code, error.path) for no in answers]
+        places: list[int] = []
+        items: list[Item] = []
+        for place, entry in enumerate(entries):
+            if answers[place] is None and entry.topic in wrong:
+                answers[place] = LogError(wrong[entry.topic].code, entry.topic)
+            elif answers[place] is None:
+                places.append(place)
+                items.append(_item(entry))
+        for place, done in zip(places, await self._produce(items), strict=True):
+            answers[place] = done if isinstance(done, LogError) else Appended(*done)
+        self._wake({e.topic for e, done in zip(entries, answers, strict=True) if isinstance(done, Appended)})
+        return [answer for answer in answers if answer is not None]
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self.poll({topic: after}, limit, max_bytes, wait_s)
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        until = self._loop.time() + wait_s
+        with self._listening(after) as grown:
+            while True:
+                grown.clear()  # before the read: what is appended after it sets the event again
+                found, ends = await self._read(self._read_now, dict(after), limit, max_bytes)
+                if found or self._loop.time() >= until:
+                    return found
+                if self._tail.follow(ends):
+                    continue  # the tail has seen more than this read
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        await grown.wait()
+
+    async def ends(self, topic: str) -> Ends:
+        return await self._read(self._ends_now, topic)
+
+    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
+        """As the contract. Raises LogError `topic_unknown` (not a grants topic), `too_large`, `not_permitted`,
+        `storage_full`, `unavailable`, `log_closed`; then any of these grants may be stored: put them again."""
+        if any(len(value) > MAX_VALUE_BYTES for value in grants.values()):
+            self._refuse_closed()
+            raise LogError("too_large", expected=MAX_VALUE_BYTES)
+        await self._change_grants(topic, grants)
+
+    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """As the contract; sees whatever anybody put before the call."""
+        self._refuse_closed()
+        if not is_grants_topic(topic):
+            raise LogError("topic_unknown", topic)
+        found = await self._in(self._grants, self._get_grants_now, topic, tuple(keys))
+        self._refuse_closed()
+        return found
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        """As the contract: tombstones are durable when it returns, nobody finds the grants any more; their bytes leave
+        the brokers' disks with the next compaction (`max.compaction.lag.ms`, an hour)."""
+        await self._change_grants(topic, dict.fromkeys(keys))
+        await self.get_grants(topic, [])  # and leave our view at once
+
+    async def close(self) -> None:
+        """As the contract. A produce in progress is awaited and answered truly; calls behind it were not made."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake(list(self._waiting))
+        if self._last is not None and not self._last.done():
+            await asyncio.wait([self._last])
+        await asyncio.to_thread(self._close_now)
+
+    # ---------------------------------------------------------------- administration
+
+    async def create_topics(self, names: Iterable[str]) -> None:
+        """Mailbox and grants topics with the catalogue's settings; those there already stay as they are.
+
+        Raises LogError `topic_unknown` for a name that is no topic's, `not_permitted`, `unavailable`, `log_closed`.
+        """
+        self._refuse_closed()
+        await self._in(self._writer, self._establish, list(names), lambda: self.log_id)
+
+    async def topics(self) -> list[str]:
+        """Mailboxes that this principal may see."""
+        found = await self._read(self._clients.describe)
+        mine = (name for name, one in found.items() if not one.code and name.startswith(f"{self._domain}."))
+        return sorted(name for name in mine if not is_grants_topic(name) and name != self._identity.topic)
+
+    async def trim(self, topic: str, before: int) -> int:
+        """Retention: remove entries with offset < `before`; returns the first offset kept."""
+        return await self._read(self._clients.trim, topic, before)
+
+    async def delete_topic(self, topic: str) -> None:
+        """Remove a topic with its entries. Its name stays refused until `renew_identity`, even if it is made again."""
+        await self._read(self._clients.delete_topic, topic)
+        await self._check([topic], afresh=True)
+
+    def _establish(self, names: list[str], random_id: Callable[[], str]) -> None:
+        nodes = self._clients.nodes()
+        topics = {name: kafka_topic(name, nodes) for name in names}
+        establish(self._clients, _recorder(self._clients), self._domain, topics, random_id=random_id)
+
+    # ---------------------------------------------------------------- writing
+
+    async def _change_grants(self, topic: str, grants: Mapping[str, bytes | None]) -> None:
+        self._refuse_closed()
+        if not is_grants_topic(topic):
+            raise LogError("topic_unknown", topic)
+        for error in (await self._check([topic])).values():
+            raise error
+        for done in await self._produce([Item(topic, key.encode(), value) for key, value in grants.items()]):
+            if isinstance(done, LogError):
+                raise done
+
+    async def _produce(self, items: list[Item]) -> list[_Answer]:
+        if self._closed:
+            return [LogError("log_closed") for _ in items]
+        if not items:
+            return []
+        weights: dict[str, int] = {}
+        for item in items:
+            weights[item.topic] = weights.get(item.topic, 0) + item.weight
+        group = self._forming
+        if group is None or not group.takes(weights, len(items)):
+            group = self._forming = _Group()
+            group.task = self._last = asyncio.create_task(self._write(group, self._last))
+        place = len(group.calls)
+        group.add(items, weights)
+        assert group.task is not None
+        # Shielded: one caller's cancellation is not that of the others in the group.
+        return (await asyncio.shield(group.task))[place]
+
+    async def _write(self, group: _Group, before: asyncio.Task[list[list[_Answer]]] | None) -> list[list[_Answer]]:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        if self._forming is group:
+            self._forming = None  # from here on nobody joins
+        if self._closed:
+            return [[LogError("log_closed") for _ in call] for call in group.calls]
+        return await self._in(self._writer, self._write_now, group.calls)
+
+    def _write_now(self, calls: list[list[Item]]) -> list[list[_Answer]]:
+        """In rounds of which no topic has more than a batch; behind a failure nothing of that topic is sent."""
+        items = [item for call in calls for item in call]
+        done: list[_Answer] = [LogError("unavailable", item.topic) for item in items]
+        failed: set[str] = set()
+        for places in _rounds(items):
+            sent = [place for place in places if items[place].topic not in failed]
+            for place, answer in zip(sent, self._clients.produce([items[place] for place in sent]), strict=True):
+                done[place] = answer
+                if isinstance(answer, LogError):
+                    failed.add(items[place].topic)
+        each = iter(done)
+        return [[next(each) for _ in call] for call in calls]
+
+    # ---------------------------------------------------------------- reading, in the readers' threads
+
+    def _read_now(self, after: dict[str, int], limit: int, max_bytes: int) -> tuple[list[Stored], dict[str, int]]:
+        if not after:
+            return [], {}
+        self._raise_wrong(after)
+        ends = self._clients.ends(list(after))
+        if any(offset + 1 > ends[topic] for topic, offset in after.items()):
+            self._raise_wrong(after, afresh=True)  # beyond the end: a reader ahead, or another topic by now
+        grown = [topic for topic, offset in after.items() if offset + 1 < ends[topic]]
+        if not grown:
+            return [], ends
+        turn = next(self._turns) % len(grown)
+        grown = (grown[turn:] + grown[:turn])[:limit]
+        found = self._clients.fetch({topic: (after[topic] + 1, ends[topic]) for topic in grown}, limit, max_bytes)
+        if isinstance(found, str):
+            self._raise_wrong([found], afresh=True)
+            passed = after[found] + 1 < self._clients.first(found)
+            raise LogError("retention_passed" if passed else "unavailable", found)
+        return _fair(found, limit, max_bytes), ends
+
+    def _ends_now(self, topic: str) -> Ends:
+        self._raise_wrong([topic])
+        following = self._clients.ends([topic])[topic]
+        return Ends(min(self._clients.first(topic), following), following)
+
+    def _get_grants_now(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        self._raise_wrong([topic])
+        if self._view is None:
+            self._view = GrantsView(self._view_path)
+        generation = self._identity.recorded(topic) or ""
+        at_ms = time.time_ns() // 1_000_000
+        start = self._view.next(topic, generation, at_ms)
+        for pairs, following in self._clients.through(topic, start):
+            if following <= start:  # the topic is shorter than it was: put back from a copy
+                self._view.forget(topic)
+            changes = ((key.decode("utf-8", "replace"), value) for key, value in pairs)
+            self._view.apply(topic, generation, changes, following, at_ms)
+            start = following
+        return self._view.get(topic, keys)
+
+    def _raise_wrong(self, topics: Iterable[str], *, afresh: bool = False) -> None:
+        for error in self._identity.check(topics, afresh=afresh).values():
+            raise error
+
+    # ---------------------------------------------------------------- waiting
+
+    @contextlib.contextmanager
+    def _listening(self, topics: Iterable[str]) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        for topic in topics:
+            self._waiting.setdefault(topic, set()).add(event)
+        self._tail.wanted(self._waiting.keys())
+        try:
+            yield event
+        finally:
+            for topic in topics:
+                self._waiting[topic].discard(event)
+                if not self._waiting[topic]:
+                    del self._waiting[topic]
+            self._tail.wanted(self._waiting.keys())
+
+    def _wake(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            for event in self._waiting.get(topic, ()):
+                event.set()
+
+    def _grown_in_thread(self, topics: Sequence[str]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+            self._loop.call_soon_threadsafe(self._wake, topics)
+
+    # ---------------------------------------------------------------- threads
+
+    async def _check(self, topics: Collection[str], *, afresh: bool = False) -> dict[str, LogError]:
+        if not afresh and self._identity.fresh(topics):
+            return {}
+        return await self._read(lambda: self._identity.check(topics, afresh=afresh))
+
+    async def _read(self, work: Callable[..., _T], *arguments: object) -> _T:
+        self._refuse_closed()
+        try:
+            return await self._in(self._readers, work, *arguments)
+        finally:
+            self._refuse_closed()
+
+    async def _in(self, thread: ThreadPoolExecutor, work: Callable[..., _T], *arguments: object) -> _T:
+        return await self._loop.run_in_executor(thread, lambda: work(*arguments))
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise LogError("log_closed")
+
+    def _close_now(self) -> None:
+        self._tail.close()
+        self._clients.close()
+        self._writer.submit(self._clients.close_producer).result()
+        for thread in (self._writer, self._readers, self._grants):
+            thread.shutdown()
+        if self._view is not None:
+            self._view.close()
+
+
+class _Tail:
+    """The one thread that waits for all: follows topics and says which grew. It holds no record."""
+
+    def __init__(self, connect: Callable[[], Follower], grown: Callable[[Sequence[str]], None]) -> None:
+        self._connect = connect
+        self._grown = grown
+        self._change = threading.Condition()
+        self._positions: dict[str, int] = {}
+        """Followed topic -> offset that its next entry will take, as far as seen."""
+        self._wanted: frozenset[str] = frozenset()
+        self._left: dict[str, float] = {}
+        """Followed topic on which nobody waits -> since when."""
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def wanted(self, topics: Iterable[str]) -> None:
+        with self._change:
+            self._wanted = frozenset(topics)
+
+    def follow(self, ends: Mapping[str, int]) -> bool:
+        """Watch these topics from their ends as a read saw them; True when one has grown since: read again."""
+        behind = False
+        with self._change:
+            if self._closed:
+                return False
+            for topic, end in ends.items():
+                behind |= self._positions.setdefault(topic, end) > end
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kafka-log-tail", daemon=True)
+                self._thread.start()
+            self._change.notify()
+        return behind
+
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        follower: Follower | None = None
+        while (positions := self._next()) is not None:
+            try:
+                if follower is None:
+                    follower = self._connect()
+                grown = follower.poll(positions)
+            except LogError:
+                # Whoever waits reads again and so learns it himself.
+                if follower is not None:
+                    follower.close()
+                    follower = None
+                grown = dict.fromkeys(positions)
+                time.sleep(0.25)
+            with self._change:
+                for topic, following in grown.items():
+                    if following is None:
+                        self._positions.pop(topic, None)
+                    elif topic in self._positions:
+                        self._positions[topic] = following
+            if grown:
+                self._grown(list(grown))
+        if follower is not None:
+            follower.close()
+
+    def _next(self) -> dict[str, int] | None:
+        """What to follow now; waits while that is nothing. None: closed."""
+        with self._change:
+            while True:
+                now = time.monotonic()
+                for topic in list(self._positions):
+                    if topic in self._wanted:
+                        self._left.pop(topic, None)
+                    elif now - self._left.setdefault(topic, now) > REST_S:
+                        del self._positions[topic], self._left[topic]
+                if self._closed:
+                    return None
+                if self._positions:
+                    return dict(self._positions)
+                self._change.wait()
+
+
+def _refused(entry: Entry) -> LogError | None:
+    if len(entry.value) > MAX_VALUE_BYTES or _item(entry).weight > BATCH_BYTES:
+        return LogError("too_large", expected=MAX_VALUE_BYTES)
+    return None
+
+
+def _item(entry: Entry) -> Item:
+    headers = (*entry.headers, (IDENT_HEADER, entry.ident.encode("ascii", "replace")))
+    return Item(entry.topic, entry.key, entry.value, headers)
+
+
+def _rounds(items: Sequence[Item]) -> list[list[int]]:
+    """Places of the items, in rounds: of each topic as much as fits one batch, in order."""
+    rounds: list[list[int]] = []
+    filling: dict[str, tuple[int, int]] = {}
+    for place, item in enumerate(items):
+        at, weight = filling.get(item.topic, (0, 0))
+        if weight and weight + item.weight > BATCH_BYTES:
+            at, weight = at + 1, 0
+        filling[item.topic] = (at, weight + item.weight)
+        if at == len(rounds):
+            rounds.append([])
+        rounds[at].append(place)
+    return rounds
+
+
+def _fair(found: Mapping[str, list[Stored]], limit: int, max_bytes: int) -> list[Stored]:
+    """One from each in turn until a limit is met; the first even past `max_bytes`."""
+    taken: dict[str, int] = {topic: 0 for topic, stored in found.items() if stored}
+    open_ = list(taken)
+    number, size = 0, 0
+    while open_ and number < limit:
+        for topic in list(open_):
+            stored = found[topic][taken[topic]]
+            if number >= limit or (number and size + len(stored.value) > max_bytes):
+                open_.remove(topic)
+                continue
+            number, size = number + 1, size + len(stored.value)
+            taken[topic] += 1
+            if taken[topic] == len(found[topic]):
+                open_.remove(topic)
+    return [stored for topic, many in taken.items() for stored in found[topic][:many]]
+
+
+def _recorder(clients: Clients) -> Callable[[str, Mapping[bytes, bytes | None]], None]:
+    def record(topic: str, pairs: Mapping[bytes, bytes | None]) -> None:
+        for done in clients.produce([Item(topic, key, value) for key, value in pairs.items()]):
+            if isinstance(done, LogError):
+                raise done
+
+    return record
