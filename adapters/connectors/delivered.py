@@ -77,7 +77,6 @@ def _write_arrived(sheet_of: Paper, sheet: Worksheet, kept: Kept, language: Lang
     sheet.freeze_panes(1, 0)
     sheet.protect("", _PROTECTED)
     paper.print_setup(sheet, landscape=False)
-    sheet.fit_to_pages(1, 0)
 
 
 def _advice(kept: Kept, french: bool) -> str:
@@ -179,7 +178,6 @@ def _write_answers(sheet_of: Paper, kept: Kept, typed: Mapping[int, Mapping[str,
     sheet.freeze_panes(label_row + 1, 1)
     sheet.protect("", _PROTECTED)
     paper.print_setup(sheet, repeat=(label_row, label_row))
-    sheet.fit_to_pages(1, 0)
 
 
 def _write_choices(

@@ -113,8 +113,22 @@ def french(text: str) -> str:
     return re.sub(r"« ", "«\u00a0", re.sub(r" (?=[:;?!»])", "\u00a0", text))
 
 
-def print_setup(sheet: Worksheet, *, repeat: tuple[int, int] | None = None, landscape: bool = True) -> None:
-    """A4, one page wide, page numbers; the header's rows on every page."""
+def finish_table(sheet: Worksheet, heading: int, after: int, columns: int) -> None:
+    """The end of a sheet with one table: heading and first column stay in view, each column can be filtered, printing.
+
+    Args:
+        heading: row of the column names, from 0.
+        after: the row behind the last one that was written.
+    """
+    sheet.freeze_panes(heading + 1, 1)
+    sheet.autofilter(heading, 0, max(after - 1, heading + 1), columns - 1)
+    print_setup(sheet, repeat=(heading, heading))
+
+
+def print_setup(
+    sheet: Worksheet, *, repeat: tuple[int, int] | None = None, landscape: bool = True, scale: int | None = None
+) -> None:
+    """A4, one page wide unless there is a `scale` in per cent, page numbers; the header's rows on every page."""
     sheet.set_paper(9)
     if landscape:
         sheet.set_landscape()
@@ -122,6 +136,10 @@ def print_setup(sheet: Worksheet, *, repeat: tuple[int, int] | None = None, land
     sheet.set_footer("&C&P / &N")
     if repeat:
         sheet.repeat_rows(*repeat)
+    if scale is None:
+        sheet.fit_to_pages(1, 0)
+    else:
+        sheet.set_print_scale(scale)
     sheet.hide_gridlines(2)
 
 

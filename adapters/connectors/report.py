@@ -87,10 +87,7 @@ def write_report(
                 paper.write(sheet, row, index, words, style if index == 2 else sheet_of.text)
             sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
             row += 1
-    sheet.freeze_panes(5, 1)
-    sheet.autofilter(4, 0, max(row - 1, 5), len(_WIDTHS) - 1)
-    paper.print_setup(sheet, repeat=(4, 4))
-    sheet.fit_to_pages(1, 0)
+    paper.finish_table(sheet, 4, row, len(_WIDTHS))
     sheet_of.book.close()
     return buffer.getvalue()
 

@@ -205,9 +205,8 @@ def write_form(
     sheet.set_row(LABEL_ROW, 48)
     frozen = shift + [column.name for column in offered].index("reference_interne") + 1
     sheet.freeze_panes(FIRST_ROW, shift or frozen)
-    paper.print_setup(sheet, repeat=(GROUP_ROW, LABEL_ROW))
+    paper.print_setup(sheet, repeat=(GROUP_ROW, LABEL_ROW), scale=60)
     sheet.print_across()
-    sheet.set_print_scale(60)
 
 
 def _write_groups(sheet_of: Paper, sheet: Worksheet, offered: Sequence[Column], shift: int, language: Language) -> None:
@@ -312,4 +311,3 @@ def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], langua
         sheet_of.quiet_line,
     )
     paper.print_setup(sheet, landscape=False)
-    sheet.fit_to_pages(1, 0)

@@ -262,10 +262,7 @@ def write_tracking(
             paper.write(sheet, row, index, paper.french(cell) if index in (4, 5, 7, 8) else cell, style)
         sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
         row += 1
-    sheet.freeze_panes(4, 1)
-    sheet.autofilter(3, 0, max(row - 1, 4), len(_WIDTHS) - 1)
-    paper.print_setup(sheet, repeat=(3, 3))
-    sheet.fit_to_pages(1, 0)
+    paper.finish_table(sheet, 3, row, len(_WIDTHS))
     sheet_of.book.close()
     return buffer.getvalue()
 
