@@ -146,15 +146,6 @@ class Mailbox:
             self._db.execute(sql, binds)
             return self._db.changes()
 
-    # -- small facts --------------------------------------------------------------------------------------------------
-
-    def meta(self, name: str) -> str | None:
-        row = self._row("SELECT value FROM meta WHERE name = ?", name)
-        return None if row is None else str(row[0])
-
-    def set_meta(self, name: str, value: str) -> None:
-        self._run("INSERT INTO meta VALUES(?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
-
     # -- persons and threads ------------------------------------------------------------------------------------------
 
     def pseudonym(self, person: str, peer: str, fresh: Callable[[], str]) -> str:
@@ -315,13 +306,6 @@ class Mailbox:
             now + _LONGEST_WAIT_S,
             limit,
         )
-
-    def next_due_at(self) -> float | None:
-        """When the next item that was tried may be tried again; None when nothing is signed and unsent."""
-        row = self._row(
-            "SELECT min(next_at) FROM outgoing WHERE state = 'signed' OR (state = 'waiting' AND next_at > 0)"
-        )
-        return None if row is None or row[0] is None else float(row[0])
 
     def head(self, topic: str) -> tuple[int, str]:
         """(seq, chain hash) of the last manifest signed on that topic; (0, "") when none."""
@@ -668,12 +652,6 @@ class Mailbox:
         """Whether this very record has been here, quarantined or not: it has its one receipt then."""
         return self._row("SELECT 1 FROM incoming WHERE ident = ? AND digest = ?", ident, digest) is not None
 
-    def was_stored(self, log: str, topic: str, offset: int) -> bool:
-        return (
-            self._row("SELECT 1 FROM incoming WHERE log = ? AND topic = ? AND log_offset = ?", log, topic, offset)
-            is not None
-        )
-
     def inbox(self) -> list[Incoming]:
         return self._incoming("1 ORDER BY n")
 
@@ -715,11 +693,6 @@ class Mailbox:
             now + _LONGEST_WAIT_S,
             limit,
         )
-
-    def next_wake_at(self) -> float | None:
-        """When the next held or undelivered item may be tried again; None: nothing is."""
-        row = self._row("SELECT min(next_at) FROM incoming WHERE state IN ('held', 'ready')")
-        return None if row is None or row[0] is None else float(row[0])
 
     # Only of what is ready: handing over takes its time, and another program may have done it meanwhile.
 

@@ -19,7 +19,6 @@ Role = Literal["initiator", "recipient"]
 
 MIGRATIONS = (
     """
-    CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE person(n INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE);
     CREATE TABLE pair(person INTEGER NOT NULL, peer TEXT NOT NULL, pseudonym TEXT NOT NULL,
         PRIMARY KEY(person, peer)) WITHOUT ROWID;

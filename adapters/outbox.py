@@ -209,6 +209,15 @@ class Outbox:
 
         `line` is the record it is for, by identity and digest: two records under one `evt` have two receipts.
         """
+        return self._control(type, facts, to=to, flow="receipt", thread=thread, ref=ref, source="receipt", line=line)
+
+    def _control(
+        self, type: str, facts: Facts, *, to: str, flow: str, thread: str, ref: str | None, source: str, line: str = ""
+    ) -> str:
+        """Enqueue what a machine says to a machine: about no person, in no thread's state. Returns its evt.
+
+        Without `line` it is one of a kind; with one, there is one for that line.
+        """
         desk = self._desk
         evt = new_evt(int(desk.now() * 1000), desk.random)
         self._enqueue(
@@ -217,12 +226,12 @@ class Outbox:
             registry=desk.registry(),
             evt=evt,
             to=to,
-            flow="receipt",
+            flow=flow,
             thread=thread,
             pseudonym=self._fresh(),
             ref=ref,
-            source="receipt",
-            line=line,
+            source=source,
+            line=line or evt,
             connector="",
             before=None,
             answer_by=None,
@@ -352,24 +361,9 @@ class Outbox:
     def _void(self, topic: str) -> None:
         desk = self._desk
         flow, owner = split_topic(topic)
-        evt = new_evt(int(desk.now() * 1000), desk.random)
+        facts, thread = Facts(occurred_at=desk.today()), new_thread(desk.random)
         with desk.mailbox.transaction():
-            self._enqueue(
-                "chain.voided",
-                Facts(occurred_at=desk.today()),
-                registry=desk.registry(),
-                evt=evt,
-                to=owner,
-                flow=flow,
-                thread=new_thread(desk.random),
-                pseudonym=self._fresh(),
-                ref=None,
-                source="chain",
-                line=evt,
-                connector="",
-                before=None,
-                answer_by=None,
-            )
+            self._control("chain.voided", facts, to=owner, flow=flow, thread=thread, ref=None, source="chain")
 
     async def send(self, log: Log, step: Callable[[str], None]) -> int:
         """Sign what waits, send what is signed and due, settle the answers. Returns how many records moved.

@@ -124,11 +124,6 @@ def next_events(machine: str, state: str | None, by: Party) -> tuple[str, ...]:
     )
 
 
-def is_final(machine: str, state: str) -> bool:
-    """Whether nothing more is expected. Raises KeyError: no such machine or state."""
-    return _machine(machine).states[state].final
-
-
 def task_status(state: str) -> str:
     """FHIR R4 Task.status of a referral's state. Raises KeyError: no such state."""
     status = MACHINES["referral"].states[state].task_status
