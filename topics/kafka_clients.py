@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clients of a Kafka cluster, and the only module that imports `kafka`: everything here blocks.
 
-`topics.kafka_log` runs it in its threads, `topics.kafka_admin` in one. It knows topics, offsets, bytes and the library's
-errors, which leave it as the tree's and never chained: their texts may hold what was sent. It knows nothing of the log's
-contract, of identities or of policy. What it must never do: read without a position of its own, join a consumer group,
-reset an offset, make a topic by asking for it, log below WARNING (the library then logs values).
+`topics.kafka_log` runs it in its threads, `topics.kafka_admin` in one. It knows topics, offsets, bytes and the
+library's errors, which leave it as the tree's and never chained: their texts may hold what was sent. It knows nothing
+of the log's contract, of identities or of policy. What it must never do: read without a position of its own, join a
+consumer group, reset an offset, make a topic by asking for it, log below WARNING (the library then logs values).
 
 Facts of kafka-python 3.0 that it is built around: a producer whose batches are not done cannot be closed, so every
 produce is waited for up to the delivery timeout first; a topic that nobody knows blocks `send` and `end_offsets` until
@@ -334,7 +334,7 @@ class Clients:
 
     @contextlib.contextmanager
     def consumer(self, topics: Iterable[str], path: str | None = None) -> Iterator[KafkaConsumer]:
-        """A consumer of one's own for a while: one that read the same topics last, if there is one. A failed one goes."""
+        """A consumer for a while: one that read the same topics last, if there is one. A failed one goes."""
         wanted = frozenset(topics)
         with self.said(path):
             consumer = self._borrow(wanted)

@@ -2,10 +2,10 @@
 """Which log this is: the `log_id` and the Kafka id of every topic, as `{domain}.registry.log` records them.
 
 The topic is compacted, has one partition, is written by administrators only and read by every agency. Its keys are
-`log_id` and `topic/<name>`. A topic counts when it is there, has one partition and the recorded id. One that has another
-id was deleted and made again; one that is recorded and gone was deleted: both are `unavailable`, path the topic, until
-an operator renews the identity, because what the log promised about them does not hold. `topic_unknown` is only what is
-neither recorded nor visible, since senders give up on that code.
+`log_id` and `topic/<name>`. A topic counts when it is there, has one partition and the recorded id. One that has
+another id was deleted and made again; one that is recorded and gone was deleted: both are `unavailable`, path the
+topic, until an operator renews the identity, because what the log promised about them does not hold. `topic_unknown` is
+only what is neither recorded nor visible, since senders give up on that code.
 
 Blocking; used from the driver's threads, by one at a time.
 """
@@ -58,7 +58,7 @@ class Established:
     created: tuple[str, ...]
     recorded: tuple[str, ...]
     replaced: tuple[str, ...]
-    """There with another id than recorded, or made again just now: refused by every handle until identity is renewed."""
+    """There with another id than recorded, or made again just now: refused until the identity is renewed."""
 
 
 class Identity:

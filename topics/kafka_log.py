@@ -26,11 +26,11 @@ Who waits for whom; no call of the library ever runs on the event loop:
 - **Grants** are read through `topics.kafka_view`, up to the topic's end seen at the call, whoever wrote them.
 
 Identity. Kafka remembers no log, and a topic that an administrator deleted and made again looks like an empty old one.
-So the topic `{domain}.registry.log` holds a random `log_id` and the Kafka id of every topic. A topic that has another id
-now, or is gone, is refused with `unavailable` and its name, not served and not written; a topic that nobody recorded
-too. That goes on until the operator says that it is meant, with `renew_identity`, which makes the log another log:
-handles opened before refuse everything (`unavailable`, path `log_id`) until they are opened again. Noticed after
-`CHECK_S` at the latest, and before an answer that would look like a silent restart.
+So the topic `{domain}.registry.log` holds a random `log_id` and the Kafka id of every topic. A topic that has another
+id now, or is gone, is refused with `unavailable` and its name, not served and not written; a topic that nobody
+recorded too. That goes on until the operator says that it is meant, with `renew_identity`, which makes the log another
+log: handles opened before refuse everything (`unavailable`, path `log_id`) until they are opened again. Noticed within
+`CHECK_S`, and before an answer that would look like a silent restart.
 
 A crash leaves whole batches or none.
 """
@@ -158,7 +158,7 @@ class KafkaLog:
             clients = Clients(access)
             try:
                 clients.probe()
-                return renew(clients, _recorder(clients), domain, random_id)
+                return renew(clients, recorder(clients), domain, random_id)
             finally:
                 clients.close_producer()
                 clients.close()
@@ -280,7 +280,7 @@ class KafkaLog:
     def _establish(self, names: list[str], random_id: Callable[[], str]) -> None:
         nodes = self._clients.nodes()
         topics = {name: kafka_topic(name, nodes) for name in names}
-        establish(self._clients, _recorder(self._clients), self._domain, topics, random_id=random_id)
+        establish(self._clients, recorder(self._clients), self._domain, topics, random_id=random_id)
 
     # ---------------------------------------------------------------- writing
 
@@ -563,7 +563,7 @@ def _fair(found: Mapping[str, list[Stored]], limit: int, max_bytes: int) -> list
     return [stored for topic, many in taken.items() for stored in found[topic][:many]]
 
 
-def _recorder(clients: Clients) -> Callable[[str, Mapping[bytes, bytes | None]], None]:
+def recorder(clients: Clients) -> Callable[[str, Mapping[bytes, bytes | None]], None]:
     def record(topic: str, pairs: Mapping[bytes, bytes | None]) -> None:
         for done in clients.produce([Item(topic, key, value) for key, value in pairs.items()]):
             if isinstance(done, LogError):

@@ -25,7 +25,8 @@ STALE_AFTER_MS = 7 * 86_400_000
 """Tombstones stay in Kafka for 30 days (`delete.retention.ms`); a view that slept longer could miss one. Far less."""
 _SCHEMA = """
 CREATE TABLE topic(name TEXT PRIMARY KEY, generation TEXT NOT NULL, next INTEGER NOT NULL, at_ms INTEGER NOT NULL);
-CREATE TABLE granted(topic TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(topic, key)) WITHOUT ROWID;
+CREATE TABLE granted(topic TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(topic, key))
+    WITHOUT ROWID;
 """
 
 

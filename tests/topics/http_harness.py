@@ -150,6 +150,8 @@ class GrantingLog:
 class HttpHarness:
     """One gateway, and handles of several agencies upon it."""
 
+    recognises_repeats = True
+
     def __init__(self, directory: Path) -> None:
         self.maker = EntryMaker()
         self._directory = directory

@@ -16,6 +16,7 @@ import pytest
 
 from tests.power_cut import PowerCutVFS
 from tests.topics.http_harness import HttpHarness
+from tests.topics.kafka_harness import KafkaHarness
 from tests.topics.log_contract import CHECKS, MAILBOXES, Check, EntryMaker, Harness, SmallDisk, topic_of
 from topics.log import Log
 from topics.sqlite_log import SqliteLog
@@ -37,6 +38,8 @@ def open_sqlite(path: str, *, vfs: str | None = None) -> SqliteLog:
 
 class SqliteHarness:
     """Handles of several agencies, and of several processes, upon one file."""
+
+    recognises_repeats = True
 
     def __init__(self, directory: Path) -> None:
         self.maker = EntryMaker()
@@ -87,9 +90,11 @@ class SqliteHarness:
         """Nothing serves an embedded log."""
 
 
-DRIVERS: dict[str, Callable[[Path], Harness]] = {"sqlite": SqliteHarness, "http": HttpHarness}
-ELSEWHERE = {("http", "a_full_disk_refuses_exactly_what_does_not_fit")}
-"""Over HTTP grants are staged, so that a full disk shows at the append: tests/gateway/test_gateway_full_disk.py."""
+DRIVERS: dict[str, Callable[[Path], Harness]] = {"sqlite": SqliteHarness, "http": HttpHarness, "kafka": KafkaHarness}
+FULL_DISK = "a_full_disk_refuses_exactly_what_does_not_fit"
+ELSEWHERE = {("http", FULL_DISK), ("kafka", FULL_DISK)}
+"""Over HTTP grants are staged, so that a full disk shows at the append: tests/gateway/test_gateway_full_disk.py. A
+Kafka broker whose disk is full ends itself, it refuses no single record: tests/kafka."""
 PAIRS = [(d, c) for c in CHECKS for d in DRIVERS if (d, c.__name__) not in ELSEWHERE]
 
 

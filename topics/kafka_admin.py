@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the brokers as the catalogue says: topics, their settings, ACLs. For an administrator of the cluster.
+
+`apply` compares and changes only what differs, so that it can be run at any time, by hand, at every start or after a
+crash in the middle of itself; with `dry_run` it says what it would do. The order is the safe one: topics first, then
+what is allowed too much is taken away, then what is missing is given.
+
+It touches only what is the domain's: topics of the registry's agencies, ACLs whose principal is one of the domain's
+(`User:bi.*`). It never deletes a topic, never changes a setting that the catalogue does not name, never shrinks or
+moves a topic. What it finds and may not mend by itself, it names in `Applied.findings`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from schemas.registry import Registry
+from topics.catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_topics
+from topics.kafka_clients import Clients, Described, KafkaAccess
+from topics.kafka_identity import establish
+from topics.kafka_log import recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a person has to decide. `what` is one of:
+
+    - "replaced": a recorded topic is gone or another one by now; to be confirmed with `KafkaLog.renew_identity`;
+    - "partitions": a topic has more than one; "replicas": it has fewer than the catalogue says;
+    - "foreign": an ACL of somebody else's (`User:*`, say) allows something on our topics.
+    """
+
+    what: str
+    topic: str
+    principal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was changed, or would be; empty when all was as it must be."""
+
+    created: tuple[str, ...]
+    """Topics."""
+    settings: Mapping[str, Mapping[str, str]]
+    """Topic -> settings that differed, as they are now."""
+    allowed: tuple[KafkaAcl, ...]
+    removed: tuple[KafkaAcl, ...]
+    findings: tuple[Finding, ...]
+    dry_run: bool
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.created or self.settings or self.allowed or self.removed)
+
+
+async def apply(
+    access: KafkaAccess,
+    registry: Registry,
+    *,
+    nodes: int,
+    dry_run: bool = False,
+    random_id: Callable[[], str] = lambda: os.urandom(16).hex(),
+) -> Applied:
+    """Bring the cluster to what this registry needs.
+
+    Args:
+        access: an administrator's.
+        nodes: brokers of the cluster; decides replicas and how many must have a record before it is acknowledged.
+        dry_run: change nothing.
+        random_id: names the log when it is made.
+
+    Raises LogError as `KafkaLog.open`, and `not_permitted` when `access` is no administrator's. What was done before
+    it is there, and doing it again is harmless.
+    """
+    return await asyncio.to_thread(_apply, access, registry, nodes, random_id, dry_run)
+
+
+def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Callable[[], str], dry_run: bool) -> Applied:
+    clients = Clients(access)
+    try:
+        clients.probe()
+        wanted = kafka_topics(registry, nodes)
+        done = establish(clients, recorder(clients), registry.domain, wanted, random_id=random_id, dry_run=dry_run)
+        described = clients.describe()
+        there = {name: topic for name, topic in wanted.items() if name in described}
+        settings = _differing(there, clients.settings(sorted(there)))
+        found = clients.acls()
+        ours = {acl for acl in found if acl.principal.startswith(f"User:{registry.domain}.")}
+        needed = kafka_acls(registry)
+        if not dry_run:
+            clients.change_settings(settings)
+            clients.remove_acls(_sorted(ours - needed))
+            clients.add_acls(_sorted(needed - ours))
+        findings = [Finding("replaced", name) for name in done.replaced]
+        findings += [finding for name, topic in there.items() for finding in _shape(topic, described[name])]
+        findings += _foreign(found - ours, wanted)
+        return Applied(done.created, settings, _sorted(needed - ours), _sorted(ours - needed), tuple(findings), dry_run)
+    finally:
+        clients.close_producer()
+        clients.close()
+
+
+def _differing(wanted: Mapping[str, KafkaTopic], found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    differing = {
+        name: {key: value for key, value in topic.settings.items() if found.get(name, {}).get(key) != value}
+        for name, topic in sorted(wanted.items())
+    }
+    return {name: values for name, values in differing.items() if values}
+
+
+def _shape(wanted: KafkaTopic, found: Described) -> list[Finding]:
+    wrong = []
+    if found.partitions != 1:
+        wrong.append(Finding("partitions", wanted.name))
+    if found.replication < wanted.replication:
+        wrong.append(Finding("replicas", wanted.name))
+    return wrong
+
+
+def _foreign(others: set[KafkaAcl], wanted: Mapping[str, KafkaTopic]) -> list[Finding]:
+    """Whoever else may do something with our topics; `User:*` is everybody."""
+    return [
+        Finding("foreign", acl.name, acl.principal)
+        for acl in _sorted(others)
+        if acl.resource == "topic"
+        and acl.permission == "allow"
+        and (
+            acl.name in wanted
+            or acl.name == "*"
+            or (acl.pattern == "prefixed" and any(name.startswith(acl.name) for name in wanted))
+        )
+    ]
+
+
+def _sorted(acls: set[KafkaAcl] | frozenset[KafkaAcl]) -> tuple[KafkaAcl, ...]:
+    return tuple(sorted(acls, key=lambda acl: (acl.principal, acl.name, acl.operation, acl.pattern, acl.permission)))
