@@ -125,6 +125,8 @@ def resolve(
                 f"The Kafka files kept here are not those of the list ({found}): they are fetched again.",
             )
         maven = find_maven()
+        for left in folder.glob("new-*"):
+            shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix="new-", dir=folder) as fresh:
             new = Path(fresh) / "libs"
             _fetch(maven, new, progress, len(wanted), None)
@@ -192,7 +194,7 @@ def find_java() -> str:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     said = "" if java is None else _said([java, "-version"])
-    found = re.search(r'version "(\d+)', said)
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
     if java is None or found is None:
         raise KafkaMissingError(
             "Java is missing (17 or newer). On Debian: sudo apt-get install openjdk-17-jre-headless",

@@ -158,8 +158,11 @@ class Authority:
         Raises:
             ValueError: not an agency's id, no request, its signature is wrong, or its key is not P-256.
         """
-        asked = x509.load_pem_x509_csr(request)
-        public = asked.public_key()
+        try:
+            asked = x509.load_pem_x509_csr(request)
+            public = asked.public_key()
+        except ValueError:
+            raise ValueError("not a request") from None
         domain, _, name = principal_of(agency).partition(".")
         if (
             isinstance(public, ec.EllipticCurvePublicKey)
@@ -168,7 +171,7 @@ class Authority:
         ):
             signed = self._sign(_name(domain, name), public, now, lasts_s, ())
             return signed.public_bytes(serialization.Encoding.PEM)
-        raise ValueError("not a good request for a P-256 key")
+        raise ValueError("not a request for a P-256 key, or its signature is wrong")
 
     def _issue(self, organization: str, common: str, now: float, lasts_s: int, hosts: Sequence[str] = ()) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())

@@ -170,6 +170,10 @@ class Cluster:
         """`host:port` of every broker."""
         return tuple(self.address(node) for node in self.nodes)
 
+    def now(self) -> float:
+        """The clock by which certificates are issued and renewed, seconds."""
+        return self._now()
+
     def address(self, node: int) -> str:
         return f"{_HOST}:{self._members[node].clients}"
 

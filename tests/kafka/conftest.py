@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real brokers for tests.
+
+    kafka_cluster       one running node, the same for every test that takes it; leave it running
+    kafka_clusters      makes clusters of one's own: `kafka_clusters(nodes=3)`, ended with the test
+
+Without Java or Maven, or where the jars cannot be fetched, these tests are skipped and say which is missing.
+Tests elsewhere import both fixtures from here; all share the one node.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from umuhuza.kafka import artefacts
+from umuhuza.kafka.artefacts import KafkaMissingError
+from umuhuza.kafka.cluster import Cluster
+
+QUICK = ("-XX:TieredStopAtLevel=1",)
+"""Compiles quickly rather than well: half the time to start, for brokers that live for seconds."""
+
+
+class MakeCluster(Protocol):
+    def __call__(self, nodes: int = 1, *, start: bool = True) -> Cluster: ...
+
+
+def needs_kafka() -> None:
+    """Skip, with the reason, where no broker can run."""
+    missing = _missing()
+    if missing is not None:
+        pytest.skip(missing)
+
+
+@cache
+def _missing() -> str | None:
+    try:
+        artefacts.find_java()
+        artefacts.resolve()
+    except KafkaMissingError as exc:
+        return str(exc)
+    return None
+
+
+@cache
+def _shared() -> Cluster:
+    folder = Path(tempfile.mkdtemp(prefix="umuhuza-kafka-"))
+    cluster = Cluster.open_or_make(folder, 1, java_options=QUICK)
+    # One for the whole run, whichever of the fixture's importers asked first: ended with the process.
+    atexit.register(_end, cluster)
+    cluster.start()
+    return cluster
+
+
+def _end(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        cluster.kill(node)
+    shutil.rmtree(cluster.folder)
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Cluster:
+    needs_kafka()
+    return _shared()
+
+
+@pytest.fixture
+def kafka_clusters() -> Iterator[MakeCluster]:
+    needs_kafka()
+    made: list[Cluster] = []
+
+    def make(nodes: int = 1, *, start: bool = True) -> Cluster:
+        cluster = Cluster.open_or_make(Path(tempfile.mkdtemp(prefix="umuhuza-kafka-")), nodes, java_options=QUICK)
+        made.append(cluster)
+        if start:
+            cluster.start()
+        return cluster
+
+    try:
+        yield make
+    finally:
+        for cluster in made:
+            _end(cluster)
