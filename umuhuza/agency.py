@@ -10,7 +10,8 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ class AgencyParts:
 
 
 def open_agency(folder: Path) -> AgencyParts:
-    """Read an agency's folder; needs no network.
+    """Read an agency's folder; needs no network. The caller closes what it gets; see `opened_agency`.
 
     Raises:
         SettingsError: no or wrong settings.
@@ -92,6 +93,16 @@ def open_agency(folder: Path) -> AgencyParts:
     parts = AgencyParts(folder, settings, keys, box, held.registry, (), turn)
     parts.connectors = _connectors(parts)
     return parts
+
+
+@contextmanager
+def opened_agency(folder: Path) -> Iterator[AgencyParts]:
+    """`open_agency`, closed at the end whatever happens."""
+    parts = open_agency(folder)
+    try:
+        yield parts
+    finally:
+        parts.close()
 
 
 class _RegistryCopy:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from adapters.connectors.contract import Batch, Draft, Outcome, Problem
+from adapters.connectors.contract import Batch, Draft, NotNowError, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.template import template_csv, template_xlsx
 from adapters.keystore import Keys, write_keys
@@ -31,7 +31,15 @@ from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
 from schemas.lifecycle import state_label
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
-from umuhuza.agency import AgencyParts, gateway_log, open_agency, recipients_of, refresh_registry, root_key, run_agency
+from umuhuza.agency import (
+    AgencyParts,
+    gateway_log,
+    opened_agency,
+    recipients_of,
+    refresh_registry,
+    root_key,
+    run_agency,
+)
 from umuhuza.words import advice_for, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
@@ -183,12 +191,11 @@ def init(
             ),
             param_hint="--dir",
         ) from None
-    parts = open_agency(folder)
-    prints = [
-        fingerprint_of(parts.keys.sig.public.public),
-        *(fingerprint_of(k.public.public) for k in parts.keys.seal.values()),
-    ]
-    parts.close()
+    with opened_agency(folder) as parts:
+        prints = [
+            fingerprint_of(parts.keys.sig.public.public),
+            *(fingerprint_of(k.public.public) for k in parts.keys.seal.values()),
+        ]
     result(
         {"ok": True, "agency": agency, "request": str(request), "fingerprints": prints},
         as_json=as_json,
@@ -213,7 +220,19 @@ def run(
         Path | None, typer.Option(help=t("Créé quand l'agence est reliée.", "Made once the agency is connected."))
     ] = None,
 ) -> None:
-    parts = open_agency(folder)
+    with opened_agency(folder) as parts:
+        if parts.settings.folder is not None:
+            say(
+                t(
+                    f"Dossier surveillé : {parts.settings.folder / 'a-envoyer'}",
+                    f"Watched folder: {parts.settings.folder / 'a-envoyer'}",
+                )
+            )
+        asyncio.run(_until_stopped(parts, ready_file))
+
+
+async def _until_stopped(parts: AgencyParts, ready_file: Path | None) -> None:
+    """The adapter's work, said in the log, until SIGINT or SIGTERM."""
     log = structlog.get_logger()
     last: dict[str, tuple[str, float]] = {}
 
@@ -236,24 +255,11 @@ def run(
         if ready_file is not None:
             ready_file.write_text("ready\n", encoding="ascii")
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, stop.set)
-        await run_agency(parts, stop, trouble, ready)
-
-    if parts.settings.folder is not None:
-        say(
-            t(
-                f"Dossier surveillé : {parts.settings.folder / 'a-envoyer'}",
-                f"Watched folder: {parts.settings.folder / 'a-envoyer'}",
-            )
-        )
-    try:
-        asyncio.run(main())
-    finally:
-        parts.close()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    await run_agency(parts, stop, trouble, ready)
 
 
 @app.command(
@@ -276,11 +282,8 @@ def send(
 ) -> None:
     if not file.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="FILE")
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         outcomes = asyncio.run(_send(parts, file))
-    finally:
-        parts.close()
     sent = [outcome for outcome in outcomes if outcome.problem is None]
     refused = [outcome for outcome in outcomes if outcome.problem is not None]
     result(
@@ -366,24 +369,26 @@ async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
     except OSError:
         raise SourceError("source_unreadable", "file") from None
     outbox = Outbox(parts.desk)
-    outcomes: list[Outcome] = []
+    outcomes: dict[str, list[Outcome]] = {}
     deadline = time.monotonic() + 60
     with parts.collecting:  # a running adapter waits meanwhile: it would take the file from under us
         part.rename(dropped)
         while dropped.exists() and time.monotonic() < deadline:
             async for batch in connector.collect():
                 found = outbox.accept(batch, connector.name)
-                await connector.settle(batch, found)
+                outcomes.setdefault(batch.source, found)
+                try:
+                    await connector.settle(batch, found)
+                except NotNowError:
+                    continue  # the rows are in the outbox; their report is written now or by the running adapter
                 parts.mailbox.mark_settled(batch.source)
-                outcomes += found
             await asyncio.sleep(0.05)
-    return outcomes
+    return [outcome for found in outcomes.values() for outcome in found]
 
 
 @app.command(help=t("Ce qui est arrivé.", "What has arrived."))
 def inbox(folder: Folder, as_json: Json = False) -> None:
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         items = [item for item in parts.mailbox.inbox() if not item.type.startswith("receipt.")]
         if as_json:
             result({"ok": True, "items": [_incoming_json(parts, item) for item in items]}, as_json=True)
@@ -401,8 +406,6 @@ def inbox(folder: Folder, as_json: Json = False) -> None:
         for item in items:
             if item.state == "quarantined":
                 say(f"{item.code} [{item.path or '-'}] {advice_for(item.code)}")
-    finally:
-        parts.close()
 
 
 @app.command(help=t("Ce qui part : état de chaque envoi.", "What is going out: the state of each item."))
@@ -413,8 +416,7 @@ def outbox(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.kind != "control"]
         if as_json:
             result(
@@ -435,8 +437,6 @@ def outbox(
         )
         for code in sorted({item.code for item in items if item.code}):
             say(f"{code}: {advice_for(code)}")
-    finally:
-        parts.close()
 
 
 @app.command(help=t("Réessaie maintenant ce qui attend.", "Try again now what is waiting."))
@@ -445,11 +445,8 @@ def retry(
     evt: Annotated[str | None, typer.Argument(help=t("Un seul envoi ; sinon tous.", "One item; else all."))] = None,
     as_json: Json = False,
 ) -> None:
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         count = parts.mailbox.retry(None if evt is None else _named(parts, evt).evt)
-    finally:
-        parts.close()
     result({"ok": True, "retried": count}, as_json=as_json, lines=[t(f"{count} réessayé(s).", f"{count} tried again.")])
 
 
@@ -462,12 +459,9 @@ def cancel(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         item = _named(parts, evt)
         done = item.state == "waiting" if dry_run else parts.mailbox.cancel(item.evt, int(time.time()))
-    finally:
-        parts.close()
     result(
         {"ok": done, "evt": item.evt, "state": "cancelled" if done and not dry_run else item.state, "dry_run": dry_run},
         as_json=as_json,
@@ -495,15 +489,12 @@ def template(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
-    parts = open_agency(folder)
-    try:
+    with opened_agency(folder) as parts:
         asyncio.run(_fresh_registry(parts))
         if file.suffix.lower() == ".csv":
             file.write_bytes(template_csv(language()))
         else:
             file.write_bytes(template_xlsx(recipients=recipients_of(parts), language=language()))
-    finally:
-        parts.close()
     lines = [t(f"Modèle écrit : {file}", f"Form written: {file}")]
     result({"ok": True, "file": str(file)}, as_json=as_json, lines=lines)
 
