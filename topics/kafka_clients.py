@@ -22,7 +22,7 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ with warnings.catch_warnings():
         ACLResourcePatternType,
         ConfigResource,
         ConfigResourceType,
+        OffsetSpec,
         ResourcePattern,
         ResourcePatternFilter,
         ResourceType,
@@ -374,15 +375,18 @@ class Clients:
 
     def ends(self, topics: Sequence[str]) -> dict[str, int]:
         """The offset that each topic's next entry will take. The topics are known to exist."""
-        with self.consumer(topics, topics[0]) as consumer:
-            found = _offsets(consumer.end_offsets, [TopicPartition(topic, 0) for topic in topics])
-        return {place.topic: offset for place, offset in found.items()}
+        return self._offsets(topics, OffsetSpec.LATEST)
 
     def first(self, topic: str) -> int:
         """Its first kept offset."""
-        place = TopicPartition(topic, 0)
-        with self.consumer((topic,), topic) as consumer:
-            return _offsets(consumer.beginning_offsets, [place])[place]
+        return self._offsets([topic], OffsetSpec.EARLIEST)[topic]
+
+    def _offsets(self, topics: Sequence[str], spec: OffsetSpec) -> dict[str, int]:
+        # Not the consumer's: kafka-python 3.0.12 forgets partitions there whose leader it does not know yet.
+        places = {TopicPartition(topic, 0): spec for topic in topics}
+        with self.said(topics[0]):
+            found = self.admin().list_partition_offsets(places, timeout_ms=int(REQUEST_S * 1000))
+        return {place.topic: one.offset for place, one in found.items()}
 
     def fetch(self, spans: Mapping[str, tuple[int, int]], limit: int, max_bytes: int) -> dict[str, list[Stored]] | str:
         """Entries from each span (first offset, and the one behind the last), enough for a fair share of the limits.
@@ -428,9 +432,11 @@ class Clients:
         Raises LogError `unavailable` when nothing comes.
         """
         place = TopicPartition(topic, 0)
+        end = self.ends([topic])[topic]
+        at = start if start <= end else 0
+        if at == end:
+            return
         with self.consumer((topic,), topic) as consumer:
-            end = _offsets(consumer.end_offsets, [place])[place]
-            at = start if start <= end else 0
             consumer.assign([place])
             consumer.resume(place)
             consumer.seek(place, at)
@@ -440,7 +446,7 @@ class Clients:
                 try:
                     records = consumer.poll(200).get(place, ())
                 except kafka_errors.OffsetOutOfRangeError:
-                    consumer.seek(place, _offsets(consumer.beginning_offsets, [place])[place])
+                    consumer.seek(place, self.first(topic))
                 following = consumer.position(place)
                 if following > at:
                     at, until = following, time.monotonic() + REQUEST_S
@@ -594,12 +600,6 @@ def _tls(access: KafkaAccess) -> ssl.SSLContext:
     except (OSError, ValueError):
         raise LogError("not_permitted", "tls.key") from None
     return context
-
-
-def _offsets(
-    ask: Callable[[Sequence[TopicPartition], int], dict[TopicPartition, int]], places: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    return ask(places, int(REQUEST_S * 1000))
 
 
 def _pieces(acl: KafkaAcl) -> tuple[str, str, ACLOperation, ACLPermissionType]:

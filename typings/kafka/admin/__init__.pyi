@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
@@ -66,6 +66,13 @@ class ConfigResource:
         self, resource_type: ConfigResourceType, name: str, configs: Mapping[str, object] | None = None
     ) -> None: ...
 
+class OffsetSpec(IntEnum):
+    LATEST = -1
+    EARLIEST = -2
+
+class OffsetAndTimestamp(NamedTuple):
+    offset: int
+
 class KafkaAdminClient:
     def __init__(self, **configs: object) -> None: ...
     def describe_topics(self, topics: Sequence[str] | None = None) -> list[dict[str, Any]]: ...
@@ -84,6 +91,9 @@ class KafkaAdminClient:
     def delete_records(
         self, records_to_delete: Mapping[TopicPartition, int], timeout_ms: int | None = None
     ) -> dict[TopicPartition, Mapping[str, Any]]: ...
+    def list_partition_offsets(
+        self, topic_partition_specs: Mapping[TopicPartition, OffsetSpec], timeout_ms: int | None = None
+    ) -> dict[TopicPartition, OffsetAndTimestamp]: ...
     def describe_configs(
         self, config_resources: Sequence[ConfigResource], config_filter: str = "modified"
     ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]: ...
