@@ -51,6 +51,12 @@ def _add_gateway(app: typer.Typer) -> None:
     app.add_typer(gateway_command.app, name="gateway")
 
 
+def _add_kafka(app: typer.Typer) -> None:
+    from umuhuza import kafka_command
+
+    app.add_typer(kafka_command.app, name="kafka")
+
+
 def _add_agency(app: typer.Typer) -> None:
     from umuhuza import agency_command
 
@@ -73,6 +79,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "demo": _add_demo,
     "registry": _add_registry,
     "gateway": _add_gateway,
+    "kafka": _add_kafka,
     "agency": _add_agency,
     "bench": _add_bench,
     "config": _add_config,

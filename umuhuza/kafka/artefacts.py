@@ -32,6 +32,8 @@ from xml.etree import ElementTree
 
 JAVA_AT_LEAST = 17
 MAVEN_AT_LEAST = (3, 6)
+_JAVA_EN = "On Debian 12: sudo apt-get install openjdk-17-jre-headless; on Debian 13: openjdk-21-jre-headless"
+_JAVA_FR = "Sous Debian 12 : sudo apt-get install openjdk-17-jre-headless ; sous Debian 13 : openjdk-21-jre-headless"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.7.1:copy-dependencies"
 _POM = "{http://maven.apache.org/POM/4.0.0}"
 
@@ -197,14 +199,12 @@ def find_java() -> str:
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     if java is None or found is None:
         raise KafkaMissingError(
-            "Java is missing (17 or newer). On Debian: sudo apt-get install openjdk-17-jre-headless",
-            "il manque Java (17 ou plus récent). Sous Debian : sudo apt-get install openjdk-17-jre-headless",
+            f"Java is missing (17 or newer). {_JAVA_EN}", f"il manque Java (17 ou plus récent). {_JAVA_FR}"
         )
     if int(found[1]) < JAVA_AT_LEAST:
         raise KafkaMissingError(
-            f"Java {found[1]} is too old: 17 or newer. On Debian: sudo apt-get install openjdk-17-jre-headless",
-            f"Java {found[1]} est trop ancien : il faut 17 ou plus récent. "
-            "Sous Debian : sudo apt-get install openjdk-17-jre-headless",
+            f"Java {found[1]} is too old (17 or newer). {_JAVA_EN}",
+            f"Java {found[1]} est trop ancien (17 ou plus récent). {_JAVA_FR}",
         )
     return java
 
