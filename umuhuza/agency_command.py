@@ -314,14 +314,15 @@ def _said(found: Problem | None) -> str:
     if found is None:
         return ""
     words = t(found.fr, found.en)
-    return words if found.where in ("", found.line) else f"{found.where}{t(' ', '')}: {words}"
+    where = found.at(language())
+    return words if where in ("", found.line) else f"{where}{t(' ', '')}: {words}"
 
 
 def _refused(outcome: Outcome) -> dict[str, Any]:
     found = outcome.problem
     if found is None:
         return {"line": outcome.line}
-    return {"line": outcome.line, "code": found.code, "where": found.where, "message": t(found.fr, found.en)}
+    return {"line": outcome.line, "code": found.code, "where": found.at(language()), "message": t(found.fr, found.en)}
 
 
 async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:

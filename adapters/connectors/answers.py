@@ -228,6 +228,7 @@ def answer_rows(table: Table) -> list[AnswerRow] | Problem:
             "source_unreadable",
             "L'en-tête de la feuille « Réponse » est introuvable. Copiez vos réponses dans le classeur d'origine.",
             "The header of the sheet « Réponse » is missing. Copy your answers into the original workbook.",
+            where_en=f"sheet « {SHEET} »",
         )
     rows = []
     for number, cells in table.rows:
@@ -349,4 +350,5 @@ class _Answering:
     def _wrong(self, name: str, fr: str, en: str) -> None:
         column = next(each for each in COLUMNS if each.name == name)
         where = f"ligne {self.row.number} (« {column.fr.rstrip(' *')} »)"
-        self.problems.append(Problem(where, "row_invalid", fr, en, self.row.line))
+        where_en = f"row {self.row.number} (« {column.en.rstrip(' *')} »)"
+        self.problems.append(Problem(where, "row_invalid", fr, en, self.row.line, where_en=where_en))

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from schemas.errors import Language
 from schemas.forms import Facts
 
 
@@ -42,7 +43,7 @@ class Problem:
     """Something the author must correct. For the author's eyes only: it may quote what she wrote."""
 
     where: str
-    """Line and column as the author sees them: "ligne 7, colonne F"."""
+    """Line and column as the author sees them, in French: "ligne 7, colonne F"."""
     code: str
     """A code of `schemas.errors.CODES`."""
     fr: str
@@ -52,6 +53,12 @@ class Problem:
     path: str | None = None
     """Where in `Facts` ("referral.caregiver"), when the rules and not the connector found it: the connector knows what
     its author calls that place."""
+    where_en: str = ""
+    """`where` in English ("row 7, column F"); empty where it is the same in both."""
+
+    def at(self, language: Language) -> str:
+        """`where` in that language."""
+        return self.where_en if language == "en" and self.where_en else self.where
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,11 +275,12 @@ def placed(problem: Problem) -> Problem:
     column = None if problem.path is None else columns.column_at(problem.path)
     _, _, row = problem.line.rpartition("!")
     if column is None:
-        return replace(problem, where=f"ligne {row}")
+        return replace(problem, where=f"ligne {row}", where_en=f"row {row}")
     technical = f" [{problem.path}]"
     return replace(
         problem,
         where=f"ligne {row}, « {column.fr} »",
+        where_en=f"row {row}, « {column.en} »",
         fr=problem.fr.replace(technical, ""),
         en=problem.en.replace(technical, ""),
     )
@@ -329,6 +330,7 @@ def _repeated(line: str, earlier: SentRow, zone: datetime.tzinfo | None) -> Prob
         f"This row was sent already on {at:%d/%m/%Y} (file « {earlier.file} », row {before}). "
         "It was not sent again; to send it again on purpose, change the date of the decision.",
         line,
+        where_en=f"row {number}",
     )
 
 
@@ -340,6 +342,7 @@ def _doubled(line: str, first: str) -> Problem:
         f"Cette ligne dit la même chose que la ligne {before}. Gardez-en une seule.",
         f"This row says the same as row {before}. Keep only one.",
         line,
+        where_en=f"row {number}",
     )
 
 
@@ -358,6 +361,7 @@ def changed_after(line: str, number: int) -> Problem:
         "Cette étape a déjà été envoyée : sa modification n'est pas partie. Ajoutez une nouvelle ligne.",
         "This step was sent already: its change was not sent. Add a new row.",
         line,
+        where_en=f"row {number}",
     )
 
 
@@ -366,10 +370,12 @@ _NOT_OURS = Problem(
     "thread_unknown",
     "Ce classeur ne dit plus à quelle orientation il répond. Répondez dans le classeur d'origine, dossier « recus ».",
     "This workbook no longer says which referral it answers. Answer in the original workbook, folder « recus ».",
+    where_en="file",
 )
 _NOTHING_NEW = Problem(
     "fichier",
     "row_invalid",
     "La feuille « Réponse » ne contient aucune ligne nouvelle : rien n'a été envoyé.",
     "The sheet « Réponse » holds no new row: nothing was sent.",
+    where_en="file",
 )

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from adapters.connectors.contract import Arrived, Batch, NotNowError, Outcome, Problem
-from adapters.connectors.kobo_form import Note, Reading, identify, read
+from adapters.connectors.kobo_form import Note, Reading, identify, in_english, read
 from adapters.connectors.places import sync_folder, write_durably
 from schemas import ijson, lifecycle
 from schemas.errors import CODES
@@ -183,7 +183,7 @@ class KoboFolder:
 
     def _unreadable(self, path: Path, seen: _Seen, source: str, sha256: str, why: Note) -> Batch:
         name = path.name.encode("utf-8", "replace").decode()
-        problem = Problem("fichier", "source_unreadable", why.fr, why.en)
+        problem = Problem("fichier", "source_unreadable", why.fr, why.en, where_en="file")
         with self._lock:
             self._open[name] = _Open(path, seen, sha256, {source: None})
         return Batch(source, name, (problem,))
@@ -197,7 +197,13 @@ class KoboFolder:
             where = f"soumission {number}" if len(submissions) > 1 else ""
             if not isinstance(submission, dict):
                 place = hashlib.sha256(f"{sha256}\n{number}".encode()).hexdigest()
-                problem = Problem(where or "fichier", "source_unreadable", _NO_SUBMISSION.fr, _NO_SUBMISSION.en)
+                problem = Problem(
+                    where or "fichier",
+                    "source_unreadable",
+                    _NO_SUBMISSION.fr,
+                    _NO_SUBMISSION.en,
+                    where_en=in_english(where) or "file",
+                )
                 batches[f"kobo:illisible:{place}"] = Batch(f"kobo:illisible:{place}", name, (problem,))
                 readings[f"kobo:illisible:{place}"] = None
                 continue
@@ -229,7 +235,9 @@ class KoboFolder:
             before = self._known(reading.before)
             earlier = before.digest if before is not None and before.evt is not None else None
         if earlier is not None and earlier != reading.digest:
-            problem = Problem(where or "soumission", "row_invalid", _EDITED.fr, _EDITED.en, "submission")
+            where = where or "soumission"
+            where_en = in_english(where)
+            problem = Problem(where, "row_invalid", _EDITED.fr, _EDITED.en, "submission", where_en=where_en)
             return f"kobo:{root}:modifiee:{reading.digest[:32]}", replace(reading, items=(problem,))
         if any(isinstance(item, Problem) for item in reading.items):
             # Not the submission's own key: corrected in Kobo, it comes again and is to be sent.
@@ -401,7 +409,14 @@ def _entry(
         "evt": evt,
         "again": again,
         "problems": [
-            {"where": each.where, "code": each.code, "fr": each.fr, "en": each.en, "advice": _advice(each.code)}
+            {
+                "where": each.where,
+                "where_en": each.at("en"),
+                "code": each.code,
+                "fr": each.fr,
+                "en": each.en,
+                "advice": _advice(each.code),
+            }
             for each in problems
         ],
         "notes": [{"fr": each.fr, "en": each.en} for each in notes],

@@ -126,6 +126,11 @@ class Reading:
     notes: tuple[Note, ...]
 
 
+def in_english(where: str) -> str:
+    """« soumission 2, question « prs_Gender » » -> « submission 2, question « prs_Gender » »."""
+    return re.sub("^soumission", "submission", where)
+
+
 @dataclass(slots=True)
 class _Desk:
     """What piles up while one submission is read."""
@@ -137,7 +142,7 @@ class _Desk:
     def refuse(self, code: str, where: str, fr: str, en: str) -> None:
         line = LINE if not self.problems else f"{LINE}#{len(self.problems) + 1}"
         place = f"{self.where}, {where}" if self.where and where else self.where or where or "soumission"
-        self.problems.append(Problem(place, code, fr, en, line))
+        self.problems.append(Problem(place, code, fr, en, line, where_en=in_english(place)))
 
     def note(self, fr: str, en: str) -> None:
         if Note(fr, en) not in self.notes:

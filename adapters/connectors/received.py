@@ -317,9 +317,9 @@ def _parts(source: str) -> tuple[str, int, str]:
 
 
 def _to_correct(problem: Problem, language: Language) -> str:
+    name = problem.at(language).partition("(")[2].rstrip(")")
     if language == "en":
-        return f"To correct: {problem.en}"
-    name = problem.where.partition("(")[2].rstrip(")")
+        return f"To correct {name}: {problem.en}" if name else f"To correct: {problem.en}"
     return f"À corriger {name} : {problem.fr}" if name else f"À corriger : {problem.fr}"
 
 
@@ -328,6 +328,7 @@ _NO_THREAD = Problem(
     "thread_unknown",
     "Ce classeur ne dit plus à quelle orientation il répond. Répondez dans le classeur d'origine.",
     "This workbook no longer says which referral it answers. Answer in the original workbook.",
+    where_en="file",
 )
 
 

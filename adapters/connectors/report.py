@@ -129,13 +129,13 @@ def _lines(result: RowResult, sheet_of: paper.Paper, language: Language) -> list
     for problem in result.problems:
         wrong, todo = _split(problem, language)
         state = states["refused"]
-        lines.append(((line, reference, state, problem.where, wrong, todo, problem.code), sheet_of.bad))
+        lines.append(((line, reference, state, problem.at(language), wrong, todo, problem.code), sheet_of.bad))
     if result.sent:
         state = states["again" if result.again else "sent"]
         lines.append(((line, reference, state, "", "", "", ""), sheet_of.good))
     for note in result.notes:
         words = note.fr if language == "fr" else note.en
-        lines.append(((line, reference, states["note"], note.where, words, "", ""), sheet_of.note))
+        lines.append(((line, reference, states["note"], note.at(language), words, "", ""), sheet_of.note))
     return lines
 
 
@@ -184,5 +184,6 @@ def write_to_correct(
 
 
 def _in_short(problem: Problem, language: Language) -> str:
-    name = problem.where.partition("(")[2].rstrip(")") or problem.where
+    where = problem.at(language)
+    name = where.partition("(")[2].rstrip(")") or where
     return f"{name} : {problem.fr}" if language == "fr" else f"{name}: {problem.en}"

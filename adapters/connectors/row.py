@@ -20,7 +20,7 @@ from adapters.connectors.columns import Column, Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.sheets import Cell
 from schemas import htcds
-from schemas.errors import PayloadError
+from schemas.errors import Language, PayloadError
 from schemas.forms import Birth, Facts, validated
 
 _TEXT_MAX = 500
@@ -39,8 +39,14 @@ class Note:
     line: str
     """The row's `Draft.line`; empty for the whole file."""
     where: str
+    """As `Problem.where`."""
     fr: str
     en: str
+    where_en: str = ""
+
+    def at(self, language: Language) -> str:
+        """`where` in that language."""
+        return self.where_en if language == "en" and self.where_en else self.where
 
 
 @dataclass(slots=True)
@@ -90,8 +96,13 @@ class Row:
         at = f", colonne {self.letters[column.name]}" if column.name in self.letters else ""
         return f"ligne {self.number}{at} (« {column.fr} »)"
 
+    def _where_en(self, column: Column) -> str:
+        at = f", column {self.letters[column.name]}" if column.name in self.letters else ""
+        return f"row {self.number}{at} (« {column.en} »)"
+
     def wrong(self, name: str, fr: str, en: str, code: str = "row_invalid") -> None:
-        self.problems.append(Problem(self._where(columns.column(name)), code, fr, en, self.line))
+        column = columns.column(name)
+        self.problems.append(Problem(self._where(column), code, fr, en, self.line, where_en=self._where_en(column)))
 
     def _read_as(self, name: str, words: str | None) -> None:
         if words:
@@ -101,6 +112,7 @@ class Row:
                     self._where(columns.column(name)),
                     f"Date lue jour d'abord : {words}. Si ce n'est pas cela, prévenez le destinataire.",
                     f"Date read day first: {words}. If that is not meant, tell the recipient.",
+                    self._where_en(columns.column(name)),
                 )
             )
 
@@ -113,6 +125,7 @@ class Row:
                 f"Une rubrique de cette ligne n'est pas acceptable ({refused.path}).",
                 f"A field of this row is not acceptable ({refused.path}).",
                 self.line,
+                where_en=f"row {self.number}",
             )
         )
 

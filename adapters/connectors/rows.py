@@ -77,6 +77,7 @@ def _too_many(max_rows: int) -> Problem:
         "too_large",
         f"Le fichier dépasse {max_rows} lignes. Rien n'a été tronqué ni envoyé : partagez-le en plusieurs fichiers.",
         f"The file has more than {max_rows} rows. Nothing was cut off or sent: split it into several files.",
+        where_en="file",
     )
 
 
@@ -85,6 +86,7 @@ _NO_ROWS = Problem(
     "row_invalid",
     "Le fichier ne contient aucune ligne à envoyer : seul l'en-tête est rempli.",
     "The file holds no row to send: only the header is filled in.",
+    where_en="file",
 )
 
 
@@ -95,6 +97,7 @@ def _how_read(code: str) -> Note:
         "fichier",
         f"Le fichier CSV n'est pas en UTF-8 : il a été lu en {name}. Vérifiez les accents.",
         f"The CSV file is not in UTF-8: it was read as {name}. Check the accents.",
+        "file",
     )
 
 
@@ -121,6 +124,7 @@ def _forms_in(tables: Tables) -> list[tuple[Form, Table]] | Problem:
         "Utilisez le modèle, ou renommez la feuille.",
         f"No sheet « Orientation ». Sheets present: {len(tables.sheet_names)} ({present}). "
         "Use the template, or rename the sheet.",
+        where_en="file",
     )
 
 
@@ -158,13 +162,14 @@ class _Header:
 
 def _header(table: Table, form: Form) -> _Header | Problem:
     rows = [(number, cells) for number, cells in table.rows if number <= _HEADER_WITHIN and _looks_like_header(cells)]
-    sheet = f"feuille « {table.name} »" if table.name else "fichier"
+    sheet, sheet_en = (f"feuille « {table.name} »", f"sheet « {table.name} »") if table.name else ("fichier", "file")
     if not rows:
         return Problem(
             sheet,
             "source_unreadable",
             "L'en-tête est introuvable : la première ligne doit porter les noms des colonnes du modèle.",
             "No header found: the first row must hold the names of the template's columns.",
+            where_en=sheet_en,
         )
     # The hidden row of technical names and the labels under it are one header; a third such row is data.
     first = rows[0]
@@ -193,6 +198,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
                     f"« {columns.column(meant[-1]).fr} ».",
                     f"The hidden technical name and the visible title differ; the column was read as "
                     f"« {columns.column(meant[-1]).en} ».",
+                    f"{sheet_en}, column {columns.letters(index)}",
                 )
             )
     doubled = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
@@ -204,6 +210,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             f"La colonne « {columns.column(doubled[0]).fr} » figure plusieurs fois ({', '.join(where)}). "
             "Gardez-en une seule.",
             f"The column « {columns.column(doubled[0]).en} » is there more than once ({', '.join(where)}). Keep one.",
+            where_en=sheet_en,
         )
     missing = [column for column in columns.required_columns(form) if column.name not in names.values()]
     if missing:
@@ -214,6 +221,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             "Recopiez vos lignes dans le modèle.",
             "Required columns are missing: " + ", ".join(f"« {column.en} »" for column in missing) + ". "
             "Copy your rows into the template.",
+            where_en=sheet_en,
         )
     for index, text in others.items():
         if any(
@@ -227,6 +235,7 @@ def _header(table: Table, form: Form) -> _Header | Problem:
                     f"{sheet}, colonne {columns.letters(index)}",
                     f"La colonne « {text} » n'est pas connue : rien de ce qu'elle contient n'a été envoyé.",
                     f"The column « {text} » is not known: nothing that it holds was sent.",
+                    f"{sheet_en}, column {columns.letters(index)}",
                 )
             )
     return _Header(names, others, (second or first)[0], tuple(notes))
@@ -271,6 +280,7 @@ class _Book:
                     f"ligne {number}",
                     "Ligne d'exemple : elle n'a pas été envoyée.",
                     "An example row: it was not sent.",
+                    f"row {number}",
                 )
             )
             self.rows[line] = typed

@@ -229,4 +229,4 @@ _WORDS: dict[str, tuple[str, str, str]] = {
 def _problem(why: str, fact: str | int | None) -> Problem:
     code, fr, en = _WORDS[why]
     shown = fact - _HEADER_ROWS if why == "too_many_rows" and isinstance(fact, int) else fact
-    return Problem("fichier", code, fr.format(fact=shown), en.format(fact=shown))
+    return Problem("fichier", code, fr.format(fact=shown), en.format(fact=shown), where_en="file")

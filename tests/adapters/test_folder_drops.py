@@ -14,7 +14,7 @@ from openpyxl import load_workbook
 from adapters.connectors import places
 from adapters.connectors.contract import Connector, Draft, NotNowError, Problem
 from schemas.errors import SourceError
-from tests.adapters.folder_office import CASE, PLANTED, ZONE, Office, drafts, filled, problems, row
+from tests.adapters.folder_office import CASE, PLANTED, ZONE, Office, drafts, filled, problems, row, table
 
 
 @pytest.fixture
@@ -335,3 +335,30 @@ def test_a_folder_that_cannot_be_used_is_said_with_a_code_and_no_path(tmp_path: 
     assert failed.value.code == "source_unreadable"
     assert str(tmp_path) not in str(failed.value)
     assert failed.value.__cause__ is None
+
+
+def test_an_office_that_works_in_english_is_told_in_english_where(tmp_path: Path) -> None:
+    office = Office(tmp_path / "iom", language="en")
+    names = list(row())
+    files = {
+        "cells.xlsx": filled(row(services="Logement", reference_interne="D-1"), row(reference_interne="D-2")),
+        "double.xlsx": filled(row(reference_interne="D-3"), row(reference_interne="D-3")),
+        "column.xlsx": table(names[1:], list(row().values())[1:]),
+        "unknown.xlsx": table([*names, "couleur"], [*row(reference_interne="D-4").values(), "bleu"]),
+        "sheet.xlsx": table(["rien"], ["rien"], title="Feuille1"),
+        "empty.xlsx": table(names),
+        "text.csv": "Destinataire;Priorité\nFoyer;éteint".encode("cp1252"),
+    }
+    wheres = set()
+    for name, data in files.items():
+        office.drop(data, name)
+        office.go_round()
+    for report in office.names("rapports"):
+        if "rapport" in report:
+            wheres |= {line[3] for line in office.sheet(f"rapports/{report}")[5:] if line[3]}
+    assert {"row 5", "file", "sheet « Orientation »"} <= wheres
+    assert {re.sub("column [A-Z]+", "column X", where) for where in wheres} >= {
+        "row 4, column X (« Services asked for »)",
+        "sheet « Orientation », column X",
+    }
+    assert not any(re.search("ligne|colonne|feuille|fichier", where) for where in wheres)

@@ -488,7 +488,8 @@ def test_what_is_wrong_in_a_row_is_said_with_its_code(
     [problem] = problems([batch])
     assert (problem.code, problem.line) == (code, "Orientation!2")
     assert words in problem.fr
-    assert problem.where.startswith("ligne 2, colonne ")
+    assert problem.at("fr").startswith("ligne 2, colonne ")
+    assert problem.at("en").startswith("row 2, column ")
 
 
 def test_another_basis_than_consent_needs_who_and_why(office: Office) -> None:
