@@ -31,6 +31,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.checkers import Checkers
 from gateway.door import Door, open_door
 from gateway.openapi import install
 from gateway.pages import add_pages
@@ -46,6 +47,8 @@ from topics.sqlite_log import SqliteLog
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
 _HOT: dict[str, tuple[str, Hot]] = {"/v1/records": ("POST", records), "/v1/mailbox": ("GET", mailbox)}
 MAX_HEADER_BYTES = 32 * 1024
+_THREADS = 2
+"""For compression and the index's file, and for what checkers do where there are none."""
 
 Logger = Callable[[dict[str, Any]], None]
 
@@ -197,6 +200,7 @@ def build(
     key = read_signing_key(settings.signing_key)
     registry_file = RegistryFile(settings.registry, read_root_key(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
+    checkers = min((os.cpu_count() or 1) - 1, 4) if settings.checkers is None else settings.checkers
 
     async def opener() -> Door:
         log = SqliteLog.open(
@@ -212,7 +216,8 @@ def build(
             key=key,
             now=now,
             random=random,
-            run=Threads(settings.workers_threads),
+            run=Threads(_THREADS),
+            checker=None if not checkers else lambda here, died: Checkers.start(checkers, here, died=died),
             make_topics=log.create_topics,
             storage=lambda: _size_of(settings.log),
         )
@@ -355,6 +360,8 @@ def serve(
             on_ready(address)
 
     _server_log(sys.stderr)
+    # With Python's 5 ms the log's threads wait that long for the lock, several times per commit.
+    sys.setswitchinterval(0.0005)
     _Protocol.header_seconds = settings.header_seconds
     config = uvicorn.Config(
         gateway,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateway.access import Access, Session
 from gateway.index import Index
-from gateway.intake import Intake, Runner
+from gateway.intake import Checker, Here, Intake, Runner
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
 from gateway.settings import Settings
@@ -49,6 +49,7 @@ class Door:
     log: Log
     index: Index
     intake: Intake
+    checker: Checker
     access: Access
     metrics: Metrics
     run: Runner
@@ -116,6 +117,7 @@ class Door:
                 await self._background
             self._background = None
         await self.intake.drain()
+        await self.checker.close()
         self.index.close()
         await self.log.close()
 
@@ -143,6 +145,7 @@ async def open_door(
     now: Callable[[], float],
     random: RandomBytes,
     run: Runner,
+    checker: Callable[[Checker, Callable[[], None]], Awaitable[Checker]] | None = None,
     make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     storage: Callable[[], float] = lambda: 0.0,
     index_in_memory: bool = False,
@@ -157,6 +160,8 @@ async def open_door(
         for suffix in ("", "-wal", "-shm"):
             Path(f"{settings.index}{suffix}").unlink(missing_ok=True)
         index = Index.open(settings.index, log.log_id)
+    here = Here(run)
+    checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
     intake = Intake(
         log,
         index,
@@ -165,7 +170,7 @@ async def open_door(
         agency=settings.agency,
         quotas=Quotas(limits),
         now=now,
-        run=run,
+        checker=checking,
         make_topics=make_topics,
     )
     intake.append_seconds = metrics.append_seconds.observe
@@ -180,6 +185,7 @@ async def open_door(
         log=log,
         index=index,
         intake=intake,
+        checker=checking,
         access=Access(key, settings.agency, random, settings.token_seconds),
         metrics=metrics,
         run=run,

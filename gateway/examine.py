@@ -29,7 +29,9 @@ CLOCK_SUSPECT_S = 120
 class Examined:
     """A line that is in order by itself."""
 
-    record: Record
+    manifest: Manifest
+    value: bytes
+    """The record."""
     hash: str
     """base64url SHA-256 of `header.payload`."""
     grants: Mapping[str, bytes]
@@ -153,7 +155,8 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
         grants = _grants_of(m, raw_grants, task)
     except UmuhuzaError as exc:
         problem = exc.with_traceback(None)
-    return Examined(record, b64url(record.digest), grants, problem, m.iat > now + CLOCK_SUSPECT_S)
+    suspect = m.iat > now + CLOCK_SUSPECT_S
+    return Examined(m, record.value, b64url(record.digest), grants, problem, suspect)
 
 
 def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
@@ -193,10 +196,14 @@ def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:
     return grants
 
 
-def checked(stored: tuple[Registry, str, int, bytes]) -> tuple[Manifest, str] | None:
+InLog = tuple[str, int, bytes]
+"""Topic, the log's time in milliseconds, the record: of the log."""
+
+
+def checked(task: tuple[Registry, InLog]) -> tuple[Manifest, str] | None:
     """A record of the log that counts: its issuer signed it with a key that counted then. Others are passed by; the
     ledger says so of them."""
-    registry, topic, at_ms, value = stored
+    registry, (topic, at_ms, value) = task
     try:
         record = parse_record(value)
         record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000))

@@ -7,7 +7,7 @@ Per line, in order:
 2. `_judge` (one thread, no await within a line): replay, chain, targets; reserves what it accepts in memory, so that
    requests of one issuer may overtake each other's disk writes but never each other's place in a chain.
 3. the committer: grants first, then the record, then the index, then erasures, then the answers.
-4. one promise per request.
+4. one promise per request; requests that became durable together share its signature.
 
 If we crash here:
 - after grants, before the record: an orphan grant; the sender sends again and the same key is written again.
@@ -15,7 +15,7 @@ If we crash here:
 - after a record with `acts.erase`, before its deletions: `follow` reads the record again and deletes then.
 - a failed append leaves a hole in the issuer's numbers: a finding, closed when the sender sends again.
 
-Only records in the log advance a chain. One bad line never refuses another. Time and threads are arguments; this
+Only records in the log advance a chain. One bad line never refuses another. Time is an argument; this
 module never draws randomness, and never puts a value into an error.
 """
 
@@ -23,25 +23,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
-from gateway.examine import Examined, Refused, Rules, Task, checked, examine
+from gateway.examine import Examined, InLog, Refused, Rules, Task, checked, examine
 from gateway.index import Index, Link
 from gateway.quota import Quotas
-from schemas.envelope import Manifest, Record, cloudevents_headers
+from schemas.envelope import Manifest, cloudevents_headers
 from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
 from schemas.keys import SigningKey
 from schemas.registry import Registry
 from topics.catalogue import mailboxes_of
 from topics.log import Appended, Entry, Log, grant_key, grants_topic
-from topics.promise import Line, Promised, make_promise
+from topics.promise import MAX_LINES, Line, Promised, make_promise
 
 COMMIT_RECORDS = 1000
 COMMIT_BYTES = 16 << 20
-_SIGN_HERE = 8
-"""A small promise is signed sooner than a thread is woken."""
-
 Finding = Literal["seq_gap", "late"]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -58,6 +55,35 @@ class AtOnce:
 
     async def map(self, work: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
         return [work(item) for item in items]
+
+
+class Checker(Protocol):
+    """Who says of records what can be said of each by itself: other processes, or this one."""
+
+    async def examine(self, tasks: Sequence[Task]) -> list[Examined | Refused]:
+        """`gateway.examine.examine` of each, in order."""
+
+    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[tuple[Manifest, str] | None]:
+        """`gateway.examine.checked` of each, in order. Raises LogError `unavailable`: ask again."""
+
+    async def close(self) -> None:
+        """Idempotent."""
+
+
+class Here:
+    """The `Checker` of this process."""
+
+    def __init__(self, run: Runner) -> None:
+        self._run = run
+
+    async def examine(self, tasks: Sequence[Task]) -> list[Examined | Refused]:
+        return await self._run.map(examine, tasks)
+
+    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[tuple[Manifest, str] | None]:
+        return await self._run.map(checked, [(rules.registry, one) for one in stored])
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +142,14 @@ class _Same:
     first: _Pending
 
 
+@dataclass(slots=True, eq=False)
+class _Forming:
+    """A promise that is about to be signed."""
+
+    done: asyncio.Future[Promised]
+    lines: list[Line] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class _PendingChain:
     """Numbers of one chain on their way to the log."""
@@ -135,7 +169,8 @@ class _PendingChain:
 
 
 class Intake:
-    """One gateway's way in. Everything runs on one event loop; `run` may use threads for pure work."""
+    """One gateway's way in. Everything runs on one event loop; what can be said of a record by itself
+    may be found out elsewhere (`checker`)."""
 
     def __init__(
         self,
@@ -147,7 +182,7 @@ class Intake:
         agency: str,
         quotas: Quotas,
         now: Callable[[], float],
-        run: Runner | None = None,
+        checker: Checker | None = None,
         make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
         self._log = log
@@ -157,7 +192,7 @@ class Intake:
         self._agency = agency
         self._quotas = quotas
         self._now = now
-        self._run: Runner = run or AtOnce()
+        self._checker: Checker = checker or Here(AtOnce())
         self._make_topics = make_topics
         self._made: frozenset[str] = frozenset()
         self._rules: Rules | None = None
@@ -165,6 +200,7 @@ class Intake:
         self._events: dict[str, _Pending] = {}
         self._chains: dict[tuple[str, str], _PendingChain] = {}
         self._queue: list[_Pending] = []
+        self._forming: _Forming | None = None
         self._committer: asyncio.Task[None] | None = None
         self._appending: asyncio.Task[None] | None = None
         self._following = asyncio.Lock()
@@ -178,9 +214,9 @@ class Intake:
             self._rules = Rules(registry)
         return self._rules
 
-    def use(self, run: Runner) -> None:
-        """Run pure work elsewhere from now on."""
-        self._run = run
+    def use(self, checker: Checker) -> None:
+        """Have records checked elsewhere from now on."""
+        self._checker = checker
 
     def busy(self, agency: str) -> bool:
         """Whether a request of this agency waits for its turn to be judged."""
@@ -213,7 +249,7 @@ class Intake:
         self._turns[agency] = mine
         request = _Request(asyncio.get_running_loop().create_future())
         try:
-            examined = await self._run.map(examine, tasks)
+            examined = await self._checker.examine(tasks)
             if before is not None and not before.done():
                 await asyncio.shield(before)
             try:
@@ -221,7 +257,7 @@ class Intake:
                 await self._learn(examined)
             except LogError as exc:
                 examined = [Refused(LogError(exc.code))] * len(examined)
-            self._index.learn([one.record.manifest.ident for one in examined if isinstance(one, Examined)])
+            self._index.learn([one.manifest.ident for one in examined if isinstance(one, Examined)])
             for place, one in zip(places, examined, strict=True):
                 outcomes[place] = self._again(one) if isinstance(one, Refused) else self._judge(one, request)
             self._index.forget()
@@ -246,17 +282,29 @@ class Intake:
             self._made = topics
 
     async def _promise(self, outcomes: Sequence[Accepted | Refused]) -> Promised | None:
+        """One signature for all requests whose records became durable together; each gets its own lines' paths."""
         lines = [Line(o.evt, o.hash, o.topic, o.offset) for o in outcomes if isinstance(o, Accepted)]
         if not lines:
             return None
-        at, domain = int(self._now()), self._registry().domain
-        if len(lines) <= _SIGN_HERE:
-            return make_promise(lines, self._key, iss=self._agency, at=at, domain=domain)
+        forming = self._forming
+        if forming is None or len(forming.lines) + len(lines) > MAX_LINES:
+            loop = asyncio.get_running_loop()
+            forming = self._forming = _Forming(loop.create_future())
+            # The requests of one append are woken in one turn of the loop: by the next one all have joined.
+            loop.call_soon(lambda: loop.call_soon(self._sign, forming))
+        first = len(forming.lines)
+        forming.lines += lines
+        promised = await asyncio.shield(forming.done)
+        return replace(promised, first=first, paths=promised.paths[first : first + len(lines)])
 
-        def sign(todo: Sequence[Line]) -> Promised:
-            return make_promise(todo, self._key, iss=self._agency, at=at, domain=domain)
-
-        return (await self._run.map(sign, [lines]))[0]
+    def _sign(self, forming: _Forming) -> None:
+        if self._forming is forming:
+            self._forming = None
+        try:
+            at, domain = int(self._now()), self._registry().domain
+            forming.done.set_result(make_promise(forming.lines, self._key, iss=self._agency, at=at, domain=domain))
+        except UmuhuzaError as exc:
+            forming.done.set_exception(exc)
 
     async def _learn(self, examined: Sequence[Examined | Refused]) -> None:
         """Before a line is called a gap, broken or without target: has another gateway written meanwhile?"""
@@ -265,7 +313,7 @@ class Intake:
         for one in examined:
             if isinstance(one, Refused):
                 continue
-            m = one.record.manifest
+            m = one.manifest
             expected = heads.get(m.topic)
             if expected is None:
                 head = self._head(m.iss, m.topic)
@@ -311,7 +359,7 @@ class Intake:
 
     def _judge(self, one: Examined, request: _Request) -> Accepted | Refused | _Pending | _Same:
         """Replay, chain, targets; accepted: reserved and queued for the committer."""
-        m = one.record.manifest
+        m = one.manifest
         try:
             known = self._index.event(m.ident)
             if known is not None:
@@ -377,7 +425,7 @@ class Intake:
                 if known is not None:
                     recipient = known.recipient
                 elif pending is not None:
-                    recipient = pending.examined.record.manifest.to
+                    recipient = pending.examined.manifest.to
                 else:
                     raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
                 if m.iss not in (target.rpartition("/")[0], recipient):
@@ -409,7 +457,7 @@ class Intake:
     def _next_batch(self) -> list[_Pending]:
         size = count = 0
         for pending in self._queue[:COMMIT_RECORDS]:
-            size += len(pending.examined.record.value)
+            size += len(pending.examined.value)
             if count and size > COMMIT_BYTES:
                 break
             count += 1
@@ -420,7 +468,7 @@ class Intake:
         """Those whose grants are durable; the others are answered."""
         by_topic: dict[str, dict[str, bytes]] = {}
         for pending in batch:
-            topic = grants_topic(pending.examined.record.manifest.to)
+            topic = grants_topic(pending.examined.manifest.to)
             by_topic.setdefault(topic, {}).update(pending.examined.grants)
         failed: dict[str, LogError] = {}
 
@@ -435,7 +483,7 @@ class Intake:
             return list(batch)
         granted: list[_Pending] = []
         for pending in batch:
-            error = failed.get(grants_topic(pending.examined.record.manifest.to))
+            error = failed.get(grants_topic(pending.examined.manifest.to))
             if error is None:
                 granted.append(pending)
             else:
@@ -445,7 +493,7 @@ class Intake:
     async def _append(self, batch: Sequence[_Pending]) -> None:
         if not batch:
             return
-        entries = [_entry(pending.examined.record) for pending in batch]
+        entries = [_entry(pending.examined) for pending in batch]
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -462,7 +510,7 @@ class Intake:
         for pending, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Appended) and not answer.copy:
                 one = pending.examined
-                m = one.record.manifest
+                m = one.manifest
                 self._index.apply(m, one.hash, answer.offset, answer.at_ms, first=True)
                 if m.acts is not None and m.acts.erase:
                     erasing.append(pending)
@@ -475,7 +523,7 @@ class Intake:
         if erasing:
             await self.erase()
             for pending in erasing:
-                m = pending.examined.record.manifest
+                m = pending.examined.manifest
                 known = self._index.event(m.ident)
                 placed = LogError("unavailable") if known is None else (known.offset, known.at_ms, False)
                 self._settle(pending, placed)
@@ -492,7 +540,7 @@ class Intake:
                 self._settle(pending, LogError(exc.code))
             return
         for pending in batch:
-            known = self._index.event(pending.examined.record.manifest.ident)
+            known = self._index.event(pending.examined.manifest.ident)
             if known is not None and known.hash == pending.examined.hash:
                 self._settle(pending, (known.offset, known.at_ms, True))
             else:
@@ -500,7 +548,7 @@ class Intake:
         await self.erase()
 
     def _settle(self, pending: _Pending, placed: Placed) -> None:
-        m = pending.examined.record.manifest
+        m = pending.examined.manifest
         if self._events.get(m.ident) is pending:
             del self._events[m.ident]
         chain = self._chains.get((m.iss, m.topic))
@@ -545,7 +593,7 @@ class Intake:
             stored = await self._log.read(topic, following - 1)
             if not stored:
                 break
-            found = await self._run.map(checked, [(rules.registry, topic, one.at_ms, one.value) for one in stored])
+            found = await self._checker.check(rules, [(topic, one.at_ms, one.value) for one in stored])
             for one, good in zip(stored, found, strict=True):
                 if good is None:
                     self._index.passed(topic, one.offset)
@@ -618,7 +666,7 @@ def _told(outcome: Accepted | Refused | _Pending | _Same) -> Accepted | Refused:
         return outcome
     pending = outcome.first if isinstance(outcome, _Same) else outcome
     one = pending.examined
-    m = one.record.manifest
+    m = one.manifest
     placed = pending.placed
     assert placed is not None
     if isinstance(placed, UmuhuzaError):
@@ -629,6 +677,6 @@ def _told(outcome: Accepted | Refused | _Pending | _Same) -> Accepted | Refused:
     return Accepted(m.evt, m.topic, offset, at_ms, one.hash, m.flow, m.kind, copy, finding, one.clock_suspect)
 
 
-def _entry(record: Record) -> Entry:
-    m = record.manifest
-    return Entry(m.topic, m.thread.encode("ascii"), m.ident, record.value, cloudevents_headers(m))
+def _entry(one: Examined) -> Entry:
+    m = one.manifest
+    return Entry(m.topic, m.thread.encode("ascii"), m.ident, one.value, cloudevents_headers(m))

@@ -44,6 +44,11 @@ class Metrics:
         self.clock_suspects = Counter(
             "umuhuza_gateway_clock_suspects", "Records accepted although dated ahead", registry=self.collectors
         )
+        self.checkers_lost = Counter(
+            "umuhuza_gateway_checkers_lost",
+            "Processes that check signatures and ended before the gateway did",
+            registry=self.collectors,
+        )
         self.index_lag = Gauge(
             "umuhuza_gateway_index_lag_records",
             "Records in the log that the index has not applied",

@@ -222,7 +222,7 @@ def _line(number: int, outcome: Accepted, index: int, path: Sequence[str]) -> di
 async def _single(reply: Reply, answer: Answer, scope: Scope) -> int:
     outcome = answer.outcomes[0]
     if isinstance(outcome, Accepted) and answer.promised is not None:
-        told = _line(0, outcome, 0, answer.promised.paths[0]) | {"promise": answer.promised.jws}
+        told = _line(0, outcome, answer.promised.first, answer.promised.paths[0]) | {"promise": answer.promised.jws}
         await reply.send(200, JSON, [orjson.dumps(told)])
         return 200
     assert not isinstance(outcome, Accepted)
@@ -235,7 +235,8 @@ def _answer_lines(answer: Answer, tongue: Language) -> list[bytes]:
     for number, outcome in enumerate(answer.outcomes):
         if isinstance(outcome, Accepted):
             assert answer.promised is not None
-            lines.append(_line(number, outcome, index, answer.promised.paths[index]))
+            place = answer.promised.first + index
+            lines.append(_line(number, outcome, place, answer.promised.paths[index]))
             index += 1
         else:
             lines.append({"line": number, "problem": problem(outcome.error, tongue)})

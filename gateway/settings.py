@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     ready_file: Path | None = Field(None, description="Written with the address once requests are answered.")
     tls_certificate: Path | None = Field(None, description="PEM chain; without it TLS ends at a proxy before.")
     tls_key: Path | None = Field(None, description="PEM private key of the certificate.")
-    workers_threads: int = Field(2, ge=1, le=64, description="Threads that verify signatures.")
+    checkers: int | None = Field(
+        None, ge=0, le=64, description="Processes that verify signatures; without it one per core but one, at most 4."
+    )
     body_max_bytes: int = Field(16 << 20, ge=1 << 20, le=256 << 20, description="Largest request, decompressed.")
     lines_max: int = Field(1000, ge=1, le=1000, description="Most records in one request.")
     body_seconds: float = Field(60.0, gt=0, description="A request body has to arrive within this time.")

@@ -178,7 +178,12 @@ def empty_registry(domain: str, now: int, training: bool = False) -> Registry:
 
 def sign_registry(registry: Registry, key: SigningKey) -> bytes:
     """The registry file."""
-    payload = {
+    return sign_jws(REGISTRY_TYP, registry_to_json(registry), key) + b"\n"
+
+
+def registry_to_json(registry: Registry) -> dict[str, Any]:
+    """What is signed."""
+    return {
         "v": 1,
         "domain": registry.domain,
         "version": registry.version,
@@ -186,7 +191,6 @@ def sign_registry(registry: Registry, key: SigningKey) -> bytes:
         "training": registry.training,
         "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
     }
-    return sign_jws(REGISTRY_TYP, payload, key) + b"\n"
 
 
 def agency_to_json(agency: Agency) -> dict[str, Any]:
@@ -229,6 +233,15 @@ def read_registry(data: bytes, root: VerifyKey) -> Registry:
         raw = ijson.loads(unb64url(payload), max_bytes=MAX_REGISTRY_BYTES, max_depth=6)
     except (ValueError, ijson.IJsonError, RecordError):
         raise RegistryError("registry_invalid", "file") from None
+    return registry_from_json(raw)
+
+
+def registry_from_json(raw: Any) -> Registry:
+    """Read what was signed; whose signature it was is the caller's to know.
+
+    Raises:
+        RegistryError: registry_invalid, with the path that is wrong.
+    """
     members = {"v", "domain", "version", "issued", "training", "agencies"}
     if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")

@@ -61,6 +61,8 @@ class Promised:
 
     jws: str
     paths: tuple[tuple[str, ...], ...]
+    first: int = 0
+    """Index of the first of these lines under the promise's root; the others follow."""
 
 
 def origin_of(domain: str) -> str:

@@ -99,7 +99,8 @@ class World:
     @contextlib.asynccontextmanager
     async def opened(self, **arguments: Any) -> AsyncIterator[Gateway]:
         """A running gateway over the files in the directory."""
-        settings = load_settings(self.write(), arguments=arguments, environment={})
+        # Its records are checked in this process unless a test asks for others.
+        settings = load_settings(self.write(), arguments={"checkers": 0, **arguments}, environment={})
         gateway = build(
             settings, now=self.clock, random=seeded(f"gateway/{next(self._tries)}"), logger=json_line(self.said)
         )

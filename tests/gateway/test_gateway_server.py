@@ -252,6 +252,24 @@ def test_the_request_log_holds_templates_and_counts_and_no_value(served: Served)
     }
 
 
+def test_a_killed_gateway_leaves_no_process_behind(served: Served) -> None:
+    pid = served.process.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 1  # as its settings say
+    served.process.stop(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(_runs(int(child)) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_the_address_is_told_when_it_answers_and_a_kill_loses_nothing(served: Served) -> None:
     async def first() -> list[int]:
         log = connect(served.domain, "bi/iom", served.process.address, served.shift)

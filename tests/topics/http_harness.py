@@ -62,6 +62,7 @@ def write_gateway(directory: Path, domain: Domain, **more: str | int | float) ->
         "records_per_minute": 1_000_000,
         "megabytes_per_hour": 1_000_000,
         "waiting_reads": 100,
+        "checkers": 1,
     }
     values.update(more)
     settings = directory / "gateway.toml"

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One checker: a process that says of records what can be said of each by itself, for a gateway that asks.
+
+    python -m gateway.checker
+
+Signatures, digests and strict parsing hold the interpreter's lock, so threads cannot share them out over the cores;
+processes can. What is asked comes in on standard input, the answers go out on standard output in the same order. It
+holds no key, no log and no network; it knows the registry that it was last given, and ends when its input does, so that
+none outlives its gateway. What it says is checked by nobody: it runs the same code as its gateway, started by it.
+
+A message is 4 bytes of length (big-endian) and that many bytes: 4 bytes of length of the head, the head (JSON), then
+bytes whose lengths stand in the head, one after the other: to a checker the lines, back from it what of them is kept.
+
+    {"op":"registry","registry":{...}}                                   no answer
+    {"op":"examine","lines":[[agency, now, grants_limit, length],...]}   one of the two for each line:
+        [hash, manifest, suspect, problem, length, [[key, length],...]]  in order (the grants' problem); what is kept
+                                                                         follows: the record, its grants
+        [problem, flow, kind, hash, manifest or null]                    refused
+    {"op":"check","lines":[[topic, at_ms, length],...]}                  [hash, manifest] or null for each line
+
+A problem is [class, code, path, expected] or null. A manifest is its fields, as JSON.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
+
+import orjson
+
+from gateway.examine import Examined, Refused, Rules, Task, checked, examine
+from schemas.envelope import Acts, Manifest, Part
+from schemas.errors import UmuhuzaError
+from schemas.registry import registry_from_json
+
+_CLASSES: dict[str, type[UmuhuzaError]] = {kind.__name__: kind for kind in UmuhuzaError.__subclasses__()}
+
+
+def message(head: Any, blobs: Iterable[bytes] = ()) -> bytes:
+    """A message as it travels."""
+    packed = orjson.dumps(head)
+    body = b"".join((len(packed).to_bytes(4, "big"), packed, *blobs))
+    return len(body).to_bytes(4, "big") + body
+
+
+def opened(body: bytes) -> tuple[Any, int]:
+    """Head of a message (without its first four bytes), and where in it the rest starts."""
+    size = int.from_bytes(body[:4], "big")
+    return orjson.loads(body[4 : 4 + size]), 4 + size
+
+
+def problem_of(error: UmuhuzaError | None) -> list[Any] | None:
+    """An error as JSON."""
+    return None if error is None else [type(error).__name__, error.code, error.path, error.expected]
+
+
+def error_of(problem: list[Any]) -> UmuhuzaError:
+    """The reverse of `problem_of`."""
+    name, code, path, expected = problem
+    return _CLASSES[name](code, path, expected=expected)
+
+
+def manifest_of(fields: dict[str, Any]) -> Manifest:
+    """A manifest that another process has read, from its fields."""
+    fields["parts"] = tuple([Part(**part) for part in fields["parts"]])
+    fields["voids"] = tuple(fields["voids"])
+    acts = fields["acts"]
+    if acts is not None:
+        fields["acts"] = Acts(tuple(acts["erase"]), tuple(acts["grant"]))
+    return Manifest(**fields)
+
+
+def answer(body: bytes, rules: Rules | None) -> tuple[bytes | None, Rules | None]:
+    """Answer one message; returns the answer and the rules that hold from now on."""
+    head, place = opened(body)
+    if head["op"] == "registry":
+        return None, Rules(registry_from_json(head["registry"]))
+    if rules is None:
+        raise ValueError("no registry was given")
+    told: list[Any] = []
+    blobs: list[bytes] = []
+    for *about, size in head["lines"]:
+        line = body[place : place + size]
+        place += size
+        if head["op"] == "examine":
+            agency, now, limit = about
+            told.append(_told(examine(Task(line, agency, rules, now, limit)), blobs))
+        else:
+            topic, at_ms = about
+            good = checked((rules.registry, (topic, at_ms, line)))
+            told.append(None if good is None else [good[1], good[0]])
+    return message(told, blobs), rules
+
+
+def _told(found: Examined | Refused, blobs: list[bytes]) -> list[Any]:
+    if isinstance(found, Refused):
+        return [problem_of(found.error), found.flow, found.kind, found.hash, found.manifest]
+    blobs.append(found.value)
+    blobs.extend(found.grants.values())
+    sizes = [(key, len(data)) for key, data in found.grants.items()]
+    problem = problem_of(found.grants_problem)
+    return [found.hash, found.manifest, found.clock_suspect, problem, len(found.value), sizes]
+
+
+def found_in(told: Sequence[Any], body: bytes, place: int) -> tuple[Examined | Refused, int]:
+    """What `examine` found in another process, from its answer; `place` is where its bytes start in `body`."""
+    if len(told) == 5:
+        problem, flow, kind, chain_hash, fields = told
+        manifest = None if fields is None else manifest_of(fields)
+        return Refused(error_of(problem), flow, kind, manifest, chain_hash), place
+    chain_hash, fields, suspect, problem, size, sizes = told
+    value = body[place : place + size]
+    place += size
+    grants: dict[str, bytes] = {}
+    for key, size in sizes:
+        grants[key] = body[place : place + size]
+        place += size
+    error = None if problem is None else error_of(problem)
+    return Examined(manifest_of(fields), value, chain_hash, grants, error, suspect), place
+
+
+def main(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer until the input ends."""
+    rules: Rules | None = None
+    while len(head := source.read(4)) == 4:
+        size = int.from_bytes(head, "big")
+        body = source.read(size)
+        if len(body) < size:
+            return
+        told, rules = answer(body, rules)
+        if told is not None:
+            sink.write(told)
+            sink.flush()
+
+
+if __name__ == "__main__":
+    # Ctrl-C in a terminal reaches the whole group: the gateway ends first, and with it this process's input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main(sys.stdin.buffer, sys.stdout.buffer)
