@@ -99,13 +99,15 @@ class Identity:
         return all(now - self._good.get(topic, now - 2 * CHECK_S) <= CHECK_S for topic in topics)
 
     def check(self, topics: Iterable[str], *, afresh: bool = False) -> dict[str, LogError]:
-        """Those of the topics that must not be served now, with the reason.
+        """Those of the topics that must not be served now, with the reason. `afresh`: as asked after this call.
 
         Raises LogError `unavailable`: the cluster cannot be asked, or (path `log_id`) this is another log by now.
         """
-        with self._lock:
+        called = time.monotonic()
+        with self._lock:  # many wait here for one answer, which then is theirs too
             now = time.monotonic()
-            asked = [t for t in topics if afresh or now - self._good.get(t, now - 2 * CHECK_S) > CHECK_S]
+            since = called if afresh else now - CHECK_S
+            asked = [topic for topic in topics if self._good.get(topic, -1.0) < since]
             if not asked:
                 return {}
             described = self._clients.describe(asked)
@@ -115,7 +117,7 @@ class Identity:
                 wrong = {topic: self._verdict(topic, described.get(topic)) for topic in asked}
             for topic, error in wrong.items():
                 if error is None:
-                    self._good[topic] = now
+                    self._good[topic] = now  # before it was asked
                 else:
                     self._good.pop(topic, None)
             return {topic: error for topic, error in wrong.items() if error is not None}

@@ -59,6 +59,8 @@ __all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
 
 REST_S = 60.0
 """How long a topic is still followed when nobody waits on it any more."""
+PAUSE_S = 0.25
+"""Between two attempts of the tail to reach a broker."""
 GROUP_ITEMS = 5_000
 GROUP_BYTES = 16 << 20
 """Of one produce, all topics together."""
@@ -192,7 +194,11 @@ class KafkaLog:
                 items.append(_item(entry))
         for place, done in zip(places, await self._produce(items), strict=True):
             answers[place] = done if isinstance(done, LogError) else Appended(*done)
-        self._wake({e.topic for e, done in zip(entries, answers, strict=True) if isinstance(done, Appended)})
+        grown = {
+            e.topic: done.offset + 1 for e, done in zip(entries, answers, strict=True) if isinstance(done, Appended)
+        }
+        self._tail.saw(grown)
+        self._wake(grown)
         return [answer for answer in answers if answer is not None]
 
     async def read(
@@ -341,9 +347,12 @@ class KafkaLog:
         if not after:
             return [], {}
         self._raise_wrong(after)
-        ends = self._clients.ends(list(after))
-        if any(offset + 1 > ends[topic] for topic, offset in after.items()):
-            self._raise_wrong(after, afresh=True)  # beyond the end: a reader ahead, or another topic by now
+        # What the tail has seen is there; only that there is no more has to be asked.
+        ends = self._tail.seen(after)
+        if ends is None or all(offset + 1 >= ends[topic] for topic, offset in after.items()):
+            ends = self._clients.ends(list(after))
+            if any(offset + 1 > ends[topic] for topic, offset in after.items()):
+                self._raise_wrong(after, afresh=True)  # beyond the end: a reader ahead, or another topic by now
         grown = [topic for topic, offset in after.items() if offset + 1 < ends[topic]]
         if not grown:
             return [], ends
@@ -470,6 +479,22 @@ class _Tail:
             self._change.notify()
         return behind
 
+    def saw(self, grown: Mapping[str, int | None]) -> None:
+        """Topics have entries up to these offsets; None: nobody knows any more."""
+        with self._change:
+            for topic, following in grown.items():
+                if following is None:
+                    self._positions.pop(topic, None)
+                elif topic in self._positions:
+                    self._positions[topic] = max(self._positions[topic], following)
+
+    def seen(self, topics: Iterable[str]) -> dict[str, int] | None:
+        """What each topic's next offset is at least; None when one of them is not followed."""
+        with self._change:
+            seen = {topic: self._positions.get(topic) for topic in topics}
+        known = {topic: end for topic, end in seen.items() if end is not None}
+        return known if len(known) == len(seen) else None
+
     def close(self) -> None:
         with self._change:
             self._closed = True
@@ -490,13 +515,8 @@ class _Tail:
                     follower.close()
                     follower = None
                 grown = dict.fromkeys(positions)
-                time.sleep(0.25)
-            with self._change:
-                for topic, following in grown.items():
-                    if following is None:
-                        self._positions.pop(topic, None)
-                    elif topic in self._positions:
-                        self._positions[topic] = following
+                time.sleep(PAUSE_S)
+            self.saw(grown)
             if grown:
                 self._grown(list(grown))
         if follower is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,11 +86,12 @@ def read_enrolment(file: Path) -> Agency:
     return agency_from_json(raw)
 
 
-def add_agency(folder: Path, agency: Agency) -> Registry:
+def add_agency(folder: Path, agency: Agency, direct: bool | None = None) -> Registry:
     """Sign the next version with this agency in it.
 
     An agency that is known keeps the keys that its request does not repeat: a new sealing key must not make what was
-    sealed to the old one unverifiable.
+    sealed to the old one unverifiable. Whether it writes to the brokers itself is the operator's word, never its
+    request's: None leaves it as it was, and a new agency does not.
 
     Raises:
         RegistryError: registry_invalid (agency of another domain, a key that another agency holds).
@@ -107,6 +109,9 @@ def add_agency(folder: Path, agency: Agency) -> Registry:
         revoked = {k.kid: k for k in known.keys if k.revoked is not None}
         keys = kept + tuple(revoked.get(k.kid, k) for k in agency.keys)
         agency = Agency(agency.id, agency.names, agency.roles, keys, agency.protected)
+    if direct is None:
+        direct = known is not None and known.direct
+    agency = replace(agency, direct=direct)
     registry = registry.with_agency(agency, int(time.time()))
     publish(folder, registry, key)
     return registry
@@ -165,20 +170,41 @@ def add(
         typer.Argument(help=t("Demande de l'agence (inscription.json).", "The agency's request (inscription.json).")),
     ],
     folder: Folder,
+    direct: Annotated[
+        bool | None,
+        typer.Option(
+            "--direct/--no-direct",
+            help=t(
+                "L'agence écrit elle-même sur Kafka (sinon comme avant ; nouvelle : par la passerelle).",
+                "The agency writes to Kafka itself (else as before; a new one: through the gateway).",
+            ),
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     if not request.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
     agency = read_enrolment(request)
-    registry = add_agency(folder, agency)
+    registry = add_agency(folder, agency, direct)
+    writes = registry.agency(agency.id).direct
     prints = {key.kid: fingerprint_of(key.public) for key in agency.keys}
     result(
-        {"ok": True, "agency": agency.id, "version": registry.version, "fingerprints": prints},
+        {"ok": True, "agency": agency.id, "version": registry.version, "direct": writes, "fingerprints": prints},
         as_json=as_json,
         lines=[
             t(
                 f"{agency.id} est au registre (version {registry.version}).",
                 f"{agency.id} is in the registry (version {registry.version}).",
+            ),
+            *(
+                [
+                    t(
+                        "Elle écrit elle-même sur Kafka : lancez umuhuza kafka up, qui lui en donne les droits.",
+                        "It writes to Kafka itself: run umuhuza kafka up, which gives it the rights.",
+                    )
+                ]
+                if writes
+                else []
             ),
             t("Comparez au téléphone avec l'agence :", "Compare on the telephone with the agency:"),
             *(f"  {key.use:4}  {prints[key.kid]}" for key in agency.keys),
@@ -295,6 +321,7 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
         "id": agency.id,
         "name": agency.name(t("fr", "en")),
         "protected": agency.protected,
+        "direct": agency.direct,
         "roles": list(agency.roles),
         "keys": [
             {
