@@ -8,10 +8,12 @@ the table is shown as it is, rather than not at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import typer
 from typer import rich_utils
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from umuhuza.words import language, say, t
 
@@ -63,10 +65,43 @@ def show_usage(error: typer.TyperException) -> None:
 
 
 def french_frame() -> None:
-    """The titles around a help text, which Typer knows in English only. Once per process, before any help is shown."""
+    """The titles around a help text, and the options that Typer adds, which it knows in English only.
+
+    Once per process, before any help is shown. « Usage » is the same word in both languages.
+    """
     rich_utils.OPTIONS_PANEL_TITLE = "Options"
     rich_utils.COMMANDS_PANEL_TITLE = "Commandes"
     rich_utils.ARGUMENTS_PANEL_TITLE = "Arguments"
     rich_utils.ERRORS_PANEL_TITLE = "Erreur"
     rich_utils.REQUIRED_LONG_STRING = "[obligatoire]"
     rich_utils.DEFAULT_STRING = "[par défaut : {}]"
+    for kind in (TyperCommand, TyperGroup):
+        setattr(kind, _ASKED_FIRST, _worded(getattr(kind, _ASKED_FIRST)))
+
+
+_ASKED_FIRST = "get_help_option"
+"""What Typer asks a command for whenever it shows help or parses; it makes these options by itself, with English texts
+that nothing sets."""
+_OPTIONS_OF_TYPER = {
+    "help": ("Montre cette aide, sans rien faire.", "Show this message and exit."),
+    "install_completion": (
+        "Installe la complétion des commandes dans ce terminal.",
+        "Install completion for the current shell.",
+    ),
+    "show_completion": (
+        "Montre la complétion des commandes, pour l'adapter ou l'installer ailleurs.",
+        "Show completion for the current shell, to copy it or customize the installation.",
+    ),
+}
+
+
+def _worded(maker: Callable[..., TyperOption | None]) -> Callable[..., TyperOption | None]:
+    @wraps(maker)
+    def made(command: TyperCommand | TyperGroup, *arguments: object) -> TyperOption | None:
+        found = maker(command, *arguments)
+        for option in (*command.params, found):
+            if isinstance(option, TyperOption) and option.name in _OPTIONS_OF_TYPER:
+                option.help = t(*_OPTIONS_OF_TYPER[option.name])
+        return found
+
+    return made

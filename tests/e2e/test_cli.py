@@ -95,6 +95,9 @@ def test_each_command_explains_itself_in_both_languages(sh: Shell, command: tupl
     assert (french.code, english.code) == (0, 0)
     assert said(french) != said(english)
     assert said(french).startswith("Usage: umuhuza " + " ".join(command))
+    assert "Montre cette aide" in said(french)
+    assert not {"Show", "Install"} & set(said(french).split())
+    assert "Show this message and exit." in said(english)
     assert described(french) != described(english)
     assert min(len(described(french)), len(described(english))) > 10
 
