@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from adapters.connectors import as_typed, sheets, template
+from adapters.connectors import as_typed, columns, sheets, template
 from adapters.connectors.as_typed import MistypedError
 from adapters.connectors.columns import FORMS, template_columns
 from adapters.connectors.contract import Problem
-from schemas.errors import CODES
+from schemas.errors import CODES, Language
 from tests.adapters.folder_office import (
     NOW,
     PLANTED,
@@ -186,6 +186,35 @@ def test_official_htcds_columns_are_read_by_their_visible_titles_where_the_hidde
         "vic_TypeOfExploitation": ("ForcedLabour",),
     }
     assert "Rue (adresse postale)" in office.words("rapports/novembre.rapport.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("guide", "heading", "language"),
+    [
+        ("fr/guide-intervenant.md", "## Avec le tableur HTCDS de l'OIM", "fr"),
+        ("caseworker.md", "## With IOM's HTCDS spreadsheet", "en"),
+    ],
+)
+def test_the_official_htcds_spreadsheet_is_taken_with_the_titles_that_the_guide_adds(
+    office: Office, guide: str, heading: str, language: Language
+) -> None:
+    names = ["", "cas_CaseOwner", "prs_FirstName", "prs_SecondName", "con_Consent", "prs_Birthdate", "prs_Gender"]
+    titles = ["", "Case Owner", "First Name", "Second Name", "Consent", "Birthdate", "Gender"]
+    values = ["1", "", "Aline", PLANTED, "true", "12/05/1999", "Feminine"]
+    office.drop(table(names, titles, values, title="Sheet1"), "tel-quel.xlsx")
+    [refused] = problems(office.go_round())
+    assert (refused.code, drafts(office.go_round())) == ("source_unreadable", [])
+    text = (Path(__file__).parents[2] / "docs" / guide).read_text(encoding="utf-8")
+    told = " ".join(text.partition(heading)[2].partition("\n## ")[0].split())
+    added = {columns.column(name).label(language): value for name, value in ROW.items() if name != "prs_Birthdate"}
+    added = {title.rstrip(" *"): value for title, value in added.items()}
+    assert [title for title in added if title not in told] == []
+    office.drop(table(names, [*titles, *added], [*values, *added.values()], title="Sheet1"), "complete.xlsx")
+    [draft] = drafts(office.go_round())
+    assert draft.facts.referral is not None
+    assert draft.facts.referral.birth.date == "1999-05-12"
+    other_basis = ("reference_juridique", "decide_par", "pourquoi")
+    assert [name for name in other_basis if columns.column(name).label(language).rstrip(" *") not in told] == []
 
 
 def test_an_unknown_column_is_told_not_passed_over(office: Office) -> None:
