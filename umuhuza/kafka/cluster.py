@@ -12,7 +12,7 @@ with its properties, keystore, `data/`, `logs/` and `process` (who is running).
 Invariants: ports and ids never change once chosen; a data folder is formatted once and never again; a running node is
 found and ended by the identity that it wrote itself (`processes`); whatever step a command was killed at, the next
 `start` goes on from there. Every method is safe to call again. One command at a time works on a folder (`lock`).
-Memory, measured with Java 17 on Linux: see `_HEAP`.
+Memory, measured: see `_HEAP`.
 Must never: end a process that it did not start, or delete data.
 """
 
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _HEAP = "-Xmx256m"
+"""Of one node. What it holds in all (resident, Java 17, x86-64): 210 MB when it has started, 265 MB after 40,000
+records of 1 kB, 12,000 of 12 kB and 800 of 800 kB written and read, 315 MB with 480 topics: plan 400 MB a node. An idle
+node takes 3 % of one processor."""
 _JAVA = (
     "-Xms64m",
     _HEAP,

@@ -69,7 +69,7 @@ def combined_properties(node: Node, layout: Layout) -> dict[str, str]:
         "inter.broker.listener.name": "CLIENTS",
         **_security(node, layout),
         **_broker(node, layout),
-        **_controller(),
+        **_controller(layout),
     }
 
 
@@ -94,9 +94,9 @@ def controller_properties(node: Node, layout: Layout) -> dict[str, str]:
         "listeners": f"CONTROLLER://{_bound(node.controllers, node)}",
         "advertised.listeners": f"CONTROLLER://{node.controllers}",
         **_security(node, layout),
-        **_topics(layout),
         "log.dirs": str(node.data),
-        **_controller(),
+        **_topics(layout),
+        **_controller(layout),
     }
 
 
@@ -123,6 +123,8 @@ def logging_properties(folder: PurePath) -> str:
         "# SPDX-License-Identifier: Apache-2.0",
         "status=warn",
         "name=umuhuza-kafka",
+        # Every line is flushed as it is written; Kafka still logs while the hook would already have closed the files.
+        "shutdownHook=disable",
         *_appender("server", folder / "server.log"),
         *_appender("authorizer", folder / "authorizer.log"),
         "rootLogger.level=warn",
@@ -187,10 +189,8 @@ def _topics(layout: Layout) -> dict[str, str]:
     """Defaults of topics: the catalogue says the same for each of its topics; this is for one that it did not make."""
     return {
         "auto.create.topics.enable": "false",
-        "default.replication.factor": str(layout.replicas),
         "min.insync.replicas": str(layout.insync),
         "unclean.leader.election.enable": "false",
-        "num.partitions": "1",
     }
 
 
@@ -221,6 +221,11 @@ def _broker(node: Node, layout: Layout) -> dict[str, str]:
     }
 
 
-def _controller() -> dict[str, str]:
-    # An idle cluster writes nothing but its heartbeat; twice a second, flushed, would wear out a small disk.
-    return {"metadata.max.idle.interval.ms": "5000"}
+def _controller(layout: Layout) -> dict[str, str]:
+    return {
+        # Brokers alone warn that these two are the controllers' from Kafka 5 on.
+        "default.replication.factor": str(layout.replicas),
+        "num.partitions": "1",
+        # An idle cluster writes nothing but its heartbeat; twice a second, flushed, would wear out a small disk.
+        "metadata.max.idle.interval.ms": "5000",
+    }
