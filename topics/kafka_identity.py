@@ -98,6 +98,10 @@ class Identity:
         now = time.monotonic()
         return all(now - self._good.get(topic, now - 2 * CHECK_S) <= CHECK_S for topic in topics)
 
+    def doubt(self, topic: str) -> None:
+        """It failed: ask before it is used again. Does not block."""
+        self._good.pop(topic, None)
+
     def check(self, topics: Iterable[str], *, afresh: bool = False) -> dict[str, LogError]:
         """Those of the topics that must not be served now, with the reason. `afresh`: as asked after this call.
 

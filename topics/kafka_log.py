@@ -338,6 +338,7 @@ class KafkaLog:
                 done[place] = answer
                 if isinstance(answer, LogError):
                     failed.add(items[place].topic)
+                    self._identity.doubt(items[place].topic)
         each = iter(done)
         return [[next(each) for _ in call] for call in calls]
 
@@ -426,6 +427,9 @@ class KafkaLog:
         self._refuse_closed()
         try:
             return await self._in(self._readers, work, *arguments)
+        except LogError as error:
+            self._identity.doubt(error.path or "")
+            raise
         finally:
             self._refuse_closed()
 
