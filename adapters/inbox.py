@@ -48,6 +48,8 @@ class _Checked:
 
 
 class Inbox:
+    """See the module's docstring. Used from one event loop; several processes may read into one mailbox."""
+
     def __init__(self, desk: Desk, outbox: Outbox) -> None:
         self._desk = desk
         self._outbox = outbox

@@ -164,6 +164,7 @@ class Mailbox:
             return made
 
     def thread(self, thread: str) -> Thread | None:
+        """The thread of that id, None when there is none."""
         row = self._row(
             "SELECT id, peer, (SELECT ref FROM person WHERE n = thread.person), machine, role, pseudonym, state,"
             " opened_by, answer_by, crossed FROM thread WHERE id = ?",
@@ -190,6 +191,10 @@ class Mailbox:
         return [thread for (name,) in ids if (thread := self.thread(name)) is not None]
 
     def put_thread(self, thread: Thread, at: int) -> None:
+        """Make or change a thread. `at`: seconds since the epoch, for the order in which threads are shown.
+
+        Peer, machine, role, pseudonym and `opened_by` are fixed by the first put.
+        """
         with self._tx():
             if thread.person is not None:
                 self._run("INSERT INTO person(ref) VALUES(?) ON CONFLICT DO NOTHING", thread.person)
@@ -229,9 +234,11 @@ class Mailbox:
         return found[0] if found else None
 
     def turn_down(self, source: str, line: str, code: str, path: str | None) -> None:
+        """Inside the caller's transaction: the line never becomes an event; `known_line` says so from then on."""
         self._run("INSERT INTO turned_down VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING", source, line, code, path)
 
     def mark_settled(self, source: str) -> None:
+        """The batch was reported to its author; if we die before, it is collected and reported again."""
         self._run("UPDATE batch SET settled = 1 WHERE source = ?", source)
 
     # -- outbox: items ------------------------------------------------------------------------------------------------
@@ -277,10 +284,12 @@ class Mailbox:
         )
 
     def outgoing(self, evt: str) -> Outgoing | None:
+        """The item of that event, None when we have sent none such."""
         found = self._outgoing("evt = ?", evt)
         return found[0] if found else None
 
     def outbox(self, *, open_only: bool = False) -> list[Outgoing]:
+        """All items in the order in which they entered; `open_only`: those that the log has not acknowledged."""
         where = "state IN ('waiting', 'signed')" if open_only else "1"
         return self._outgoing(f"{where} ORDER BY n")
 
@@ -313,9 +322,11 @@ class Mailbox:
         return (0, "") if row is None else (int(row[0]), str(row[1]))
 
     def heads(self) -> dict[str, tuple[int, str]]:
+        """Topic -> `head`, for every topic that we have written to."""
         return {str(t): (int(s), str(h)) for t, s, h in self._rows("SELECT topic, seq, hash FROM head")}
 
     def set_head(self, topic: str, seq: int, chain: str) -> None:
+        """The chain goes on behind number `seq`. Only upwards: a lower one would be used twice."""
         self._run(
             "INSERT INTO head VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
             topic,
@@ -385,6 +396,7 @@ class Mailbox:
         )
 
     def postpone(self, evt: str, code: str, next_at: float) -> None:
+        """The log did not take it now. `next_at`: seconds since the epoch before which it is not sent again."""
         self._run(
             "UPDATE outgoing SET attempts = attempts + 1, code = ?, next_at = ? WHERE evt = ? AND state = 'signed'",
             code,
@@ -532,6 +544,7 @@ class Mailbox:
         return self._outgoing("told <> state AND connector <> '' ORDER BY n LIMIT ?", limit)
 
     def mark_told(self, evt: str, state: str) -> None:
+        """The connector has shown this state; if we die before, it is told again."""
         self._run("UPDATE outgoing SET told = ? WHERE evt = ?", state, evt)
 
     # -- inbox --------------------------------------------------------------------------------------------------------
@@ -653,9 +666,11 @@ class Mailbox:
         return self._row("SELECT 1 FROM incoming WHERE ident = ? AND digest = ?", ident, digest) is not None
 
     def inbox(self) -> list[Incoming]:
+        """All items that were read, in the order of their delivery; quarantined ones among them."""
         return self._incoming("1 ORDER BY n")
 
     def held(self, now: float) -> list[Incoming]:
+        """Items whose time to be looked at again has come (`now`: seconds since the epoch), oldest first."""
         return self._incoming("state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S)
 
     def must_wait(self, thread: str, before: int | None = None) -> bool:
@@ -697,11 +712,13 @@ class Mailbox:
     # Only of what is ready: handing over takes its time, and another program may have done it meanwhile.
 
     def mark_delivered(self, n: int) -> None:
+        """The agency's system has it; if we die before, it is delivered again."""
         self._run(
             "UPDATE incoming SET state = 'delivered', code = NULL, path = NULL WHERE n = ? AND state = 'ready'", n
         )
 
     def quarantine(self, n: int, code: str, path: str | None) -> None:
+        """The agency's system will never take it. The peer is not told: its receipt says that the machine has it."""
         self._run(
             "UPDATE incoming SET state = 'quarantined', code = ?, path = ? WHERE n = ? AND state = 'ready'",
             code,
@@ -710,6 +727,7 @@ class Mailbox:
         )
 
     def postpone_delivery(self, n: int, code: str, next_at: float) -> None:
+        """The agency's system cannot take it now. `next_at`: not tried again before, seconds since the epoch."""
         self._run(
             "UPDATE incoming SET attempts = attempts + 1, code = ?, next_at = ? WHERE n = ? AND state = 'ready'",
             code,
@@ -723,6 +741,7 @@ class Mailbox:
         return None if row is None else str(row[0])
 
     def saw(self, iss: str, topic: str, seq: int, chain: str) -> None:
+        """Remember an issuer's number and chain hash, for the next manifest's `prev`. The first word counts."""
         self._run("INSERT INTO seen VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING", iss, topic, seq, chain)
 
     def counts(self) -> dict[str, int]:

@@ -64,6 +64,8 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Thread:
+    """One referral or case between us and one peer, and how far it is."""
+
     id: str
     peer: str
     person: str | None
@@ -81,6 +83,8 @@ class Thread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
+    """One event of ours, sealed; signed and sent as its state says. Times are seconds since the epoch."""
+
     n: int = 0
     evt: str
     source: str
@@ -116,6 +120,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
+    """One record that was read. `at_ms`: the log's clock, milliseconds since the epoch; other times in seconds.
+
+    Of one whose issuer is not certain, `ident`, `iss` and `evt` are empty: they would be an unknown's claim.
+    """
+
     n: int = 0
     log: str
     topic: str

@@ -86,6 +86,8 @@ def backoff_s(attempts: int, random: RandomBytes) -> float:
 
 
 class Outbox:
+    """See the module's docstring. Used from one event loop; several processes may send from one mailbox."""
+
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 

@@ -46,11 +46,15 @@ CHECK_EVERY_S = 300.0
 
 
 class SentHead(Protocol):
+    """The end of our own chain on one topic."""
+
     @property
     def seq(self) -> int: ...
 
 
 class SentManifest(Protocol):
+    """One of our own manifests, not verified."""
+
     @property
     def offset(self) -> int: ...
     @property
@@ -69,6 +73,8 @@ class SentByUs(Protocol):
 
 @dataclass
 class Runner:
+    """One agency's adapter: its mailbox, the log, its connectors. Used from one event loop."""
+
     desk: Desk
     log: Log
     connectors: Sequence[Connector]

@@ -165,6 +165,8 @@ class Acts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
+    """L1's payload: the clear, signed metadata of a record. docs/wire-format.md has the rules of each member."""
+
     evt: str
     iss: str
     to: str
@@ -192,10 +194,12 @@ class Manifest:
 
     @property
     def ident(self) -> str:
+        """ "<iss>/<evt>", unique for ever."""
         return f"{self.iss}/{self.evt}"
 
     @property
     def flow(self) -> str:
+        """The topic's. Raises RecordError `topic_mismatch` for a topic that is none; a parsed manifest has one."""
         return split_topic(self.topic)[0]
 
 

@@ -43,9 +43,11 @@ class Code:
     advice_fr: str
 
     def title(self, language: Language = "en") -> str:
+        """What happened, one sentence without a full stop."""
         return self.title_fr if language == "fr" else self.title_en
 
     def advice(self, language: Language = "en") -> str:
+        """What the person who reads it can do."""
         return self.advice_fr if language == "fr" else self.advice_en
 
 
@@ -97,13 +99,16 @@ class UmuhuzaError(Exception):
 
     @property
     def meaning(self) -> Code:
+        """Its row of `CODES`."""
         return CODES[self.code]
 
     @property
     def retriable(self) -> bool:
+        """Whether the same bytes may be accepted later without a person's doing."""
         return self.meaning.retriable
 
     def advice(self, language: Language = "en") -> str:
+        """What the person who reads it can do."""
         return self.meaning.advice(language)
 
     def describe(self, language: Language = "en") -> str:
@@ -121,32 +126,48 @@ def _rebuild(kind: type[UmuhuzaError], code: str, path: str | None, expected: st
 
 
 class RecordError(UmuhuzaError):
+    """The bytes of a record, its signature, its parts or its grants."""
+
     codes = _raised_as("RecordError")
 
 
 class PayloadError(UmuhuzaError):
+    """What is inside: FHIR, HTCDS, schema versions, safeguards. Found before sealing, and again after opening."""
+
     codes = _raised_as("PayloadError")
 
 
 class PolicyError(UmuhuzaError):
+    """May not: roles, flows, consent, agreement, quota."""
+
     codes = _raised_as("PolicyError")
 
 
 class OrderError(UmuhuzaError):
+    """Chains, threads, states, clocks: not now, not twice, or not in this order."""
+
     codes = _raised_as("OrderError")
 
 
 class RegistryError(UmuhuzaError):
+    """Who: agencies, keys, registry files. Retriable ones wait for a newer file."""
+
     codes = _raised_as("RegistryError")
 
 
 class AccessError(UmuhuzaError):
+    """Tokens and requests to a gateway."""
+
     codes = _raised_as("AccessError")
 
 
 class LogError(UmuhuzaError):
+    """The log, the way to it, or a mailbox's own file said no, or not now."""
+
     codes = _raised_as("LogError")
 
 
 class SourceError(UmuhuzaError):
+    """Files and systems that an agency's connector reads: their author corrects them."""
+
     codes = _raised_as("SourceError")

@@ -80,12 +80,16 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class EventType:
+    """One row of the event catalogue: where an event travels, as what, and what may be inside."""
+
     name: str
     flow: str
     """`*`: whichever flow the mailbox has that it goes to (`chain.voided` mends a chain where it is broken)."""
     kind: Kind
     schema: str
+    """Version of its content."""
     machine: Literal["referral", "case"] | None
+    """Whose states it moves; None: no thread's."""
     identity: bool
     """Whether it may carry identity."""
 
@@ -117,6 +121,8 @@ PURPOSES: Mapping[str, Purpose] = MappingProxyType(
 
 
 class ConsentClaim(Form):
+    """That the person consented: when, until when, for what. The rest of it is committed to, not repeated."""
+
     commitment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
     """base64url SHA-256 of a salt of its own and the consent (`commitment`): joins no two records."""
     given_at: AwareDatetime
@@ -125,6 +131,8 @@ class ConsentClaim(Form):
 
 
 class SafeguardClaim(Form):
+    """What is done for a child, or for someone who may be one, in codes."""
+
     age: Age
     """`unknown` also when it is disputed, or when the birth is known too roughly to tell."""
     guardian: Literal["guardian", "representative", "pending", "suspected"] | None
@@ -159,6 +167,8 @@ class Sealable:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """A record's content, validated again by its reader. Holds values of a person: never printed, logged or kept."""
+
     type: str
     schema: str
     occurred_at: datetime

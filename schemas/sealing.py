@@ -74,6 +74,7 @@ def pad(plaintext: bytes, small: bool) -> bytes:
 
 
 def commitment_of(key: bytes) -> str:
+    """`kc` of a manifest's part: base64url SHA-256 of `umuhuza/1 cek`, LF and the part's key."""
     return b64url(hashlib.sha256(b"umuhuza/1 cek\n" + key).digest())
 
 
@@ -143,6 +144,8 @@ def make_grant(manifest: Manifest, keys: Mapping[str, bytes], rcpt: str, to: Sea
 
 @dataclass(frozen=True, slots=True)
 class Grant:
+    """The keys of a record's parts, sealed to one key of one reader; whose word it is, only opening shows."""
+
     iss: str
     evt: str
     rcpt: str
@@ -152,6 +155,7 @@ class Grant:
 
     @property
     def ident(self) -> str:
+        """The record's "<iss>/<evt>"."""
         return f"{self.iss}/{self.evt}"
 
 

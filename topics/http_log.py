@@ -100,6 +100,8 @@ class SentHead:
 
 @dataclass(frozen=True, slots=True)
 class SentManifest:
+    """One of our own manifests as the gateway tells it; whoever uses it verifies `line1`."""
+
     seq: int
     offset: int
     at_ms: int
@@ -182,6 +184,17 @@ class HttpLog:
     # The log contract
 
     async def append(self, entries: Sequence[Entry]) -> Sequence[Appended | UmuhuzaError]:
+        """As the contract; up to 1,000 records or 12 MiB per request, more are several requests in turn.
+
+        Each record takes the grants along that were staged for it. Durable when its `Appended` is there: the promise
+        was checked, if there is a key to check it against; `promise` keeps it as evidence.
+
+        Raises:
+            LogError: unavailable (it is not known which of them arrived: append all again), log_closed.
+            RecordError: signature_invalid, record_malformed, header_forbidden: the promise is of none of the gateway's
+                keys. The records may be in the log; appended again they are recognised.
+            UmuhuzaError: what the gateway refused the request as a whole with (token, quota).
+        """
         answers: list[Appended | UmuhuzaError | None] = [None] * len(entries)
         lines: list[tuple[int, bytes]] = []
         for place, entry in enumerate(entries):
@@ -258,11 +271,17 @@ class HttpLog:
     async def read(
         self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
     ) -> list[Stored]:
+        """As the contract, of an own mailbox only: any other topic is `topic_unknown`."""
         return await self.poll({topic: after}, limit, max_bytes, wait_s)
 
     async def poll(
         self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
     ) -> list[Stored]:
+        """As the contract, of own mailboxes only; one request. The gateway may answer before `wait_s` seconds are over.
+
+        Entries are as the gateway gives them: verify before use. Raises besides LogError `log_inconsistent` for entries
+        that were not asked for, and what the gateway refuses the request with.
+        """
         return [stored for stored, _ in await self.poll_granted(after, limit, max_bytes, wait_s)]
 
     async def poll_granted(
@@ -307,6 +326,7 @@ class HttpLog:
         return found
 
     async def ends(self, topic: str) -> Ends:
+        """As the contract, of an own mailbox only."""
         return (await self.ends_of([topic]))[topic]
 
     async def ends_of(self, topics: Sequence[str]) -> dict[str, Ends]:
@@ -351,6 +371,10 @@ class HttpLog:
             self._granted[f"{topic}#{key}"] = data
 
     async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """As the contract: what is staged here, else what the gateway keeps for this agency.
+
+        Of another agency's grants topic only what is staged can be had; for the rest raises LogError `not_permitted`.
+        """
         self._refuse_closed()
         found = {key: self._granted[f"{topic}#{key}"] for key in keys if f"{topic}#{key}" in self._granted}
         asked = [key for key in keys if key not in found]
@@ -375,6 +399,7 @@ class HttpLog:
             raise LogError("not_permitted", "grants")
 
     async def close(self) -> None:
+        """As the contract. Staged grants are forgotten; nothing that was acknowledged is lost."""
         if self._closed:
             return
         self._closed = True

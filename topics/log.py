@@ -33,6 +33,8 @@ MAX_VALUE_BYTES = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """What is appended: a record and what the log must know of it."""
+
     topic: str
     """Mailbox topic, "bi.referral.k7t4"."""
     key: bytes
@@ -47,6 +49,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
+    """An acknowledgement: the entry survives a power cut, at this place."""
+
     offset: int
     """From 0, dense, per topic."""
     at_ms: int
@@ -59,6 +63,8 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
+    """What is read: an entry with its place. The log's own word, to be verified by the reader."""
+
     topic: str
     offset: int
     key: bytes
@@ -70,6 +76,8 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
+    """Where a topic begins and ends now: entries `first` to `next - 1` can be read."""
+
     first: int
     """Offset of the first entry still kept (== next when none is)."""
     next: int
@@ -77,6 +85,8 @@ class Ends:
 
 
 class Log(Protocol):
+    """See the module's docstring. One handle belongs to one event loop."""
+
     @property
     def log_id(self) -> str:
         """Random, made with the log, never changed. Over HTTP it is known after the first answer."""

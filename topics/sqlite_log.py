@@ -123,6 +123,7 @@ class SqliteLog:
 
     @property
     def log_id(self) -> str:
+        """As the contract; kept in the file."""
         return self._writer.log_id
 
     # ---------------------------------------------------------------- the contract
@@ -142,14 +143,17 @@ class SqliteLog:
     async def read(
         self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
     ) -> list[Stored]:
+        """As the contract. What other processes commit is seen within `POLL_S` seconds while this waits."""
         return await self._poll({topic: after}, limit, max_bytes, wait_s, say_topic=False)
 
     async def poll(
         self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
     ) -> list[Stored]:
+        """As the contract. What other processes commit is seen within `POLL_S` seconds while this waits."""
         return await self._poll(dict(after), limit, max_bytes, wait_s, say_topic=True)
 
     async def ends(self, topic: str) -> Ends:
+        """As the contract."""
         return await self._read(lambda store: store.ends(topic))
 
     async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
@@ -165,6 +169,7 @@ class SqliteLog:
             raise done
 
     async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """As the contract; what is committed, of any process. Raises LogError `unavailable`, `log_closed`."""
         return await self._read(lambda store: store.get_grants(topic, keys))
 
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
@@ -203,6 +208,7 @@ class SqliteLog:
         await self._administer(lambda store: store.create_topics(wanted))
 
     async def topics(self) -> list[str]:
+        """Names of all topics that exist. Raises LogError `unavailable`, `log_closed`."""
         return await self._read(lambda store: store.topics())
 
     async def trim(self, topic: str, before: int) -> int:

@@ -63,6 +63,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """What was dropped or submitted at once: accepted in one transaction, reported in one report."""
+
     source: str
     """Idempotency key: "sha256:<hex of the content>" for a file, the instance id for a submission."""
     name: str
@@ -121,6 +123,12 @@ class UndeliverableError(Exception):
 
 
 class Connector(Protocol):
+    """One agency's system. Called from one event loop; `collect` and `deliver` may be under way at the same time.
+
+    Beside what the methods name, an `UmuhuzaError` fails the runner's turn, which is tried again; anything else is a
+    bug and ends the adapter.
+    """
+
     name: ClassVar[str]
 
     def collect(self) -> AsyncIterator[Batch]:
