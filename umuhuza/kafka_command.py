@@ -346,13 +346,15 @@ def _shown_way() -> Iterator[tuple[artefacts.Told, artefacts.Progress]]:
         shown.update(bar, completed=there, total=in_all)
 
     def told(fr: str, en: str) -> None:
-        shown.stop()
+        if shown.live.is_started:
+            shown.stop()
         say(t(fr, en))
 
     try:
         yield told, arrived
     finally:
-        shown.stop()
+        if shown.live.is_started:
+            shown.stop()
 
 
 def _apply(cluster: Cluster, members: Registry) -> Applied:

@@ -109,7 +109,7 @@ def resolve(
     """The folder of checked jars, for `java -cp "<folder>/*"`.
 
     Args:
-        told: is told what had to be fetched again, and why.
+        told: is told that something is fetched, and why.
 
     Raises:
         KafkaMissingError: no Maven or one too old, nothing could be fetched, or what came is not what was listed.
@@ -127,6 +127,11 @@ def resolve(
                 f"The Kafka files kept here are not those of the list ({found}): they are fetched again.",
             )
         maven = find_maven()
+        if not libs.exists():
+            told(
+                f"Maven va chercher Kafka {version()} (44 Mo, une seule fois).",
+                f"Maven fetches Kafka {version()} (44 MB, once).",
+            )
         for left in folder.glob("new-*"):
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix="new-", dir=folder) as fresh:
