@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -55,6 +57,9 @@ def _shared() -> Cluster:
     cluster = Cluster.open_or_make(folder, 1, java_options=QUICK)
     # One for the whole run, whichever of the fixture's importers asked first: ended with the process.
     atexit.register(_end, cluster)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        # Python's own way to end at SIGTERM (`timeout` sends it) skips what was registered for the exit.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cluster.start()
     return cluster
 
