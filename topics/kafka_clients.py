@@ -42,6 +42,7 @@ with warnings.catch_warnings():
         ACLOperation,
         ACLPermissionType,
         ACLResourcePatternType,
+        AlterConfigOp,
         ConfigResource,
         ConfigResourceType,
         OffsetSpec,
@@ -74,6 +75,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (kafka_errors.MessageSizeTooLargeError, "too_large"),
     (kafka_errors.RecordListTooLargeError, "too_large"),
     (kafka_errors.InvalidTopicError, "topic_unknown"),
+    (kafka_errors.InvalidTimestampError, "log_inconsistent"),
 )
 
 
@@ -119,6 +121,8 @@ class Item:
     key: bytes
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    at_ms: int | None = None
+    """Milliseconds since the epoch, for a topic that keeps what its writer says; None: now."""
 
     @property
     def weight(self) -> int:
@@ -261,13 +265,13 @@ class Clients:
             for name, settings in found.get("topic", {}).items()
         }
 
-    def change_settings(self, changes: Mapping[str, Mapping[str, str]]) -> None:
-        """Set these; others stay as they are. Raises LogError, path: the topic."""
+    def change_settings(self, changes: Mapping[str, Mapping[str, str | None]]) -> None:
+        """Set these, None: the brokers' default; others stay as they are. Raises LogError, path: the topic."""
         if not changes:
             return
         with self.said("settings"):
             told = self.admin().alter_configs(
-                [ConfigResource(ConfigResourceType.TOPIC, name, dict(values)) for name, values in changes.items()]
+                [ConfigResource(ConfigResourceType.TOPIC, name, _altered(values)) for name, values in changes.items()]
             )
         for name, answer in told.get("topic", {}).items():
             if answer != "OK":
@@ -460,11 +464,15 @@ class Clients:
 
     # ---------------------------------------------------------------- writing; one thread only
 
-    def produce(self, items: Sequence[Item]) -> list[tuple[int, int] | LogError]:
-        """Offset and time of each, or why not; the caller sees to it that one topic's fit into one batch."""
+    def produce(self, items: Sequence[Item], attempts: int = ATTEMPTS) -> list[tuple[int, int] | LogError]:
+        """Offset and time of each, or why not; the caller sees to it that one topic's fit into one batch.
+
+        Args:
+            attempts: a second one may leave a second copy; who cannot have it looks what is there instead.
+        """
         results: list[tuple[int, int] | LogError] = [LogError("unavailable") for _ in items]
         waiting = list(range(len(items)))
-        for _ in range(ATTEMPTS):
+        for _ in range(attempts):
             waiting = self._send(items, waiting, results)
             if not waiting or self._closed:
                 break
@@ -483,7 +491,9 @@ class Clients:
         try:
             for place in which:
                 item = items[place]
-                sent[place] = producer.send(item.topic, item.value, item.key, list(item.headers), partition=0)
+                sent[place] = producer.send(
+                    item.topic, item.value, item.key, list(item.headers), partition=0, timestamp_ms=item.at_ms
+                )
         except kafka_errors.KafkaError as cause:
             broken = cause
         with contextlib.suppress(kafka_errors.KafkaTimeoutError):
@@ -600,6 +610,10 @@ def _tls(access: KafkaAccess) -> ssl.SSLContext:
     except (OSError, ValueError):
         raise LogError("not_permitted", "tls.key") from None
     return context
+
+
+def _altered(values: Mapping[str, str | None]) -> dict[str, object]:
+    return {key: (AlterConfigOp.DELETE, None) if value is None else value for key, value in values.items()}
 
 
 def _pieces(acl: KafkaAcl) -> tuple[str, str, ACLOperation, ACLPermissionType]:

@@ -641,6 +641,21 @@ class Store:
                 )
             }
 
+    def grant_topics(self) -> list[str]:
+        """Grants topics in which something is kept, in order."""
+        with self._snapshot():
+            return [name for (name,) in self._connection.execute("SELECT DISTINCT topic FROM grant_value ORDER BY 1")]
+
+    def grants(self, topic: str, after: str, limit: int) -> dict[str, bytes]:
+        """Those with keys > `after` ("": from the first), in order of their keys, at most `limit`."""
+        with self._snapshot():
+            return dict(
+                self._connection.execute(
+                    "SELECT key, value FROM grant_value WHERE topic = ? AND key > ? ORDER BY key LIMIT ?",
+                    (topic, after, limit),
+                )
+            )
+
 
 def _shares(sizes: Sequence[Sequence[int]], limit: int, max_bytes: int, rotation: int) -> list[int]:
     """How many entries of each topic: the next one always goes to the topic that was given the fewest bytes.
