@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of a record by itself: shape, issuer, key, signature, digests, right, clock, grants.
+"""What can be said of a line by itself: shape, issuer, key, signature, digests, right, clock, grants.
+
+A line holds a record, or the manifest of one that its issuer writes to Kafka itself: of that everything is asked but
+what only the body could answer, and besides whether the registry lets this agency write there (`direct`).
 
 Pure but for caches, so it may run in any thread; the time is an argument. What depends on other records (replay, order,
 targets) is the intake's. Must never put a value of the input into an error, nor keep an exception that holds one.
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from schemas.envelope import Manifest, Record, parse_record
+from schemas.envelope import MAX_RECORD_BYTES, Manifest, Record, parse_manifest, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.keys import b64url
 from schemas.registry import Registry
@@ -23,6 +26,8 @@ from topics.log import grant_key
 CLOCK_AHEAD_S = 86_400
 CLOCK_SUSPECT_S = 120
 """Further ahead than this an `iat` is accepted and marked: the sender's clock is wrong."""
+DIRECT = "registry.direct"
+"""Path of the refusal of a manifest from an agency that may not write to Kafka itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Examined:
 
     manifest: Manifest
     value: bytes
-    """The record."""
+    """The record; nothing when the line was a manifest alone."""
     hash: str
     """base64url SHA-256 of `header.payload`."""
     grants: Mapping[str, bytes]
@@ -39,6 +44,11 @@ class Examined:
     grants_problem: UmuhuzaError | None
     """Why the grants cannot be taken; not asked of a repeat."""
     clock_suspect: bool
+
+    @property
+    def alone(self) -> bool:
+        """A manifest whose record is not ours to append."""
+        return not self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +109,8 @@ def examine(task: Task) -> Examined | Refused:
     """Everything that can be said of a line by itself. Pure but for caches."""
     record: Record | None = None
     try:
-        text, raw_grants = _outer(task.line)
-        record = parse_record(text)
+        text, raw_grants, alone = _outer(task.line)
+        record = _manifest_alone(text) if alone else parse_record(text)
         return _examined(task, record, raw_grants)
     except UmuhuzaError as exc:
         # Without its traceback: the frames hold the line.
@@ -113,7 +123,8 @@ def examine(task: Task) -> Examined | Refused:
     return Refused(error, m.flow, m.kind, m, b64url(record.digest))
 
 
-def _outer(line: bytes) -> tuple[bytes, list[object]]:
+def _outer(line: bytes) -> tuple[bytes, list[object], bool]:
+    """Record or manifest, grants, and whether it is a manifest."""
     problem: str | None = None
     raw: object = None
     try:
@@ -122,14 +133,23 @@ def _outer(line: bytes) -> tuple[bytes, list[object]]:
         problem = "line"
     if problem is not None:  # outside of the handler: the exception holds the line
         raise RecordError("record_malformed", problem)
-    if not isinstance(raw, dict) or not {"record"} <= raw.keys() <= {"record", "grants"}:
+    if not isinstance(raw, dict) or raw.keys() - {"grants"} not in ({"record"}, {"manifest"}):
         raise RecordError("record_malformed", "line.*")
-    record, grants = raw["record"], raw.get("grants", [])
-    if not isinstance(record, str) or not record.isascii():
-        raise RecordError("record_malformed", "line.record")
+    what = "record" if "record" in raw else "manifest"
+    text, grants = raw[what], raw.get("grants", [])
+    if not isinstance(text, str) or not text.isascii():
+        raise RecordError("record_malformed", f"line.{what}")
     if not isinstance(grants, list):
         raise RecordError("record_malformed", "line.grants")
-    return record.encode("ascii"), grants
+    return text.encode("ascii"), grants, what == "manifest"
+
+
+def _manifest_alone(line1: bytes) -> Record:
+    """A record without its body. Raises RecordError as `parse_record`."""
+    kid, signed, signature, manifest = parse_manifest(line1)
+    if len(line1) + sum(part.len + 1 for part in manifest.parts) > MAX_RECORD_BYTES:
+        raise RecordError("too_large", "record", expected=MAX_RECORD_BYTES)
+    return Record(b"", manifest, kid, signed, signature, ())
 
 
 def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
@@ -137,7 +157,10 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
     if m.iss != task.agency:
         raise RecordError("issuer_mismatch", "L1.iss")
     record.verify(registry.signing_key(m.iss, record.kid, now))
-    record.verify_body()
+    if record.value:
+        record.verify_body()
+    else:
+        _may_write(m, registry)
     if m.training != registry.training:
         raise RecordError("training_record", "L1.training")
     if m.topic not in task.rules.topics:
@@ -157,6 +180,15 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
         problem = exc.with_traceback(None)
     suspect = m.iat > now + CLOCK_SUSPECT_S
     return Examined(m, record.value, b64url(record.digest), grants, problem, suspect)
+
+
+def _may_write(m: Manifest, registry: Registry) -> None:
+    """Who writes to Kafka itself has opted in. What makes gateways act goes through one: a disclosure whose keys were
+    stored and whose record never came would stand in no log, and no erasure would find it."""
+    if not registry.agency(m.iss).direct:
+        raise PolicyError("not_permitted", DIRECT)
+    if m.acts is not None:
+        raise PolicyError("not_permitted", "L1.acts")
 
 
 def _grants_of(m: Manifest, raw: list[object], task: Task) -> dict[str, bytes]:

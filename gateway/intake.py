@@ -9,6 +9,10 @@ Per line, in order:
 3. the committer: grants first, then the record, then the index, then erasures, then the answers.
 4. one promise per request; requests that became durable together share its signature.
 
+A manifest without its record (its issuer writes the record to Kafka itself) is judged like a record, reserves nothing
+and advances nothing; its grants are made durable, and nothing is promised. When its record is in the log already, the
+answer is a copy's, as for any repeat; grants are then not written again, since they may have been erased.
+
 If we crash here:
 - after grants, before the record: an orphan grant; the sender sends again and the same key is written again.
 - after the record, before the answer: the sender sends again and gets the first offset, `copy`.
@@ -103,15 +107,33 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """The answer to a manifest: its grants are durable, so its record may follow by other ways."""
+
+    evt: str
+    topic: str
+    hash: str
+    flow: str
+    kind: str
+    finding: Finding | None = None
+    clock_suspect: bool = False
+
+
+Outcome = Accepted | Granted | Refused
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Of a request: one outcome per line, in order; the promise covers the accepted ones in their order."""
 
-    outcomes: tuple[Accepted | Refused, ...]
+    outcomes: tuple[Outcome, ...]
     promised: Promised | None
 
 
 Placed = tuple[int, int, bool] | UmuhuzaError
 """offset, at_ms, copy."""
+_NO_PLACE = (-1, 0, False)
+"""Of a manifest: its record will take one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +142,10 @@ class _Request:
 
     done: asyncio.Future[None]
     left: int = 0
+    manifests: dict[str, _Pending] = field(default_factory=dict)
+    """Ident -> manifest without record, of this request: no other request knows of it."""
+    chains: dict[tuple[str, str], _PendingChain] = field(default_factory=dict)
+    """What these would make of their chains."""
 
     def one_less(self) -> None:
         self.left -= 1
@@ -231,7 +257,7 @@ class Intake:
         Accepted means durable. Cancelled: every line may or may not be there, as with `Log.append`.
         """
         now = self._now()
-        outcomes: list[Accepted | Refused | _Pending | _Same | None] = [None] * len(lines)
+        outcomes: list[Outcome | _Pending | _Same | None] = [None] * len(lines)
         tasks: list[Task] = []
         places: list[int] = []
         rules = self.rules
@@ -281,7 +307,7 @@ class Intake:
             await self._make_topics(sorted(topic for topic in topics if ".grants." not in topic))
             self._made = topics
 
-    async def _promise(self, outcomes: Sequence[Accepted | Refused]) -> Promised | None:
+    async def _promise(self, outcomes: Sequence[Outcome]) -> Promised | None:
         """One signature for all requests whose records became durable together; each gets its own lines' paths."""
         lines = [Line(o.evt, o.hash, o.topic, o.offset) for o in outcomes if isinstance(o, Accepted)]
         if not lines:
@@ -307,7 +333,8 @@ class Intake:
             forming.done.set_exception(exc)
 
     async def _learn(self, examined: Sequence[Examined | Refused]) -> None:
-        """Before a line is called a gap, broken or without target: has another gateway written meanwhile?"""
+        """Before a line is called a gap, broken or without target: has another gateway written meanwhile? Before a
+        manifest is said to be new: has its record been written?"""
         topics: set[str] = set()
         heads: dict[str, int] = {}
         for one in examined:
@@ -318,7 +345,11 @@ class Intake:
             if expected is None:
                 head = self._head(m.iss, m.topic)
                 expected = head.seq if head is not None else 0
-            if m.seq != expected + 1 and m.ident not in self._events and self._index.event(m.ident) is None:
+            if (
+                (one.alone or m.seq != expected + 1)
+                and m.ident not in self._events
+                and self._index.event(m.ident) is None
+            ):
                 topics.add(m.topic)
             if m.acts is not None:
                 unknown = [t for t in (*m.acts.erase, *m.acts.grant) if self._index.event(t) is None]
@@ -327,21 +358,23 @@ class Intake:
         if topics:
             await self.follow(sorted(topics))
 
-    def _head(self, iss: str, topic: str) -> Link | None:
+    def _head(self, iss: str, topic: str, also: _PendingChain | None = None) -> Link | None:
         head = self._index.head(iss, topic)
-        pending = self._chains.get((iss, topic))
-        if pending is not None and (head is None or pending.top.seq > head.seq):
-            return pending.top
+        for pending in (self._chains.get((iss, topic)), also):
+            if pending is not None and (head is None or pending.top.seq > head.seq):
+                head = pending.top
         return head
 
-    def _link(self, iss: str, topic: str, seq: int, head: Link | None) -> Link | None:
+    def _link(
+        self, iss: str, topic: str, seq: int, head: Link | None, also: _PendingChain | None = None
+    ) -> Link | None:
         if head is None or seq > head.seq:
             return None
         if seq == head.seq:
             return head
-        pending = self._chains.get((iss, topic))
-        if pending is not None and seq in pending.links:
-            return pending.links[seq]
+        for pending in (self._chains.get((iss, topic)), also):
+            if pending is not None and seq in pending.links:
+                return pending.links[seq]
         return self._index.link(iss, topic, seq)
 
     def _again(self, one: Refused) -> Accepted | Refused:
@@ -358,22 +391,23 @@ class Intake:
         return one
 
     def _judge(self, one: Examined, request: _Request) -> Accepted | Refused | _Pending | _Same:
-        """Replay, chain, targets; accepted: reserved and queued for the committer."""
+        """Replay, chain, targets; accepted: reserved (a record) and queued for the committer."""
         m = one.manifest
+        place = (m.iss, m.topic)
         try:
             known = self._index.event(m.ident)
             if known is not None:
                 if known.hash != one.hash:
                     raise OrderError("evt_conflict", "L1.evt")
                 return Accepted(m.evt, known.topic, known.offset, known.at_ms, one.hash, m.flow, m.kind, copy=True)
-            under_way = self._events.get(m.ident)
+            under_way = self._events.get(m.ident) or (request.manifests.get(m.ident) if one.alone else None)
             if under_way is not None:
                 if under_way.examined.hash != one.hash:
                     raise OrderError("evt_conflict", "L1.evt")
                 under_way.requests.append(request)
                 request.left += 1
                 return _Same(under_way)
-            finding = self._chain(m, one.hash)
+            finding = self._chain(m, one.hash, request.chains.get(place) if one.alone else None)
             self._targets(m)
             if one.grants_problem is not None:
                 raise one.grants_problem
@@ -381,31 +415,33 @@ class Intake:
             return Refused(exc.with_traceback(None), m.flow, m.kind)
         pending = _Pending(one, finding, [request])
         request.left += 1
-        self._events[m.ident] = pending
+        events, chains = (request.manifests, request.chains) if one.alone else (self._events, self._chains)
+        events[m.ident] = pending
         link = Link(m.seq, one.hash, m.prev, -1)
-        chain = self._chains.get((m.iss, m.topic))
+        chain = chains.get(place)
         if chain is None:
-            chain = self._chains[m.iss, m.topic] = _PendingChain(link)
+            chain = chains[place] = _PendingChain(link)
         chain.add(link)
         self._queue.append(pending)
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit())
         return pending
 
-    def _chain(self, m: Manifest, chain_hash: str) -> Finding | None:
-        head = self._head(m.iss, m.topic)
+    def _chain(self, m: Manifest, chain_hash: str, also: _PendingChain | None) -> Finding | None:
+        """How its number fits what is in the log, on its way there, and in `also`. Raises OrderError."""
+        head = self._head(m.iss, m.topic, also)
         top = head.seq if head is not None else 0
         if m.seq <= top:
-            if self._link(m.iss, m.topic, m.seq, head) is not None or self._index.is_void(m.iss, m.topic, m.seq):
+            if self._link(m.iss, m.topic, m.seq, head, also) is not None or self._index.is_void(m.iss, m.topic, m.seq):
                 raise OrderError("chain_broken", "L1.seq", expected=top + 1)
-            after = self._link(m.iss, m.topic, m.seq + 1, head)
+            after = self._link(m.iss, m.topic, m.seq + 1, head, also)
             if after is not None and after.prev != chain_hash:
                 raise OrderError("chain_broken", "L1.seq", expected=top + 1)
-        before = self._link(m.iss, m.topic, m.seq - 1, head)
+        before = self._link(m.iss, m.topic, m.seq - 1, head, also)
         if before is not None and before.hash != m.prev:
             raise OrderError("chain_broken", "L1.prev", expected=top + 1)
         for place, seq in enumerate(m.voids):
-            if self._link(m.iss, m.topic, seq, head) is not None:
+            if self._link(m.iss, m.topic, seq, head, also) is not None:
                 raise OrderError("chain_broken", f"L1.voids[{place}]")
         if m.seq <= top:
             return "late"
@@ -441,7 +477,7 @@ class Intake:
         try:
             while self._queue:
                 batch = self._next_batch()
-                granted = await self._put_grants(batch)
+                granted = self._without_manifests(await self._put_grants(batch))
                 # Grants of this batch and the append of the one before share the log's disk writes.
                 if self._appending is not None:
                     await asyncio.wait([self._appending])
@@ -489,6 +525,13 @@ class Intake:
             else:
                 self._settle(pending, LogError(error.code))
         return granted
+
+    def _without_manifests(self, batch: Sequence[_Pending]) -> list[_Pending]:
+        """Records to append; manifests are answered with their grants, and take no place."""
+        for pending in batch:
+            if pending.examined.alone:
+                self._settle(pending, _NO_PLACE)
+        return [pending for pending in batch if not pending.examined.alone]
 
     async def _append(self, batch: Sequence[_Pending]) -> None:
         if not batch:
@@ -552,7 +595,7 @@ class Intake:
         if self._events.get(m.ident) is pending:
             del self._events[m.ident]
         chain = self._chains.get((m.iss, m.topic))
-        if chain is not None:
+        if chain is not None and not pending.examined.alone:
             chain.remove(m.seq)
             if not chain.links:
                 del self._chains[m.iss, m.topic]
@@ -661,8 +704,8 @@ class Intake:
             await asyncio.wait([task for task in (self._committer, self._appending) if task is not None])
 
 
-def _told(outcome: Accepted | Refused | _Pending | _Same) -> Accepted | Refused:
-    if isinstance(outcome, Accepted | Refused):
+def _told(outcome: Outcome | _Pending | _Same) -> Outcome:
+    if isinstance(outcome, Accepted | Granted | Refused):
         return outcome
     pending = outcome.first if isinstance(outcome, _Same) else outcome
     one = pending.examined
@@ -671,6 +714,8 @@ def _told(outcome: Accepted | Refused | _Pending | _Same) -> Accepted | Refused:
     assert placed is not None
     if isinstance(placed, UmuhuzaError):
         return Refused(placed, m.flow, m.kind)
+    if one.alone and placed == _NO_PLACE:
+        return Granted(m.evt, m.topic, one.hash, m.flow, m.kind, pending.finding, one.clock_suspect)
     offset, at_ms, copy = placed
     copy = copy or outcome is not pending
     finding = None if copy else pending.finding

@@ -66,6 +66,16 @@ _SCHEMAS: dict[str, Any] = {
             "grants": {"type": "array", "items": {"$ref": "#/components/schemas/Grant"}, "maxItems": 16},
         },
     },
+    "ManifestLine": {
+        "type": "object",
+        "description": "The manifest of a record that its issuer writes to Kafka itself, with the keys granted for it.",
+        "required": ["manifest"],
+        "additionalProperties": False,
+        "properties": {
+            "manifest": {"type": "string", "description": "L1 of wire format 1."},
+            "grants": {"type": "array", "items": {"$ref": "#/components/schemas/Grant"}, "maxItems": 16},
+        },
+    },
     "Grant": {
         "type": "object",
         "required": ["v", "iss", "evt", "rcpt", "kid", "suite", "ct"],
@@ -93,6 +103,21 @@ _SCHEMAS: dict[str, Any] = {
             "index": {"type": "integer"},
             "path": {"type": "array", "items": {"type": "string"}},
             "promise": {"type": "string", "description": "Only in the answer to a single record."},
+        },
+    },
+    "GrantedLine": {
+        "type": "object",
+        "description": "Of a manifest: it is in order and its grants are durable. Nothing is appended or promised.",
+        "required": ["line", "evt", "topic", "l1_sha256", "granted"],
+        "additionalProperties": False,
+        "properties": {
+            "line": {"type": "integer"},
+            "evt": {"type": "string"},
+            "topic": {"type": "string"},
+            "l1_sha256": {"type": "string", "description": "base64url SHA-256 of `header.payload`."},
+            "granted": {"const": True},
+            "finding": {"enum": ["seq_gap", "late"]},
+            "clock_suspect": {"const": True},
         },
     },
     "RefusedLine": {
@@ -129,23 +154,29 @@ _SCHEMAS: dict[str, Any] = {
     },
 }
 
-_LINES = {
-    "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("AcceptedLine", "RefusedLine", "PromiseLine")]
-}
+
+def _one_of(*names: str) -> dict[str, Any]:
+    return {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}
+
+
+_PUBLISHED = _one_of("PublishLine", "ManifestLine")
+_LINES = _one_of("AcceptedLine", "GrantedLine", "RefusedLine", "PromiseLine")
 
 TWINS: dict[str, Any] = {
     "/v1/records": {
         "post": {
             "tags": ["records"],
             "summary": "Publish one record, or up to 1,000 as NDJSON",
-            "description": "One answer line per record in order, then the promise. One bad line refuses no other.",
+            "description": "One answer line per record in order, then the promise. One bad line refuses no other. "
+            "An agency that writes to Kafka itself (`direct` in the registry) posts a record's manifest and grants "
+            "first; a manifest whose record is in the log already is answered as that record's repeat.",
             "operationId": "publish",
             "security": [{"token": []}],
             "requestBody": {
                 "required": True,
                 "content": {
-                    "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/PublishLine"}},
-                    "application/json": {"schema": {"$ref": "#/components/schemas/PublishLine"}},
+                    "application/x-ndjson": {"schema": _PUBLISHED},
+                    "application/json": {"schema": _PUBLISHED},
                 },
             },
             "parameters": [_parameter("Content-Encoding", "gzip", {"enum": ["gzip", "identity"]}, "header")],
@@ -154,7 +185,7 @@ TWINS: dict[str, Any] = {
                     "description": "One line per record, then the promise (NDJSON); or the one answer (JSON).",
                     "content": {
                         "application/x-ndjson": {"schema": _LINES},
-                        "application/json": {"schema": {"$ref": "#/components/schemas/AcceptedLine"}},
+                        "application/json": {"schema": _one_of("AcceptedLine", "GrantedLine")},
                     },
                 },
                 **_problems(400, 401, 403, 404, 409, 413, 422, 429, 503, 507),

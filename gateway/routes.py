@@ -19,7 +19,8 @@ from urllib.parse import parse_qsl
 import orjson
 
 from gateway.door import Door
-from gateway.intake import Accepted, Answer
+from gateway.examine import Refused
+from gateway.intake import Accepted, Answer, Granted
 from gateway.problems import PROBLEM_JSON, language_of, problem, status_of
 from schemas.envelope import mailbox_topic, parse_manifest, split_topic
 from schemas.errors import AccessError, Language, LogError, PolicyError, RecordError, UmuhuzaError
@@ -191,10 +192,13 @@ def _count(door: Door, answer: Answer) -> int:
         if isinstance(outcome, Accepted):
             accepted += 1
             code = "copy" if outcome.copy else "accepted"
-            if outcome.clock_suspect:
-                door.metrics.clock_suspects.inc()
+        elif isinstance(outcome, Granted):
+            accepted += 1
+            code = "granted"
         else:
             code = outcome.error.code
+        if not isinstance(outcome, Refused) and outcome.clock_suspect:
+            door.metrics.clock_suspects.inc()
         door.metrics.record(outcome.flow, outcome.kind, code).inc()
     return accepted
 
@@ -219,11 +223,29 @@ def _line(number: int, outcome: Accepted, index: int, path: Sequence[str]) -> di
     return told
 
 
+def _granted_line(number: int, outcome: Granted) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "line": number,
+        "evt": outcome.evt,
+        "topic": outcome.topic,
+        "l1_sha256": outcome.hash,
+        "granted": True,
+    }
+    if outcome.finding is not None:
+        told["finding"] = outcome.finding
+    if outcome.clock_suspect:
+        told["clock_suspect"] = True
+    return told
+
+
 async def _single(reply: Reply, answer: Answer, scope: Scope) -> int:
     outcome = answer.outcomes[0]
     if isinstance(outcome, Accepted) and answer.promised is not None:
         told = _line(0, outcome, answer.promised.first, answer.promised.paths[0]) | {"promise": answer.promised.jws}
         await reply.send(200, JSON, [orjson.dumps(told)])
+        return 200
+    if isinstance(outcome, Granted):
+        await reply.send(200, JSON, [orjson.dumps(_granted_line(0, outcome))])
         return 200
     assert not isinstance(outcome, Accepted)
     return await reply.refuse(outcome.error)
@@ -238,6 +260,8 @@ def _answer_lines(answer: Answer, tongue: Language) -> list[bytes]:
             place = answer.promised.first + index
             lines.append(_line(number, outcome, place, answer.promised.paths[index]))
             index += 1
+        elif isinstance(outcome, Granted):
+            lines.append(_granted_line(number, outcome))
         else:
             lines.append({"line": number, "problem": problem(outcome.error, tongue)})
     lines.append({"promise": None if answer.promised is None else answer.promised.jws})

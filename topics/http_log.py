@@ -6,6 +6,8 @@ Where HTTP differs from a log of one's own, and what this driver makes of it:
 - **Grants travel with their record.** `put_grants` keeps them in this handle; they go with the `append` of the record
   that they belong to and are durable with it (docs/decisions/0004). A crash in between loses both, and the caller
   appends again.
+- **Records may take another way** (`announce`): an agency that writes to Kafka itself sends the gateway the manifest
+  with the grants, and writes the record when these are durable. `topics.direct_log` does that.
 - **Nothing is deleted by a bare call.** `delete_grants` confirms that they are gone, else raises `not_permitted`.
 - **Promises are checked here.** An answer whose Merkle path or signature does not fit is not an acknowledgement.
 - **Clocks.** Every answer has the gateway's Date; `clock_offset_s` is what to add to the own clock. A token that was
@@ -195,6 +197,27 @@ class HttpLog:
                 keys. The records may be in the log; appended again they are recognised.
             UmuhuzaError: what the gateway refused the request as a whole with (token, quota).
         """
+        answers = await self._publish(entries, self._line)
+        return [LogError("unavailable", "gateway") if answer is None else answer for answer in answers]
+
+    async def announce(self, entries: Sequence[Entry]) -> list[Appended | UmuhuzaError | None]:
+        """Send manifests and staged grants of records that will be written to the log by another way than this.
+
+        None: in order by all that a gateway can see, and the grants are durable; `forget_staged` them once the record
+        is written. `Appended`: the record stands in the log already. An error: as `append` would have answered; path
+        "registry.direct" with `not_permitted` when this agency may not write by itself. Raises as `append`.
+        """
+        return await self._publish(entries, self._manifest_line)
+
+    def forget_staged(self, ident: str) -> None:
+        """The grants of this record are durable, and it is in the log."""
+        for key in self._staged.pop(ident, {}):
+            self._granted.pop(key, None)
+
+    async def _publish(
+        self, entries: Sequence[Entry], line_of: Callable[[Entry], bytes]
+    ) -> list[Appended | UmuhuzaError | None]:
+        """One answer each; None only for a manifest."""
         answers: list[Appended | UmuhuzaError | None] = [None] * len(entries)
         lines: list[tuple[int, bytes]] = []
         for place, entry in enumerate(entries):
@@ -205,24 +228,28 @@ class HttpLog:
             elif (mismatch := _mismatch(entry)) is not None:
                 answers[place] = mismatch
             else:
-                lines.append((place, self._line(entry)))
+                lines.append((place, line_of(entry)))
         for group in _groups(lines):
             told = await self._post([line for _, line in group], [entries[place] for place, _ in group])
             for (place, _), answer in zip(group, told, strict=True):
                 answers[place] = answer
                 if isinstance(answer, Appended):
-                    self._forget_staged(entries[place].ident)
-        return [answer for answer in answers if answer is not None]
+                    self.forget_staged(entries[place].ident)
+        return answers
 
     def _line(self, entry: Entry) -> bytes:
-        grants = [orjson.Fragment(data) for data in self._staged.get(entry.ident, {}).values()]
-        return orjson.dumps({"record": entry.value.decode("ascii"), "grants": grants}, option=orjson.OPT_APPEND_NEWLINE)
+        told = {"record": entry.value.decode("ascii"), "grants": self._grants_of(entry)}
+        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
 
-    def _forget_staged(self, ident: str) -> None:
-        for key in self._staged.pop(ident, {}):
-            self._granted.pop(key, None)
+    def _manifest_line(self, entry: Entry) -> bytes:
+        line1 = entry.value.partition(b"\n")[0].decode("ascii")
+        told = {"manifest": line1, "grants": self._grants_of(entry)}
+        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
 
-    async def _post(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError]:
+    def _grants_of(self, entry: Entry) -> list[orjson.Fragment]:
+        return [orjson.Fragment(data) for data in self._staged.get(entry.ident, {}).values()]
+
+    async def _post(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError | None]:
         response = await self._call(
             "POST", "/v1/records", body=b"".join(lines), headers={"content-type": "application/x-ndjson"}
         )
@@ -247,9 +274,13 @@ class HttpLog:
 
     def _answer(
         self, entry: Entry, told: dict[str, Any], text: Any, promise: Promise | None, *, checked: bool
-    ) -> Appended | UmuhuzaError:
+    ) -> Appended | UmuhuzaError | None:
         if "problem" in told:
             return error_of(told["problem"])
+        if "granted" in told:
+            named = (told["granted"], told.get("evt"), told.get("topic"), told.get("l1_sha256"))
+            fits = named == (True, _evt(entry), entry.topic, _hash(entry))
+            return None if fits else LogError("log_inconsistent", "topic")
         offset, at_ms, path, index = (told.get(name) for name in ("offset", "at", "path", "index"))
         if not (_is_count(offset) and _is_count(at_ms) and _is_count(index)):
             return LogError("unavailable", "gateway")
@@ -257,7 +288,7 @@ class HttpLog:
             return LogError("unavailable", "gateway")
         if told.get("topic") != entry.topic:
             return LogError("log_inconsistent", "topic")
-        line = Line(entry.ident.rpartition("/")[2], chain_hash(entry.value.partition(b"\n")[0]), entry.topic, offset)
+        line = Line(_evt(entry), _hash(entry), entry.topic, offset)
         if checked:
             if promise is None:
                 return LogError("root_mismatch", "promise")
@@ -376,7 +407,7 @@ class HttpLog:
         Of another agency's grants topic only what is staged can be had; for the rest raises LogError `not_permitted`.
         """
         self._refuse_closed()
-        found = {key: self._granted[f"{topic}#{key}"] for key in keys if f"{topic}#{key}" in self._granted}
+        found = self.staged(topic, keys)
         asked = [key for key in keys if key not in found]
         if asked and topic != grants_topic(self._agency):
             raise LogError("not_permitted", "topic")
@@ -388,13 +419,21 @@ class HttpLog:
                 raise LogError("unavailable", "gateway") from None
         return found
 
-    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
-        """Unstages what is staged; confirms that the rest is gone. Raises LogError `not_permitted` when it is not."""
-        self._refuse_closed()
+    def staged(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of `keys` that wait in this handle for their record."""
+        return {key: self._granted[f"{topic}#{key}"] for key in keys if f"{topic}#{key}" in self._granted}
+
+    def unstage(self, topic: str, keys: Sequence[str]) -> None:
+        """Take these back."""
         for key in keys:
             if self._granted.pop(f"{topic}#{key}", None) is not None:
                 for staged in self._staged.values():
                     staged.pop(f"{topic}#{key}", None)
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        """Unstages what is staged; confirms that the rest is gone. Raises LogError `not_permitted` when it is not."""
+        self._refuse_closed()
+        self.unstage(topic, keys)
         if await self.get_grants(topic, keys):
             raise LogError("not_permitted", "grants")
 
@@ -596,6 +635,14 @@ class HttpLog:
 def _is_count(value: object) -> TypeGuard[int]:
     """A number as ours are: from 0, within what JSON readers keep exactly."""
     return type(value) is int and 0 <= value < 2**53
+
+
+def _evt(entry: Entry) -> str:
+    return entry.ident.rpartition("/")[2]
+
+
+def _hash(entry: Entry) -> str:
+    return chain_hash(entry.value.partition(b"\n")[0])
 
 
 def _promise_in(text: str, keys: Sequence[VerifyKey]) -> Promise:

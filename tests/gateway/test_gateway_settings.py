@@ -20,6 +20,7 @@ from gateway.workers import Threads
 from schemas.errors import PolicyError, RegistryError
 from tests.domain import Domain
 from tests.gateway.gateway_world import World, forged, line_of
+from tests.gateway.test_gateway_manifests import manifest_of, opted_in
 from tests.topics.http_harness import write_gateway
 from topics.registry_file import RegistryFile
 from topics.settings import SettingsError
@@ -227,6 +228,14 @@ def test_the_twins_are_true(tmp_path: Path) -> None:
             check("PromiseLine", told[4])
             single = await iom.single(line_of(records[1]))
             check("AcceptedLine", single.json())
+            opted_in(world)
+            world.registry_changed()
+            manifest = manifest_of(line_of(world.domain.record()))
+            check("ManifestLine", orjson.loads(manifest))
+            granted = (await iom.single(manifest)).json()
+            check("GrantedLine", granted)
+            assert not validator("AcceptedLine").is_valid(granted)
+            assert (await iom.send_lines([manifest]))[0] == granted
             for line in await k7t4.mailbox():
                 check("MailboxLine", line)
             refused = await iom.single(b"{}")
