@@ -57,6 +57,12 @@ def _add_kafka(app: typer.Typer) -> None:
     app.add_typer(kafka_command.app, name="kafka")
 
 
+def _add_log(app: typer.Typer) -> None:
+    from umuhuza import log_command
+
+    app.add_typer(log_command.app, name="log")
+
+
 def _add_agency(app: typer.Typer) -> None:
     from umuhuza import agency_command
 
@@ -80,6 +86,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "registry": _add_registry,
     "gateway": _add_gateway,
     "kafka": _add_kafka,
+    "log": _add_log,
     "agency": _add_agency,
     "bench": _add_bench,
     "config": _add_config,
