@@ -31,7 +31,9 @@ from schemas.errors import RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, unb64url
 from schemas.registry import Registry, empty_registry, read_registry
 from topics.catalogue import flows_of
+from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
+from topics.log import Log
 from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
@@ -80,6 +82,13 @@ def open_agency(folder: Path) -> AgencyParts:
         UmuhuzaError: keys, registry copy or mailbox cannot be used.
     """
     settings = load_agency(folder)
+    if settings.kafka is not None:
+        _kafka_files(settings)
+    elif settings.kafka_write:
+        raise SettingsError(
+            "kafka_write needs kafka: the brokers, host:port",
+            "kafka_write demande kafka : les courtiers, hôte:port",
+        )
     root = root_key(settings.registry_key)
     try:
         keys = read_keys(settings.keys)
@@ -93,6 +102,21 @@ def open_agency(folder: Path) -> AgencyParts:
     parts = AgencyParts(folder, settings, keys, box, held.registry, (), turn)
     parts.connectors = _connectors(parts)
     return parts
+
+
+def _kafka_files(settings: AgencySettings) -> tuple[Path, Path, Path]:
+    """Authority, certificate and key with which the brokers let us in. Raises SettingsError."""
+    found: list[Path] = []
+    for name in ("kafka_ca", "kafka_certificate", "kafka_key"):
+        path = getattr(settings, name)
+        if not isinstance(path, Path) or not path.is_file():
+            raise SettingsError(
+                f"{name}: there is no such file, and `kafka` needs it",
+                f"{name} : ce fichier n'existe pas, et « kafka » le demande",
+            )
+        found.append(path)
+    ca, certificate, key = found
+    return ca, certificate, key
 
 
 @contextmanager
@@ -194,6 +218,26 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
     return log
 
 
+def agency_log(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None]) -> Log:
+    """Where records go and come from: the gateway; or Kafka, with the gateway beside it. Owns `gateway`."""
+    settings = parts.settings
+    if settings.kafka is None:
+        return gateway
+    # Only here: it takes a fifth of a second, which no command of an agency without Kafka should wait.
+    from topics.kafka_log import KafkaAccess, KafkaLog
+
+    access = KafkaAccess(tuple(settings.kafka.split(",")), *_kafka_files(settings))
+    view = settings.mailbox.with_name(settings.mailbox.name + "-grants")
+
+    async def open_log() -> KafkaLog:
+        return await KafkaLog.open(access, domain=settings.domain, view=view, random_id=lambda: os.urandom(16).hex())
+
+    def writes() -> bool:
+        return settings.kafka_write and parts.registry().agency(settings.agency).direct
+
+    return DirectLog(open_log, gateway, writes=writes, on_refused=lambda exc: on_trouble("kafka", exc))
+
+
 async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> str:
     """Fetch a newer registry if there is one; returns its etag.
 
@@ -220,14 +264,15 @@ async def run_agency(
     """Run until `stop`: the registry is kept fresh beside the runner's four turns."""
     settings = parts.settings
     await _until_enrolled(parts, on_trouble, stop)
-    log = gateway_log(parts)
+    gateway = gateway_log(parts)
+    log = agency_log(parts, gateway, on_trouble)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
     runner = Runner(parts.desk, log, parts.connectors, pace=pace, collecting=parts.collecting, on_trouble=on_trouble)
     try:
-        await _until_reconciled(runner, log, on_trouble, stop)
+        await _until_reconciled(runner, gateway, on_trouble, stop)
         if stop.is_set():
             return
-        keeper = asyncio.create_task(_keep_up(parts, runner, log, on_trouble, stop))
+        keeper = asyncio.create_task(_keep_up(parts, runner, gateway, on_trouble, stop))
         try:
             on_ready()
             await runner.run(stop)
