@@ -253,7 +253,7 @@ def _lines(file: Path, moved: Moved) -> list[str]:
     if moved.dry_run:
         return [
             t(
-                f"À porter : {moved.appended} enregistrements sur {moved.entries}, {moved.put} clés d'ouverture sur "
+                f"À porter : {moved.appended} enregistrements sur {moved.entries}, {moved.put} octrois de clé sur "
                 f"{moved.grants}. Rien n'a été changé (--dry-run).",
                 f"To be moved: {moved.appended} records of {moved.entries}, {moved.put} grants of {moved.grants}. "
                 "Nothing was changed (--dry-run).",
@@ -262,7 +262,7 @@ def _lines(file: Path, moved: Moved) -> list[str]:
     return [
         t(
             f"Dans Kafka, relus et comparés : {moved.entries} enregistrements (dont {moved.appended} maintenant), "
-            f"{moved.grants} clés d'ouverture.",
+            f"{moved.grants} octrois de clé.",
             f"In Kafka, read back and compared: {moved.entries} records ({moved.appended} of them now), "
             f"{moved.grants} grants.",
         ),

@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza log move` between an SQLite file and a real broker, as an operator gives it: a process each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from adapters.runner import Runner
+from schemas.envelope import Kind
+from tests.agencies import Agencies, referral
+from tests.domain import NOW, Domain
+from tests.topics.kafka_harness import appended, open_kafka, wipe
+from topics import kafka_admin
+from topics.catalogue import topics_of
+from topics.kafka_clients import IDENT_HEADER, Clients, Item, KafkaAccess
+from topics.kafka_log import KafkaLog
+from topics.kafka_move import AHEAD, MOVING, opened
+from topics.log import Stored, grants_topic
+from topics.sqlite_log import SqliteLog
+from umuhuza.kafka.cluster import Cluster
+
+_T = TypeVar("_T")
+SENT: tuple[tuple[str, str, str, Kind], ...] = (
+    ("bi/iom", "bi/k7t4", "referral", "request"),
+    ("bi/iom", "bi/r5w2", "referral", "request"),
+    ("bi/k7t4", "bi/iom", "receipt", "control"),
+)
+TOPICS = ("bi.referral.k7t4", "bi.referral.r5w2", "bi.receipt.iom")
+GRANTS = ("bi/k7t4", "bi/r5w2", "bi/iom")
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(asyncio.wait_for(work, 60))
+
+
+@dataclass
+class Town:
+    """A domain whose gateway writes to an SQLite file, and an empty Kafka beside it."""
+
+    folder: Path
+    cluster: Cluster
+    domain: Domain = field(default_factory=lambda: Domain("moving"))
+    now_ms: int = NOW * 1000
+    grants: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wipe(self.admin)
+        run(kafka_admin.apply(self.admin, self.domain.registry, nodes=1))
+
+    @property
+    def admin(self) -> KafkaAccess:
+        return self.cluster.access("admin")
+
+    @property
+    def gateway(self) -> KafkaAccess:
+        return self.cluster.access("bi/operator")
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "log.db"
+
+    def open(self, file: Path | None = None) -> SqliteLog:
+        return SqliteLog.open(
+            str(file or self.file),
+            topics=topics_of(self.domain.registry),
+            clock_ms=lambda: self.now_ms,
+            random_id=lambda: "log-1",
+        )
+
+    def write(self, each: int, *, size: int = 100, file: Path | None = None) -> None:
+        """So many records into each of three mailboxes, a minute and some between two, with their grants."""
+
+        async def work() -> None:
+            log = self.open(file)
+            for _ in range(each):
+                for iss, to, flow, kind in SENT:
+                    record = self.domain.record(iss, to, flow, kind, content=b"x" * size)
+                    self.grants |= record.grant_puts()
+                    await log.put_grants(grants_topic(to), record.grant_puts())
+                    appended(await log.append([record.entry]))
+                    self.now_ms += 61_003
+            await log.close()
+
+        run(work())
+
+    def erase(self, to: str, keys: Iterable[str]) -> None:
+        async def work() -> None:
+            log = self.open()
+            await log.delete_grants(grants_topic(to), list(keys))
+            await log.close()
+
+        run(work())
+
+    def of(self, to: str) -> list[str]:
+        """Keys of that agency's grants, in the order of their records."""
+        kid = self.domain.members[to].seal.kid
+        return [key for key in self.grants if key.endswith(f"|{kid}")]
+
+    def move(self, *more: str, code: int = 0) -> dict[str, Any]:
+        return told(subprocess.run(self.command(*more), capture_output=True, text=True, check=False, timeout=120), code)
+
+    def command(self, *more: str) -> list[str]:
+        words = ("log", "move", "--from", str(self.file), "--dir", str(self.cluster.folder), "--json", *more)
+        return [sys.executable, "-m", "umuhuza", *words]
+
+    def log_id(self) -> str:
+        async def work() -> str:
+            log = await self.kafka()
+            await log.close()
+            return log.log_id
+
+        return run(work())
+
+    async def kafka(self) -> KafkaLog:
+        return await open_kafka(self.gateway)
+
+    def on_kafka(self) -> dict[str, list[Stored]]:
+        """Everything, as a gateway reads it."""
+
+        async def work() -> dict[str, list[Stored]]:
+            log = await self.kafka()
+            found = {topic: await _all(log, topic) for topic in TOPICS}
+            await log.close()
+            return found
+
+        return run(work())
+
+    def in_file(self) -> dict[str, list[Stored]]:
+        async def work() -> dict[str, list[Stored]]:
+            log = self.open()
+            found = {topic: await _all(log, topic) for topic in TOPICS}
+            await log.close()
+            return found
+
+        return run(work())
+
+    def kafka_grants(self) -> dict[str, bytes]:
+        async def work() -> dict[str, bytes]:
+            log = await self.kafka()
+            found: dict[str, bytes] = {}
+            for to in GRANTS:
+                found |= await log.get_grants(grants_topic(to), list(self.grants))
+            await log.close()
+            return found
+
+        return run(work())
+
+    def settings(self) -> dict[str, dict[str, str]]:
+        clients = Clients(self.admin)
+        try:
+            return clients.settings(list(TOPICS))
+        finally:
+            clients.close()
+
+    def put(self, item: Item, settings: dict[str, str | None] | None = None) -> None:
+        """Past every rule, as an administrator could."""
+        clients = Clients(self.admin)
+        try:
+            if settings:
+                clients.change_settings({item.topic: settings})
+            [answer] = clients.produce([item])
+            assert not isinstance(answer, Exception)
+        finally:
+            clients.close_producer()
+            clients.close()
+
+
+async def _all(log: KafkaLog | SqliteLog, topic: str) -> list[Stored]:
+    found: list[Stored] = []
+    while many := await log.read(topic, found[-1].offset if found else -1):
+        found += many
+    return found
+
+
+def told(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
+    assert done.returncode == code, done.stdout + done.stderr
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+@pytest.fixture
+def town(tmp_path: Path, kafka_cluster: Cluster) -> Town:
+    kafka_cluster.start()
+    return Town(tmp_path, kafka_cluster)
+
+
+def test_every_record_and_every_grant_that_is_there_is_moved(town: Town) -> None:
+    town.write(4)
+    gone = town.of("bi/k7t4")[1:3]
+    town.erase("bi/k7t4", gone)
+
+    dry = town.move("--dry-run")
+    assert (dry["entries"], dry["appended"], dry["grants_put"], dry["dry_run"]) == (12, 12, 10, True)
+    assert {topic: len(found) for topic, found in town.on_kafka().items()} == dict.fromkeys(TOPICS, 0)
+    assert town.kafka_grants() == {}
+
+    moved = town.move()
+    assert (moved["entries"], moved["appended"], moved["copies"]) == (12, 12, 0)
+    assert (moved["grants"], moved["grants_put"], moved["grants_erased"]) == (10, 10, 0)
+    found = town.on_kafka()
+    assert found == town.in_file()  # place, key, ident, bytes, headers, and the time that decides about its key
+    assert sorted(one.at_ms for many in found.values() for one in many) == [NOW * 1000 + 61_003 * n for n in range(12)]
+    assert town.kafka_grants() == {key: value for key, value in town.grants.items() if key not in gone}
+    assert moved["log_id"] == town.log_id() != "log-1"
+
+
+def test_afterwards_mailboxes_give_times_themselves_again_and_keep_those_of_before(town: Town) -> None:
+    town.write(2)
+    town.move()
+    for topic, settings in town.settings().items():
+        assert settings["message.timestamp.type"] == "LogAppendTime", topic
+        assert settings["max.message.bytes"] == "1048588"
+        assert AHEAD not in settings
+    assert not run(kafka_admin.apply(town.admin, town.domain.registry, nodes=1)).changed
+    before = town.on_kafka()
+
+    async def work() -> int:
+        log = await town.kafka()
+        [answer] = appended(await log.append([town.domain.record().entry]))
+        await log.close()
+        return answer.at_ms
+
+    assert run(work()) > before["bi.referral.k7t4"][-1].at_ms + 1000
+    town.cluster.stop()
+    town.cluster.start()
+    assert town.on_kafka()["bi.referral.k7t4"][:-1] == before["bi.referral.k7t4"]
+
+
+KILLED = """
+import os, signal, sys
+from topics.kafka_clients import Clients
+produce, left = Clients.produce, int(sys.argv.pop(1))
+def once(self, items, *more, **named):
+    global left
+    done = produce(self, items, *more, **named)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+Clients.produce = once
+from umuhuza.cli import main
+main()
+"""
+"""The command, killed when the brokers have the n-th batch and before anybody is told."""
+
+
+def test_killed_behind_every_batch_and_given_again_nothing_is_twice_and_nothing_missing(town: Town) -> None:
+    town.write(6, size=200_000)  # some batches of each mailbox
+    killed = 0
+    while True:
+        words = town.command()[3:]
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(killed + 1), *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stderr
+        killed += 1
+        if killed == 4:
+            town.erase("bi/iom", town.of("bi/iom")[:2])  # between two attempts
+    assert killed >= 5
+    assert json.loads(done.stdout)["copies"] == 0
+    assert town.on_kafka() == town.in_file()
+    assert town.kafka_grants().keys() == town.grants.keys() - set(town.of("bi/iom")[:2])
+    assert {one["message.timestamp.type"] for one in town.settings().values()} == {"LogAppendTime"}
+    again = town.move()
+    assert (again["appended"], again["grants_put"], again["grants_erased"]) == (0, 0, 0)
+
+
+def test_what_came_into_the_file_since_is_moved_behind_it(town: Town) -> None:
+    town.write(2)
+    town.move()
+    town.write(1)
+    assert town.move()["appended"] == 3
+    assert town.on_kafka() == town.in_file()
+
+
+def test_another_log_is_refused_and_left_alone(town: Town) -> None:
+    town.write(1, file=town.folder / "other.db")
+    other = town.move("--from", str(town.folder / "other.db"))
+    assert other["appended"] == 3
+    before = town.on_kafka(), town.kafka_grants()
+    town.grants.clear()
+    town.write(2)
+    refused = town.move(code=1)
+    assert refused["problem"]["code"] == "foreign"
+    assert {(one["what"], one["topic"]) for one in refused["obstacles"]} == {("foreign", topic) for topic in TOPICS}
+    town.grants |= before[1]
+    assert (town.on_kafka(), town.kafka_grants()) == before
+
+
+def test_once_kafka_is_in_use_nothing_more_is_moved(town: Town) -> None:
+    """A gateway has written there; the file's grants must not come back, nor what Kafka has go."""
+    town.write(2)
+    town.move()
+
+    async def work() -> None:
+        log = await town.kafka()
+        record = town.domain.record()
+        await log.put_grants(grants_topic("bi/k7t4"), record.grant_puts())
+        await log.delete_grants(grants_topic("bi/k7t4"), town.of("bi/k7t4")[:1])
+        appended(await log.append([record.entry]))
+        town.grants |= record.grant_puts()
+        await log.close()
+
+    run(work())
+    erased = town.of("bi/k7t4")[0]
+    town.write(1)
+    before = town.kafka_grants()
+    assert town.move(code=1)["obstacles"] == [{"what": "foreign", "topic": "bi.referral.k7t4"}]
+    assert town.kafka_grants() == before
+    assert erased not in before
+
+
+def test_records_with_other_times_are_no_copy(town: Town) -> None:
+    town.write(1)
+    first = town.in_file()["bi.referral.k7t4"][0]
+    headers = (*first.headers, (IDENT_HEADER, first.ident.encode()))
+    town.put(Item(first.topic, first.key, first.value, headers))  # the broker gives its own time
+    assert town.move(code=1)["obstacles"] == [{"what": "times", "topic": "bi.referral.k7t4"}]
+
+
+def test_a_second_copy_that_a_broker_made_is_recognised(town: Town) -> None:
+    town.write(2)
+    first = town.in_file()["bi.referral.k7t4"][0]
+    headers = (*first.headers, (IDENT_HEADER, first.ident.encode()))
+    item = Item(first.topic, first.key, first.value, headers, first.at_ms)
+    town.put(item, dict(MOVING))
+    town.put(item)
+    moved = town.move()
+    assert (moved["copies"], moved["appended"]) == (1, 5)
+    assert [one.ident for one in town.on_kafka()["bi.referral.k7t4"]] == [
+        first.ident,
+        *(one.ident for one in town.in_file()["bi.referral.k7t4"]),
+    ]
+
+
+def test_topics_have_to_be_there_before(town: Town) -> None:
+    town.write(1)
+    wipe(town.admin)
+    refused = town.move(code=1)
+    assert refused["problem"]["code"] == "missing"
+    assert "umuhuza kafka up --registry" in refused["problem"]["title"]
+
+
+def test_a_gateway_that_has_the_file_open_is_in_the_way_and_none_can_open_it_meanwhile(town: Town) -> None:
+    town.write(1)
+
+    async def open_for_nothing() -> None:
+        log = town.open()
+        done = await asyncio.to_thread(town.move, code=3)
+        assert done["problem"]["code"] == "in_use"
+        assert (await asyncio.to_thread(town.move, "--dry-run"))["appended"] == 3
+        await log.close()
+
+    run(open_for_nothing())
+    assert {topic: len(found) for topic, found in town.on_kafka().items()} == dict.fromkeys(TOPICS, 0)
+    with opened(town.file, alone=True):
+        child = (
+            "import sys; from topics.sqlite_log import SqliteLog as L; L.open(sys.argv[1], clock_ms=int, random_id=str)"
+        )
+        second = subprocess.run(
+            [sys.executable, "-c", child, str(town.file)], capture_output=True, text=True, check=False
+        )
+    assert "unavailable" in second.stderr
+
+
+def test_only_an_administrator_moves(town: Town) -> None:
+    town.write(1)
+    files = town.folder / "pour-iom"
+    files.mkdir()
+    for name, path in (("ca", town.gateway.ca), ("certificate", town.gateway.certificate), ("key", town.gateway.key)):
+        (files / f"{name}.pem").write_bytes(path.read_bytes())
+    words = ["log", "move", "--from", str(town.file), "--kafka-files", str(files), "--json"]
+    command = [sys.executable, "-m", "umuhuza", *words]
+    assert (
+        told(subprocess.run(command, capture_output=True, text=True, check=False), 2)["problem"]["code"] == "settings"
+    )
+    command += ["--kafka", ",".join(town.cluster.bootstrap)]
+    assert (
+        told(subprocess.run(command, capture_output=True, text=True, check=False), 1)["problem"]["code"]
+        == "not_permitted"
+    )
+
+
+def test_an_agency_that_had_read_half_reads_on_and_has_each_event_once(tmp_path: Path, kafka_cluster: Cluster) -> None:
+    """The old log's cursor says nothing of the new one: it reads from the start and recognises what it has."""
+    kafka_cluster.start()
+    with Agencies(tmp_path) as village:
+        town = Town(tmp_path, kafka_cluster, village.domain)
+        iom, house = village["bi/iom"], village["bi/k7t4"]
+        threads = [iom.evt(iom.draft("bi/k7t4", "referral.requested", referral())) for _ in range(3)]
+        village.settle()
+        assert len(house.system.arrived) == 3
+        threads += [iom.evt(iom.draft("bi/k7t4", "referral.requested", referral())) for _ in range(4)]
+        while iom.send():
+            pass
+        assert iom.outgoing(threads[-1]).state == "promised"
+        village.run(village.log.close())
+        moved = town.move()
+        assert moved["copies"] == 0
+
+        async def read_on() -> None:
+            log = await town.kafka()
+            for member in (house, iom):
+                member.runner = Runner(member.runner.desk, log, [member.system])
+                await member.runner.inbox.check_cursors(log)
+                while await member.runner.receive(0):
+                    pass
+                while await member.runner.deliver():
+                    pass
+            await log.close()
+
+        village.run(read_on())
+        assert [one.evt for one in house.system.arrived] == threads
+        assert [one.state for one in house.inbox()] == ["delivered"] * 7
+        assert len(house.sent("receipt.delivered")) == 7
+        assert [one.state for one in iom.inbox()] == ["delivered"] * 3  # the receipts of before, once
