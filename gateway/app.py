@@ -20,7 +20,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +41,9 @@ from gateway.workers import Threads
 from schemas.errors import AccessError, LogError, UmuhuzaError
 from schemas.keys import RandomBytes
 from topics.catalogue import topics_of
+from topics.log import Log
 from topics.registry_file import RegistryFile
+from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
@@ -191,10 +193,10 @@ def build(
     random: RandomBytes = secrets.token_bytes,
     logger: Logger | None = None,
 ) -> Gateway:
-    """A gateway over its domain's SQLite log.
+    """A gateway over its domain's log: the SQLite file, or Kafka.
 
     Raises:
-        SettingsError: a key file that cannot be used.
+        SettingsError: a key file that cannot be used, no log or two.
         RegistryError: registry_invalid.
     """
     key = read_signing_key(settings.signing_key)
@@ -202,13 +204,26 @@ def build(
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
     checkers = min((os.cpu_count() or 1) - 1, 4) if settings.checkers is None else settings.checkers
 
-    async def opener() -> Door:
-        log = SqliteLog.open(
-            str(settings.log),
-            topics=[topic for topic in topics_of(registry_file.registry) if ".grants." not in topic],
-            clock_ms=lambda: int(now() * 1000),
-            random_id=lambda: random(16).hex(),
+    if (settings.log is None) == (settings.kafka is None):
+        raise SettingsError(
+            "log, kafka: one of the two is needed, and not both", "log, kafka : il faut l'un des deux, et un seul"
         )
+
+    async def opener() -> Door:
+        make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None
+        log: Log
+        if settings.log is not None:
+            log = sqlite = SqliteLog.open(
+                str(settings.log),
+                topics=[topic for topic in topics_of(registry_file.registry) if ".grants." not in topic],
+                clock_ms=lambda: int(now() * 1000),
+                random_id=lambda: random(16).hex(),
+            )
+            make_topics = sqlite.create_topics
+        else:
+            assert settings.kafka is not None
+            # Topics and rights are the administrator's (`umuhuza kafka up`): a gateway may make none.
+            log = await _kafka_log(settings.kafka, settings, registry_file.registry.domain, random)
         return await open_door(
             settings,
             log=log,
@@ -218,11 +233,20 @@ def build(
             random=random,
             run=Threads(_THREADS),
             checker=None if not checkers else lambda here, died: Checkers.start(checkers, here, died=died),
-            make_topics=log.create_topics,
-            storage=lambda: _size_of(settings.log),
+            make_topics=make_topics,
+            storage=lambda: 0.0 if settings.log is None else _size_of(settings.log),
         )
 
     return Gateway(settings, opener, logger, time.perf_counter)
+
+
+async def _kafka_log(folder: Path, settings: Settings, domain: str, random: RandomBytes) -> Log:
+    # Here, because it takes a third of a second that a gateway over SQLite need not wait for.
+    from topics.kafka_log import KafkaAccess, KafkaLog
+
+    access = KafkaAccess.of_folder(folder, client_id=f"umuhuza-gateway-{settings.agency.replace('/', '.')}")
+    view = settings.index.with_name(settings.index.stem + "-grants.db")
+    return await KafkaLog.open(access, domain=domain, view=view, random_id=lambda: random(16).hex())
 
 
 def _size_of(path: Path) -> float:

@@ -28,6 +28,9 @@ from topics.catalogue import policy, topics_of
 from topics.log import Log
 from topics.registry_file import RegistryFile
 
+_LAG_EVERY_S = 15.0
+"""One question per topic, which a cluster with hundreds of them should not be asked every two seconds."""
+
 
 def limits_of(settings: Settings) -> Limits:
     """The policy's quota, unless the settings say otherwise."""
@@ -78,24 +81,40 @@ class Door:
 
     async def ready(self) -> None:
         """Raises LogError when the log does not answer."""
-        topics = [topic for topic in self.intake.rules.topics if ".grants." not in topic]
-        if topics:
-            await self.log.ends(min(topics))
+        topics = [
+            topic for topic in self.intake.rules.topics if ".grants." not in topic and topic not in self.intake.troubled
+        ]
+        try:
+            if topics:
+                await self.log.ends(min(topics))
+        except LogError:
+            self.metrics.log_up.set(0)
+            raise
+        self.metrics.log_up.set(1)
 
     async def start(self) -> None:
         """Catch up with the log. Raises LogError."""
         await self.intake.make_topics()
         await self.intake.follow()
+        self.metrics.log_up.set(1)
+        self.metrics.topics_missing.set(len(self.intake.troubled))
         await self.flush()
         self._background = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
+        measured = 0.0
         while True:
             await asyncio.sleep(self.settings.follow_seconds)
-            with contextlib.suppress(LogError):  # not now: the next round, and /readyz says so meanwhile
+            try:
                 await self.intake.make_topics()
-                self.metrics.index_lag.set(await self.intake.lag())
+                if self.now() - measured >= _LAG_EVERY_S:
+                    self.metrics.index_lag.set(await self.intake.lag())
+                    measured = self.now()
                 await self.intake.follow()
+                self.metrics.log_up.set(1)
+            except LogError:  # not now: the next round, and /readyz says so meanwhile
+                self.metrics.log_up.set(0)
+            self.metrics.topics_missing.set(len(self.intake.troubled))
             await self.flush()
 
     async def flush(self) -> None:
@@ -178,6 +197,7 @@ async def open_door(
         storage=storage,
         registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
         registry_refused=lambda: float(registry_file.problem is not None),
+        pending=lambda: float(intake.pending()),
     )
     door = Door(
         settings=settings,

@@ -250,7 +250,16 @@ class Index:
         to be looked up.
         """
         m, new = manifest, self._new
-        if first or self.event(m.ident) is None:
+        # Asked of memory alone when it is new for the log: another gateway's copy may have been followed meanwhile.
+        known = (new.events.get(m.ident) or self._writing.events.get(m.ident)) if first else self.event(m.ident)
+        if known is not None and known.topic == m.topic and known.hash == chain_hash and offset < known.offset:
+            # Two gateways appended it at once: the first copy counts, as it would if the index were made again.
+            new.events[m.ident] = Known(m.topic, offset, at_ms, chain_hash, m.to)
+            new.links[m.iss, m.topic, m.seq] = link = Link(m.seq, chain_hash, m.prev, offset)
+            head = self.head(m.iss, m.topic)
+            if head is not None and head.seq == m.seq:
+                self._heads[m.iss, m.topic] = link
+        elif known is None:
             new.events[m.ident] = Known(m.topic, offset, at_ms, chain_hash, m.to)
             if first or self.link(m.iss, m.topic, m.seq) is None:
                 link = Link(m.seq, chain_hash, m.prev, offset)
@@ -324,11 +333,15 @@ class Index:
             with self._writer:
                 many = self._writer.executemany
                 many(
-                    "INSERT OR IGNORE INTO event VALUES (?,?,?,?,?,?)",
+                    """INSERT INTO event VALUES (?,?,?,?,?,?) ON CONFLICT (ident)
+                       DO UPDATE SET offset = excluded.offset, at_ms = excluded.at_ms
+                       WHERE excluded.topic = topic AND excluded.hash = hash AND excluded.offset < offset""",
                     [(i, e.topic, e.offset, e.at_ms, e.hash, e.recipient) for i, e in w.events.items()],
                 )
                 many(
-                    "INSERT OR IGNORE INTO chain VALUES (?,?,?,?,?,?)",
+                    """INSERT INTO chain VALUES (?,?,?,?,?,?) ON CONFLICT (iss, topic, seq)
+                       DO UPDATE SET offset = excluded.offset
+                       WHERE excluded.hash = hash AND excluded.offset < offset""",
                     [(*place[:2], k.seq, k.hash, k.prev, k.offset) for place, k in w.links.items()],
                 )
                 many("INSERT OR IGNORE INTO void VALUES (?,?,?)", list(w.voids))

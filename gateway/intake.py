@@ -230,6 +230,8 @@ class Intake:
         self._committer: asyncio.Task[None] | None = None
         self._appending: asyncio.Task[None] | None = None
         self._following = asyncio.Lock()
+        self.troubled: Mapping[str, str] = {}
+        """Topic that could not be followed -> code: not made yet, or no longer the one that it was."""
         self.append_seconds: Callable[[float], None] = lambda _: None
         """Told how long each append took; the metrics listen."""
 
@@ -610,39 +612,43 @@ class Intake:
     async def follow(self, topics: Sequence[str] | None = None) -> int:
         """Apply what is in the log and not in the index; returns how many entries were read.
 
+        A topic that the log does not have, or not as it was, is passed by and named in `troubled`: the others go on.
+
         Raises:
             LogError: unavailable, log_closed.
         """
         count = 0
         async with self._following:
             rules = self.rules
-            for topic in rules.topics if topics is None else topics:
-                if ".grants." in topic:
-                    continue
+            wanted = {topic for topic in (rules.topics if topics is None else topics) if ".grants." not in topic}
+            trouble: dict[str, str] = {}
+            while wanted:
                 try:
-                    count += await self._follow_topic(topic, rules)
+                    stored = await self._log.poll({topic: self._index.next_offset(topic) - 1 for topic in wanted})
                 except LogError as exc:
-                    if exc.code != "topic_unknown":  # a mailbox that the log does not have yet
+                    topic = exc.path
+                    if topic is None or topic not in wanted:
                         raise
+                    if exc.code == "retention_passed":
+                        self._index.skip_to(topic, (await self._log.ends(topic)).first)
+                        continue
+                    wanted.discard(topic)
+                    trouble[topic] = exc.code
+                    continue
+                if not stored:
+                    break
+                found = await self._checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
+                for one, good in zip(stored, found, strict=True):
+                    if good is None:
+                        self._index.passed(one.topic, one.offset)
+                    else:
+                        self._index.apply(good[0], good[1], one.offset, one.at_ms)
+                count += len(stored)
+            asked = rules.topics if topics is None else topics
+            kept = {topic: code for topic, code in self.troubled.items() if topic not in asked}
+            self.troubled = kept | trouble
         if self._index.erasures_to_do():
             await self.erase()
-        return count
-
-    async def _follow_topic(self, topic: str, rules: Rules) -> int:
-        count = 0
-        ends = await self._log.ends(topic)
-        self._index.skip_to(topic, ends.first)
-        while (following := self._index.next_offset(topic)) < ends.next:
-            stored = await self._log.read(topic, following - 1)
-            if not stored:
-                break
-            found = await self._checker.check(rules, [(topic, one.at_ms, one.value) for one in stored])
-            for one, good in zip(stored, found, strict=True):
-                if good is None:
-                    self._index.passed(topic, one.offset)
-                else:
-                    self._index.apply(good[0], good[1], one.offset, one.at_ms)
-            count += len(stored)
         return count
 
     async def lag(self) -> int:
@@ -697,6 +703,10 @@ class Intake:
             if not self._index.is_erased(wanted[key]):
                 grants.setdefault(wanted[key], []).append(data)
         return grants
+
+    def pending(self) -> int:
+        """Records that are judged and not yet durable."""
+        return len(self._events)
 
     async def drain(self) -> None:
         """Wait until nothing is on its way to the log."""

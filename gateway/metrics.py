@@ -54,6 +54,15 @@ class Metrics:
             "Records in the log that the index has not applied",
             registry=self.collectors,
         )
+        self.log_up = Gauge("umuhuza_gateway_log_up", "1 when the log answered last", registry=self.collectors)
+        self.topics_missing = Gauge(
+            "umuhuza_gateway_topics_missing",
+            "Mailboxes of the registry that the log does not have, or not as they were",
+            registry=self.collectors,
+        )
+        self._pending = Gauge(
+            "umuhuza_gateway_pending_records", "Records on their way to the log", registry=self.collectors
+        )
         self.index_unwritten = Gauge(
             "umuhuza_gateway_index_unwritten_records",
             "Records of the index that only memory knows",
@@ -72,9 +81,15 @@ class Metrics:
         self.record = lru_cache(maxsize=4096)(self._records.labels)
 
     def watch(
-        self, *, storage: Callable[[], float], registry_age: Callable[[], float], registry_refused: Callable[[], float]
+        self,
+        *,
+        storage: Callable[[], float],
+        registry_age: Callable[[], float],
+        registry_refused: Callable[[], float],
+        pending: Callable[[], float],
     ) -> None:
         """Gauges that are asked for when they are read."""
+        self._pending.set_function(pending)
         self._storage.set_function(storage)
         self._registry_age.set_function(registry_age)
         self._registry_refused.set_function(registry_refused)

@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     registry_key: str = Field(description="The domain's public root key: base64url of the 65-byte point.")
     signing_key: Path = Field(description="File with this gateway's private key (base64url scalar), mode 0600.")
     agency: str = Field(description="The agency whose registry entry holds this gateway's key, bi/operator.")
-    log: Path = Field(description="The domain's log: one SQLite file.")
+    log: Path | None = Field(None, description="The domain's log as one SQLite file; this or `kafka`.")
+    kafka: Path | None = Field(
+        None,
+        description="The domain's log on Apache Kafka: folder with bootstrap, ca.pem, certificate.pem and key.pem.",
+    )
     index: Path = Field(description="This gateway's own index; made again when it is missing or damaged.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8440, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")

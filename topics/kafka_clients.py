@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import ssl
 import struct
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import LogError
 from topics.catalogue import KafkaAcl, KafkaTopic
 from topics.log import Stored
+from topics.settings import SettingsError
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol files by two functions that Python 3.11 deprecates, while it is imported.
@@ -80,6 +82,9 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
+_ADDRESS = re.compile(r"[A-Za-z0-9.\-\[\]:]+:[0-9]{1,5}")
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaAccess:
     """How to reach a cluster: TLS 1.3 with a client certificate, always. Files are PEM."""
@@ -90,6 +95,24 @@ class KafkaAccess:
     certificate: Path
     key: Path
     client_id: str = "umuhuza"
+
+    @classmethod
+    def of_folder(cls, folder: Path, client_id: str = "umuhuza") -> KafkaAccess:
+        """From the folder that an administrator hands over (`umuhuza kafka issue`): `bootstrap`, one line of
+        host:port with commas between, `ca.pem`, `certificate.pem`, `key.pem`.
+
+        Raises SettingsError: a file is not there, or `bootstrap` holds no addresses.
+        """
+        names = ("bootstrap", "ca.pem", "certificate.pem", "key.pem")
+        for name in names:
+            if not (folder / name).is_file():
+                raise SettingsError(f"kafka: {name} is not in the folder", f"kafka : {name} manque dans le dossier")
+        addresses = tuple(
+            one.strip() for one in (folder / names[0]).read_text("ascii", "replace").split(",") if one.strip()
+        )
+        if not addresses or not all(_ADDRESS.fullmatch(one) for one in addresses):
+            raise SettingsError("kafka: bootstrap is not host:port,…", "kafka : bootstrap n'est pas hôte:port,…")
+        return cls(addresses, folder / names[1], folder / names[2], folder / names[3], client_id)
 
 
 def error_of(cause: BaseException, path: str | None = None) -> LogError:

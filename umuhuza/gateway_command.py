@@ -30,8 +30,13 @@ SETTINGS_FILE = "gateway.toml"
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
-def init_gateway(folder: Path, *, agency: str, registry: Path, registry_key: str, host: str, port: int) -> Agency:
+def init_gateway(
+    folder: Path, *, agency: str, registry: Path, registry_key: str, host: str, port: int, kafka: Path | None = None
+) -> Agency:
     """Make a gateway's folder: its key, its settings, its request to the registry.
+
+    Args:
+        kafka: folder with what it needs to reach Kafka; None makes the log one SQLite file.
 
     Raises:
         FileExistsError: a key is there already; it is never overwritten.
@@ -46,9 +51,10 @@ def init_gateway(folder: Path, *, agency: str, registry: Path, registry_key: str
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(os.urandom)
     write_private(folder / "gateway.key", b64url(key.private_bytes()) + "\n")
+    log = 'log = "log.db"' if kafka is None else f'kafka = "{kafka}"'
     (folder / SETTINGS_FILE).write_text(
         f'agency = "{agency}"\nregistry = "{registry}"\nregistry_key = "{registry_key}"\n'
-        f'signing_key = "gateway.key"\nlog = "log.db"\nindex = "index.db"\n'
+        f'signing_key = "gateway.key"\n{log}\nindex = "index.db"\n'
         f'host = "{host}"\nport = {port}\n',
         encoding="utf-8",
     )
@@ -76,11 +82,26 @@ def init(
     agency: Annotated[str, typer.Option(help=t("Identifiant de l'exploitant.", "The operator's id."))],
     host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
     port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8440,
+    kafka: Annotated[
+        Path | None,
+        typer.Option(
+            help=t(
+                "Journal sur Kafka : le dossier que fait umuhuza kafka issue ; sans cela, un fichier SQLite.",
+                "Log on Kafka: the folder that umuhuza kafka issue makes; without it, one SQLite file.",
+            )
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     try:
         operator = init_gateway(
-            folder, agency=agency, registry=registry.resolve(), registry_key=registry_key, host=host, port=port
+            folder,
+            agency=agency,
+            registry=registry.resolve(),
+            registry_key=registry_key,
+            host=host,
+            port=port,
+            kafka=None if kafka is None else kafka.resolve(),
         )
     except FileExistsError:
         raise typer.BadParameter(
@@ -138,6 +159,10 @@ def restored(
     as_json: Json = False,
 ) -> None:
     settings = load_settings(folder / SETTINGS_FILE, {})
+    if settings.log is None:
+        raise SettingsError(
+            "the log is on Kafka: umuhuza kafka restored", "le journal est sur Kafka : umuhuza kafka restored"
+        )
     if not settings.log.exists():
         raise SettingsError("log: the file is not there", "log : le fichier n'existe pas")
     made = ""

@@ -254,7 +254,7 @@ def test_metrics_have_the_units_in_their_names_and_no_agency() -> None:
     metrics = Metrics()
     metrics.request("/v1/records", "200").inc()
     metrics.record("referral", "request", "accepted").inc()
-    metrics.watch(storage=lambda: 7.0, registry_age=lambda: 8.0, registry_refused=lambda: 0.0)
+    metrics.watch(storage=lambda: 7.0, registry_age=lambda: 8.0, registry_refused=lambda: 0.0, pending=lambda: 3.0)
     text = metrics.text().decode()
     for name in (
         'umuhuza_gateway_requests_total{code="200",route="/v1/records"} 1.0',

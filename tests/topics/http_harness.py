@@ -42,15 +42,15 @@ def connect(domain: Domain, agency: str, address: str, shift: float) -> HttpLog:
     )
 
 
-def write_gateway(directory: Path, domain: Domain, **more: str | int | float) -> Path:
-    """Everything that a gateway of this domain needs, in files; returns the settings file."""
+def write_gateway(directory: Path, domain: Domain, **more: str | int | float | None) -> Path:
+    """Everything that a gateway of this domain needs, in files; returns the settings file. None: left out."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "registry.jws").write_bytes(domain.registry_file)
     key = directory / "gateway.key"
     if not key.exists():
         key.touch(mode=0o600)
         key.write_text(b64url(domain.members["bi/operator"].sig.private_bytes()), encoding="ascii")
-    values: dict[str, str | int | float] = {
+    values: dict[str, str | int | float | None] = {
         "registry": "registry.jws",
         "registry_key": b64url(domain.root.public.public),
         "signing_key": "gateway.key",
@@ -67,7 +67,9 @@ def write_gateway(directory: Path, domain: Domain, **more: str | int | float) ->
     values.update(more)
     settings = directory / "gateway.toml"
     lines = [
-        f"{name} = {repr(v).lower() if not isinstance(v, str) else chr(34) + v + chr(34)}" for name, v in values.items()
+        f"{name} = {repr(v).lower() if not isinstance(v, str) else chr(34) + v + chr(34)}"
+        for name, v in values.items()
+        if v is not None
     ]
     settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return settings
