@@ -21,7 +21,7 @@ from schemas.errors import LogError
 from schemas.registry import Agency
 from tests.domain import NOW, Domain, Signed
 from tests.gateway.gateway_world import World, count_of
-from tests.kafka.conftest import MakeCluster, kafka_cluster, kafka_clusters
+from tests.kafka.conftest import LEAKS, MakeCluster, kafka_cluster, kafka_clusters
 from tests.topics.http_harness import GatewayProcess, connect, write_gateway
 from tests.topics.kafka_harness import random_id, wipe
 from topics import kafka_admin
@@ -217,6 +217,7 @@ def test_one_gateway_killed_under_load_loses_nothing_that_was_acknowledged(groun
                 process.stop()
 
 
+@pytest.mark.filterwarnings(LEAKS)
 def test_without_its_broker_a_gateway_says_so_and_goes_on_when_it_is_back(
     kafka_clusters: MakeCluster,
     tmp_path: Path,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.intake import Accepted
+from gateway.intake import Accepted, Refused
 from tests.gateway.gateway_world import World, line_of
 from topics.log import Appended
 
@@ -57,7 +57,7 @@ def test_only_its_issuer_hears_of_it(tmp_path: Path) -> None:
             signed = world.domain.record()
             await gateway.door.intake.publish("bi/iom", [line_of(signed)])
             (told,) = (await gateway.door.intake.publish("bi/police", [line_of(signed)])).outcomes
-            assert not isinstance(told, Accepted)
+            assert isinstance(told, Refused)
             assert told.error.code == "issuer_mismatch"
 
     asyncio.run(run())

@@ -11,10 +11,13 @@ Tests elsewhere import both fixtures from here; all share the one node.
 from __future__ import annotations
 
 import atexit
+import gc
+import logging
 import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +31,10 @@ from umuhuza.kafka.cluster import Cluster
 
 QUICK = ("-XX:TieredStopAtLevel=1",)
 """Compiles quickly rather than well: half the time to start, for brokers that live for seconds."""
+
+
+LEAKS = "ignore:unclosed <socket:ResourceWarning"
+"""For tests that take brokers away: kafka-python 3.0 leaves the socket of a refused connection to the collector."""
 
 
 class MakeCluster(Protocol):
@@ -79,6 +86,10 @@ def kafka_cluster() -> Cluster:
 @pytest.fixture
 def kafka_clusters() -> Iterator[MakeCluster]:
     needs_kafka()
+    # pytest keeps log records, with them their exceptions, and with these the sockets of LEAKS.
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     made: list[Cluster] = []
 
     def make(nodes: int = 1, *, start: bool = True) -> Cluster:
@@ -93,3 +104,7 @@ def kafka_clusters() -> Iterator[MakeCluster]:
     finally:
         for cluster in made:
             _end(cluster)
+        logger.setLevel(level)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+            gc.collect()  # here, so that the sockets of LEAKS are nobody else's trouble
