@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.intake import Accepted, Refused
+from gateway.examine import Refused
+from gateway.intake import Accepted
 from tests.gateway.gateway_world import World, line_of
 from topics.log import Appended
 
