@@ -49,7 +49,8 @@ _PROBE_MS = 1 << 60
 settings, for its time by those of the move."""
 _PROBES = 4
 IN_FORCE_S = 30.0
-FAILURES = 5
+PATIENCE_S = 60.0
+"""How long brokers that went away during the move are waited for."""
 PAUSE_S = 1.0
 _PAGE = 500
 _PAGE_BYTES = 4 << 20
@@ -355,16 +356,16 @@ class _Move:
             self._progress(done, in_all)
 
         for box in boxes:
-            failures = 0
+            until = time.monotonic() + PATIENCE_S
             while True:
                 try:
                     box.compare()  # always before a batch: nothing is sent while it is open what is there
+                    until = time.monotonic() + PATIENCE_S
                     if box.complete:
                         break
                     box.write(wrote)
                 except LogError as error:
-                    failures += 1
-                    if not error.retriable or failures == FAILURES:
+                    if not error.retriable or time.monotonic() > until:
                         raise
                     time.sleep(PAUSE_S)
                 except _NotOursError:

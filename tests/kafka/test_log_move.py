@@ -7,11 +7,13 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import pytest
 
 from adapters.runner import Runner
@@ -235,32 +237,39 @@ def test_afterwards_mailboxes_give_times_themselves_again_and_keep_those_of_befo
     assert town.on_kafka()["bi.referral.k7t4"][:-1] == before["bi.referral.k7t4"]
 
 
-KILLED = """
+KILLS = """
 import os, signal, sys
 from topics.kafka_clients import Clients
-produce, left = Clients.produce, int(sys.argv.pop(1))
+produce, left, victim = Clients.produce, int(sys.argv.pop(1)), int(sys.argv.pop(1))
 def once(self, items, *more, **named):
     global left
     done = produce(self, items, *more, **named)
     left -= 1
     if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(victim or os.getpid(), signal.SIGKILL)
     return done
 Clients.produce = once
 from umuhuza.cli import main
 main()
 """
-"""The command, killed when the brokers have the n-th batch and before anybody is told."""
+"""The command; when the brokers have the n-th batch and before anybody is told, it or somebody else is killed."""
+
+
+def killing(town: Town, behind: int, victim: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", KILLS, str(behind), str(victim), *town.command()[3:]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(command: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = command.communicate(timeout=120)
+    return subprocess.CompletedProcess([], command.returncode, out, err)
 
 
 def test_killed_behind_every_batch_and_given_again_nothing_is_twice_and_nothing_missing(town: Town) -> None:
     town.write(6, size=200_000)  # some batches of each mailbox
     killed = 0
     while True:
-        words = town.command()[3:]
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(killed + 1), *words], capture_output=True, text=True, check=False
-        )
+        done = finished(killing(town, killed + 1))
         if done.returncode == 0:
             break
         assert done.returncode == -9, done.stderr
@@ -274,6 +283,22 @@ def test_killed_behind_every_batch_and_given_again_nothing_is_twice_and_nothing_
     assert {one["message.timestamp.type"] for one in town.settings().values()} == {"LogAppendTime"}
     again = town.move()
     assert (again["appended"], again["grants_put"], again["grants_erased"]) == (0, 0, 0)
+
+
+def test_a_broker_that_is_killed_meanwhile_and_comes_back_has_everything_once(town: Town) -> None:
+    town.write(6, size=200_000)
+    node = town.cluster.pid(1)
+    assert node is not None
+    command = killing(town, 6, node)
+    deadline = time.monotonic() + 60
+    while town.cluster.pid(1) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    town.cluster.start()
+    moved = told(finished(command), 0)
+    assert moved["appended"] == 18
+    assert town.on_kafka() == town.in_file()
+    assert town.settings()["bi.receipt.iom"]["message.timestamp.type"] == "LogAppendTime"
 
 
 def test_what_came_into_the_file_since_is_moved_behind_it(town: Town) -> None:
@@ -364,14 +389,8 @@ def test_a_gateway_that_has_the_file_open_is_in_the_way_and_none_can_open_it_mea
 
     run(open_for_nothing())
     assert {topic: len(found) for topic, found in town.on_kafka().items()} == dict.fromkeys(TOPICS, 0)
-    with opened(town.file, alone=True):
-        child = (
-            "import sys; from topics.sqlite_log import SqliteLog as L; L.open(sys.argv[1], clock_ms=int, random_id=str)"
-        )
-        second = subprocess.run(
-            [sys.executable, "-c", child, str(town.file)], capture_output=True, text=True, check=False
-        )
-    assert "unavailable" in second.stderr
+    with opened(town.file, alone=True), pytest.raises(apsw.BusyError):
+        apsw.Connection(str(town.file)).execute("SELECT count(*) FROM entry").fetchall()
 
 
 def test_only_an_administrator_moves(town: Town) -> None:
