@@ -23,10 +23,10 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from schemas.errors import LogError
 from topics.catalogue import KafkaAcl, KafkaTopic
@@ -52,6 +52,7 @@ with warnings.catch_warnings():
         ResourcePatternFilter,
         ResourceType,
     )
+    from kafka.net.compat import KafkaNetClient
     from kafka.net.inet import KafkaNetSocket
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ LONG_POLL_MS = 250
 DOWN_S = 1.0
 """After a call that found no broker, others fail at once for so long, instead of queueing for the same."""
 
+_T = TypeVar("_T")
 _PROBE = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 """ApiVersions, version 0, of an unnamed client: the smallest question that a broker answers."""
 _CODES: tuple[tuple[type[BaseException], str], ...] = (
@@ -235,7 +237,7 @@ class Clients:
             if self._closed:
                 raise LogError("log_closed")
             if self._admin is None:
-                self._admin = KafkaAdminClient(**self._config())
+                self._admin = _whole(KafkaAdminClient, self._config())
             return self._admin
 
     def describe(self, names: Sequence[str] | None = None) -> dict[str, Described]:
@@ -391,8 +393,9 @@ class Clients:
         return self.new_consumer(5)
 
     def new_consumer(self, wait_ms: int) -> KafkaConsumer:
-        return KafkaConsumer(
-            **self._config(
+        return _whole(
+            KafkaConsumer,
+            self._config(
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -403,7 +406,7 @@ class Clients:
                 max_partition_fetch_bytes=1 << 20,
                 max_poll_records=5_000,
                 metrics_enabled=False,
-            )
+            ),
         )
 
     def ends(self, topics: Sequence[str]) -> dict[str, int]:
@@ -545,8 +548,9 @@ class Clients:
         if self._closed:
             raise kafka_errors.KafkaTimeoutError()
         if self._producer is None:
-            self._producer = KafkaProducer(
-                **self._config(
+            self._producer = _whole(
+                KafkaProducer,
+                self._config(
                     acks="all",
                     enable_idempotence=True,
                     allow_auto_create_topics=False,
@@ -556,7 +560,7 @@ class Clients:
                     max_request_size=8 << 20,
                     delivery_timeout_ms=int(DELIVERY_S * 1000),
                     metrics_enabled=False,
-                )
+                ),
             )
         return self._producer
 
@@ -643,6 +647,22 @@ def _stored(record: ConsumerRecord) -> Stored:
         record.timestamp,
         tuple((name, value or b"") for name, value in record.headers if name != IDENT_HEADER),
     )
+
+
+def _whole(kind: Callable[..., _T], config: dict[str, object]) -> _T:
+    """A client, or nothing: one that cannot bootstrap leaves its thread and sockets behind in kafka-python 3.0.12."""
+    begun: list[KafkaNetClient] = []
+
+    def connect(**more: object) -> KafkaNetClient:
+        begun.append(KafkaNetClient(**more))
+        return begun[-1]
+
+    try:
+        return kind(**config, kafka_client=connect)
+    except BaseException:
+        for client in begun:
+            client.close()
+        raise
 
 
 def _tls(access: KafkaAccess) -> ssl.SSLContext:
