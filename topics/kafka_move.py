@@ -128,7 +128,7 @@ def opened(path: Path, *, alone: bool) -> Iterator[Store]:
     except LogError as error:
         if isinstance(error.__cause__, apsw.BusyError):
             raise LogError("unavailable", "in_use") from None
-        raise
+        raise LogError(error.code, error.path or "file", expected=error.expected) from None
     try:
         yield store
     finally:

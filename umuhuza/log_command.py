@@ -103,33 +103,11 @@ def move(
         with kafka_move.opened(file, alone=not dry_run) as store, _shown_way() as progress:
             moved = kafka_move.move(access, store, dry_run=dry_run, progress=progress)
     except LogError as exc:
-        if exc.path == "in_use":
-            _refuse(
-                NOT_NOW,
-                "in_use",
-                [
-                    t(
-                        f"Un autre programme a ouvert {file} : arrêtez d'abord les passerelles.",
-                        f"Another program has {file} open: stop the gateways first.",
-                    )
-                ],
-                as_json=as_json,
-            )
-        if exc.code == "log_inconsistent":
-            _refuse(
-                REFUSED,
-                exc.code,
-                [
-                    t(
-                        f"{exc.path} : quelqu'un d'autre y a écrit pendant le déplacement. Arrêtez passerelles et "
-                        "adaptateurs, puis recommencez avec un Kafka vide.",
-                        f"{exc.path}: somebody else wrote in it during the move. Stop gateways and adapters, then "
-                        "begin again with an empty Kafka.",
-                    )
-                ],
-                as_json=as_json,
-            )
-        raise
+        said = _trouble(exc, file)
+        if said is None:
+            raise
+        code, sentence = said
+        _refuse(code, "in_use" if exc.path == "in_use" else exc.code, [sentence], as_json=as_json)
     if moved.obstacles:
         _refuse(
             REFUSED,
@@ -197,6 +175,35 @@ def _refuse(code: int, what: str, sentences: list[str], *, as_json: bool, **more
         for sentence in sentences:
             say(sentence)
     sys.exit(code)
+
+
+def _trouble(exc: LogError, file: Path) -> tuple[int, str] | None:
+    """Exit code and words where the code's own advice is for somebody else."""
+    if exc.path == "in_use":
+        return NOT_NOW, t(
+            f"Un autre programme a ouvert {file} : arrêtez d'abord les passerelles.",
+            f"Another program has {file} open: stop the gateways first.",
+        )
+    if exc.path == "file":
+        return REFUSED, t(f"{file} n'est pas un journal d'Umuhuza.", f"{file} is no log of Umuhuza's.")
+    if exc.code == "log_inconsistent":
+        return REFUSED, t(
+            f"{exc.path} : quelqu'un d'autre y a écrit pendant le déplacement. Arrêtez passerelles et adaptateurs, "
+            "puis recommencez avec un Kafka vide.",
+            f"{exc.path}: somebody else wrote in it during the move. Stop gateways and adapters, then begin again with "
+            "an empty Kafka.",
+        )
+    if exc.code == "not_permitted":
+        return REFUSED, t(
+            "Kafka refuse ce certificat : il faut celui d'un administrateur.",
+            "Kafka refuses this certificate: an administrator's is needed.",
+        )
+    if exc.code == "unavailable" and exc.path not in ("sqlite", "schema_version"):
+        return NOT_NOW, t(
+            "Kafka ne répond pas maintenant. Relancez la commande ensuite : elle continue.",
+            "Kafka does not answer now. Give the command again later: it goes on.",
+        )
+    return None
 
 
 def _sentence(one: Obstacle) -> str:

@@ -393,6 +393,13 @@ def test_a_gateway_that_has_the_file_open_is_in_the_way_and_none_can_open_it_mea
         apsw.Connection(str(town.file)).execute("SELECT count(*) FROM entry").fetchall()
 
 
+def test_what_is_no_log_is_named(town: Town) -> None:
+    town.file.write_bytes(b"not a database, but long enough to be taken for one" * 40)
+    assert town.move(code=1)["problem"]["title"].endswith("is no log of Umuhuza's.")
+    town.file.unlink()
+    assert town.move(code=2)["problem"]["code"] == "settings"
+
+
 def test_only_an_administrator_moves(town: Town) -> None:
     town.write(1)
     files = town.folder / "pour-iom"
