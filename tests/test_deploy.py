@@ -19,6 +19,7 @@ from tests.command_lines import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+KAFKA = ROOT / "deploy" / "systemd" / "umuhuza-kafka.service"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 
 HARDENED = {
@@ -49,17 +50,28 @@ def unit(path: Path) -> configparser.ConfigParser:
 
 
 def test_there_is_a_unit_for_each_process() -> None:
-    assert [path.name for path in UNITS] == ["umuhuza-agency@.service", "umuhuza-gateway.service"]
+    assert [path.name for path in UNITS] == [
+        "umuhuza-agency@.service",
+        "umuhuza-gateway.service",
+        "umuhuza-kafka.service",
+    ]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_a_unit_gives_its_process_no_more_than_it_needs(path: Path) -> None:
     service = unit(path)["Service"]
-    assert {name: service.get(name) for name in HARDENED} == HARDENED
+    user = "umuhuza-kafka" if path == KAFKA else "umuhuza"
+    assert {name: service.get(name) for name in HARDENED} == HARDENED | {"User": user}
     assert service["Restart"] == "always"
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_who_uses_kafka_starts_after_it_and_stops_before_it() -> None:
+    for path in UNITS:
+        if path != KAFKA:
+            assert KAFKA.name in unit(path)["Unit"]["After"].split()
+
+
+@pytest.mark.parametrize("path", [one for one in UNITS if one != KAFKA], ids=lambda path: path.name)
 def test_a_unit_starts_a_command_that_there_is(path: Path) -> None:
     program, *arguments = unit(path)["Service"]["ExecStart"].replace("%i", "iom").split()
     assert program == "/opt/umuhuza/.venv/bin/umuhuza"
@@ -74,6 +86,7 @@ def test_systemd_takes_the_unit(path: Path, tmp_path: Path) -> None:
         return
     copy = tmp_path / path.name.replace("@", "@iom")
     text = path.read_text(encoding="utf-8").replace("/opt/umuhuza/.venv/bin/umuhuza", sys.executable)
+    text = text.replace("ExecStart=/usr/bin/java", f"ExecStart={sys.executable}")
     copy.write_text(text, encoding="utf-8")
     ran = subprocess.run([program, "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=30)
     said = [line for line in ran.stderr.splitlines() if copy.name in line or "Unknown" in line]

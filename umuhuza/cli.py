@@ -52,8 +52,9 @@ def _add_gateway(app: typer.Typer) -> None:
 
 
 def _add_kafka(app: typer.Typer) -> None:
-    from umuhuza import kafka_command
+    from umuhuza import kafka_command, kafka_site_command
 
+    kafka_site_command.add_to(kafka_command.app)
     app.add_typer(kafka_command.app, name="kafka")
 
 

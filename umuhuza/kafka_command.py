@@ -33,6 +33,7 @@ from umuhuza.words import language, people, result, say, t, table
 if TYPE_CHECKING:
     from topics.catalogue import KafkaAcl
     from topics.kafka_admin import Applied
+    from topics.kafka_log import KafkaAccess
 
 NOT_NOW = 3
 
@@ -48,6 +49,28 @@ Folder = Annotated[
         help=t(
             "Dossier de Kafka ; sinon umuhuza/kafka sous XDG_DATA_HOME (~/.local/share).",
             "Kafka's folder; else umuhuza/kafka under XDG_DATA_HOME (~/.local/share).",
+        ),
+    ),
+]
+KafkaFiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka-files",
+        help=t(
+            "Au lieu de --dir, pour un Kafka d'autres machines : dossier avec ca.pem, certificate.pem et key.pem d'un "
+            "administrateur.",
+            "Instead of --dir, for a Kafka on other machines: folder with an administrator's ca.pem, certificate.pem "
+            "and key.pem.",
+        ),
+    ),
+]
+Addresses = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka",
+        help=t(
+            "Avec --kafka-files : adresses HÔTE:PORT,… ; sinon le fichier bootstrap de ce dossier.",
+            "With --kafka-files: addresses HOST:PORT,…; else that folder's file bootstrap.",
         ),
     ),
 ]
@@ -91,9 +114,9 @@ def up(
         raise typer.BadParameter(t("1 ou 3", "1 or 3"), param_hint="--nodes")
     members = None if registry is None else read_members(registry, registry_key)
     where = default_folder() if folder is None else folder
-    with _explained(as_json):
+    with explained(as_json):
         cluster = Cluster.open_or_make(where, nodes)
-        with _shown_way() as (told, arrived):
+        with shown_way() as (told, arrived):
             started = cluster.start(told, arrived)
         for agency in () if members is None else members.agencies:
             cluster.credentials(agency)
@@ -107,7 +130,7 @@ def up(
         "expires": cluster.issued(),
     }
     if members is not None and applied is not None:
-        document |= {"domain": members.domain, "agencies": sorted(members.agencies), "applied": _done(applied)}
+        document |= {"domain": members.domain, "agencies": sorted(members.agencies), "applied": applied_json(applied)}
     result(
         document,
         as_json=as_json,
@@ -118,7 +141,7 @@ def up(
             t("Adresse : ", "Address: ") + ",".join(cluster.bootstrap),
             t("Certificats : ", "Certificates: ") + str(admin.certificate.parent.parent),
             *_renewals(cluster),
-            *(() if applied is None else _changes(applied)),
+            *(() if applied is None else applied_lines(applied)),
         ],
     )
 
@@ -130,7 +153,7 @@ def up(
     )
 )
 def fetch(as_json: Json = False) -> None:
-    with _explained(as_json), _shown_way() as (told, arrived):
+    with explained(as_json), shown_way() as (told, arrived):
         libs = artefacts.resolve(arrived, told)
     result(
         {"ok": True, "version": artefacts.version(), "folder": str(libs), "jars": len(artefacts.expected())},
@@ -267,6 +290,8 @@ def issue(
 def restored(
     domain: Annotated[str, typer.Option(help=t("Code du domaine : bi, tn.", "The domain's code: bi, tn."))],
     folder: Folder = None,
+    kafka_files: KafkaFiles = None,
+    kafka: Addresses = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
     ] = False,
@@ -274,10 +299,9 @@ def restored(
 ) -> None:
     from topics.kafka_log import KafkaLog
 
-    cluster = Cluster.open(default_folder() if folder is None else folder)
+    access = administrator(folder, kafka_files, kafka)
     made = ""
     if not dry_run:
-        access = cluster.access(ADMIN)
         made = asyncio.run(KafkaLog.renew_identity(access, domain=domain, random_id=lambda: b64url(os.urandom(12))))
     result(
         {"ok": True, "domain": domain, "log_id": made, "dry_run": dry_run},
@@ -316,6 +340,28 @@ def read_members(registry: Path, registry_key: str | None) -> Registry:
     return read_registry(file.read_bytes(), root)
 
 
+def administrator(folder: Path | None, kafka_files: Path | None, kafka: str | None) -> KafkaAccess:
+    """An administrator's way to Kafka: of the cluster in `folder`, else of one elsewhere. Raises SettingsError."""
+    from topics.kafka_log import KafkaAccess
+
+    if kafka_files is None:
+        if kafka is not None:
+            raise SettingsError("--kafka needs --kafka-files", "--kafka demande --kafka-files")
+        return Cluster.open(default_folder() if folder is None else folder).access(ADMIN)
+    if folder is not None:
+        raise SettingsError("--dir or --kafka-files, not both", "--dir ou --kafka-files, pas les deux")
+    try:
+        told = (kafka_files / "bootstrap").read_text(encoding="ascii") if kafka is None else kafka
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(
+            "--kafka-files: no file bootstrap there; give --kafka HOST:PORT",
+            "--kafka-files : pas de fichier bootstrap ; donnez --kafka HÔTE:PORT",
+        ) from None
+    addresses = tuple(one.strip() for one in told.split(",") if one.strip())
+    ca, certificate, key = (kafka_files / name for name in ("ca.pem", "certificate.pem", "key.pem"))
+    return KafkaAccess(addresses, ca, certificate, key)
+
+
 def _handed(cluster: Cluster, agency: str, request: Path | None) -> tuple[dict[str, bytes], int]:
     """Files for an agency, and when its certificate ends."""
     address = {"bootstrap": (",".join(cluster.bootstrap) + "\n").encode("ascii")}
@@ -335,7 +381,7 @@ def _handed(cluster: Cluster, agency: str, request: Path | None) -> tuple[dict[s
 
 
 @contextmanager
-def _shown_way() -> Iterator[tuple[artefacts.Told, artefacts.Progress]]:
+def shown_way() -> Iterator[tuple[artefacts.Told, artefacts.Progress]]:
     """The way of the downloads, once there are any, and the steps: on standard error, for people."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shown = Progress(*columns, console=people(), transient=True)
@@ -367,7 +413,7 @@ def _apply(cluster: Cluster, members: Registry) -> Applied:
 
 
 @contextmanager
-def _explained(as_json: bool) -> Iterator[None]:
+def explained(as_json: bool) -> Iterator[None]:
     """What is missing, in a sentence, and exit code 3: nothing is wrong with what was typed."""
     try:
         yield
@@ -379,7 +425,8 @@ def _explained(as_json: bool) -> Iterator[None]:
         sys.exit(NOT_NOW)
 
 
-def _done(applied: Applied) -> dict[str, Any]:
+def applied_json(applied: Applied) -> dict[str, Any]:
+    """What `apply` did, for programs."""
     return {
         "created": list(applied.created),
         "settings": {topic: dict(values) for topic, values in applied.settings.items()},
@@ -393,7 +440,7 @@ def _line(acl: KafkaAcl) -> str:
     return f"{acl.principal} {acl.operation} {acl.name}"
 
 
-def _changes(applied: Applied) -> list[str]:
+def applied_lines(applied: Applied) -> list[str]:
     """What was changed, counted, and what a person has to decide."""
     if applied.changed:
         created, settings = len(applied.created), len(applied.settings)

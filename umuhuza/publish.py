@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m umuhuza.publish [--check]`: write `schemas/published/` and the reference pages of `docs/`, or say which
-of these files differ from the tables that they are made from.
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` and the Kafka files
+of `deploy/`, or say which of these files differ from what they are made from.
 
 Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
 made; 2 for wrong arguments.
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from schemas import publish
 from umuhuza import reference
+from umuhuza.kafka import deployment
 
 PUBLISHED = Path(publish.__file__).parent / "published"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+DEPLOY = DOCS.parent / "deploy"
 
 
 def differing(folder: Path) -> list[str]:
@@ -42,12 +44,30 @@ def pages_differing(docs: Path) -> list[str]:
     )
 
 
-def main(arguments: Sequence[str] | None = None, folder: Path = PUBLISHED, docs: Path | None = None) -> int:
-    """`docs`: where the reference pages stand; None leaves them out."""
+def deployment_differing(deploy: Path) -> list[str]:
+    """Kafka files below `deploy` that are not what the code makes, or no longer made, sorted."""
+    wanted = deployment.files()
+    places = {name.rpartition("/")[0] for name in wanted}
+    there = {f"{place}/{path.name}" for place in places for path in (deploy / place).glob("*.*")}
+    return sorted(
+        f"deploy/{name}"
+        for name in wanted.keys() | there
+        if name not in wanted or name not in there or (deploy / name).read_bytes() != wanted[name].encode("utf-8")
+    )
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    folder: Path = PUBLISHED,
+    docs: Path | None = None,
+    deploy: Path | None = None,
+) -> int:
+    """`docs`: where the reference pages stand; `deploy`: where the Kafka files stand; None leaves them out."""
     parser = argparse.ArgumentParser(prog="python -m umuhuza.publish", description="Published schemas and pages.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the files that differ")
     if parser.parse_args(arguments).check:
         names = differing(folder) + ([] if docs is None else pages_differing(docs))
+        names += [] if deploy is None else deployment_differing(deploy)
         sys.stdout.write("".join(f"{name}\n" for name in names))
         return 1 if names else 0
     for name, text in publish.files().items():
@@ -56,8 +76,12 @@ def main(arguments: Sequence[str] | None = None, folder: Path = PUBLISHED, docs:
         for name, text in reference.files().items():
             (docs / name).parent.mkdir(parents=True, exist_ok=True)
             (docs / name).write_bytes(text.encode("utf-8"))
+    if deploy is not None:
+        for name, text in deployment.files().items():
+            (deploy / name).parent.mkdir(parents=True, exist_ok=True)
+            (deploy / name).write_bytes(text.encode("utf-8"))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(docs=DOCS))
+    sys.exit(main(docs=DOCS, deploy=DEPLOY))
