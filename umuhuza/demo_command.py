@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`umuhuza demo`: the main job on this machine, with real processes, real files, and invented people.
 
-A domain `bi` is made in a folder: a registry, a gateway over the embedded log, five agencies, each a process of its own
-with its own keys and mailbox. Then people work, through files as they would: a police unit's Kobo submission, a row of
-a workbook dropped into IOM's folder, a shelter's answers typed into the workbook that it received. Nothing is faked on
-the way; what is told at the end is counted in the mailboxes and in the log.
+A domain `bi` is made in a folder: a registry, a gateway over the embedded log or over an Apache Kafka broker that is
+started for it, five agencies, each a process of its own with its own keys and mailbox. Then people work, through files
+as they would: a police unit's Kobo submission, a row of a workbook dropped into IOM's folder, a shelter's answers typed
+into the workbook that it received. Nothing is faked on the way; what is told at the end is counted in the mailboxes and
+in the log.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from adapters.mailbox_rows import Thread
 from schemas import htcds
 from schemas.envelope import Manifest, cloudevents_headers, new_evt, new_thread, record_value, sign_manifest
 from schemas.errors import UmuhuzaError
-from schemas.keys import b64url
+from schemas.keys import VerifyKey, b64url
 from schemas.lifecycle import state_label
 from schemas.registry import Registry, Role, read_registry
 from schemas.sealing import make_grant, seal_parts
@@ -52,9 +53,10 @@ from topics.catalogue import mailboxes_of
 from topics.http_log import HttpLog
 from topics.log import Entry, grant_key, grants_topic
 from topics.settings import SettingsError
-from topics.sqlite_log import SqliteLog
 from umuhuza.agency_command import init_agency
+from umuhuza.demo_log import OPERATOR, DemoLog, demo_log, unhurried
 from umuhuza.gateway_command import init_gateway
+from umuhuza.kafka_command import explained
 from umuhuza.registry_command import add_agency, init_registry, read_enrolment
 from umuhuza.words import language, result, t
 
@@ -98,10 +100,12 @@ class Stage:
 
     root: Path
     console: Console
+    log: DemoLog
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     address: str = ""
     root_key: str = ""
     registry: Registry | None = None
+    steps: int = 0
 
     def __enter__(self) -> Stage:
         return self
@@ -112,23 +116,25 @@ class Stage:
         self.end()
 
     def end(self) -> None:
-        """End every process by its own id, agencies before the gateway."""
-        running = list(reversed(self.processes.values()))
-        for process in running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in running:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+        """End every process by its own id: agencies, then the gateway, then what the log needed."""
+        with unhurried():
+            running = list(reversed(self.processes.values()))
+            for process in running:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+            for process in running:
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            self.processes.clear()
+            self.log.end()
 
     def start(self, name: str, *arguments: str) -> None:
         logs = self.root / "journaux"
         logs.mkdir(exist_ok=True)
-        with (logs / f"{name}.log").open("ab") as log:
+        with (logs / f"{name}.log").open("ab") as log, unhurried():
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "umuhuza", *arguments], stdout=log, stderr=log
             )
@@ -143,6 +149,9 @@ class Stage:
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     raise DemoError(f"{name}: {t('processus terminé', 'process ended')}; journaux/{name}.log")
+            trouble = self.log.trouble()
+            if trouble is not None:
+                raise DemoError(trouble)
             if time.monotonic() > deadline:
                 raise DemoError(f"{what}: {t('rien en une minute', 'nothing within a minute')}; {self.root}/journaux")
             time.sleep(0.1)
@@ -150,8 +159,11 @@ class Stage:
     def folder(self, agency: str) -> Path:
         return self.root / next(member.folder for member in MEMBERS if member.id == agency)
 
-    def tell(self, number: int, fr: str, en: str, detail: str = "") -> None:
-        self.console.print(f"[bold cyan]{number:>2}[/]  {t(fr, en)}" + (f"\n    [dim]{detail}[/]" if detail else ""))
+    def tell(self, fr: str, en: str, detail: str = "") -> None:
+        self.steps += 1
+        self.console.print(
+            f"[bold cyan]{self.steps:>2}[/]  {t(fr, en)}" + (f"\n    [dim]{detail}[/]" if detail else "")
+        )
 
     # -- looking into the agencies' mailboxes --------------------------------------------------------------------------
 
@@ -201,13 +213,15 @@ def prepare(stage: Stage) -> None:
     stage.root_key = b64url(key.public.public)
     operator = init_gateway(
         stage.root / "passerelle",
-        agency="bi/operator",
+        agency=OPERATOR,
         registry=(registry_folder / "registry.jws").resolve(),
         registry_key=stage.root_key,
         host="127.0.0.1",
         port=0,
+        kafka=stage.log.for_gateway(),
     )
     add_agency(registry_folder, operator)
+    stage.log.know(_registry(registry_folder, key.public))
     ready = stage.root / "passerelle" / "adresse"
     stage.start("passerelle", "gateway", "run", "--dir", str(stage.root / "passerelle"), "--ready-file", str(ready))
     stage.until("passerelle", ready.exists)
@@ -218,7 +232,7 @@ def prepare(stage: Stage) -> None:
             agency=member.id,
             gateway=stage.address,
             registry_key=stage.root_key,
-            gateway_agency="bi/operator",
+            gateway_agency=OPERATOR,
             names={"fr": member.name_fr, "en": member.name_en},
             roles=member.roles,
             protected=member.protected,
@@ -226,7 +240,9 @@ def prepare(stage: Stage) -> None:
             quick=True,
         )
         add_agency(registry_folder, read_enrolment(request))
-    stage.registry = read_registry((registry_folder / "registry.jws").read_bytes(), key.public)
+        stage.log.settle_in(member.id, stage.root / member.folder)
+    stage.registry = _registry(registry_folder, key.public)
+    stage.log.know(stage.registry)
     for member in MEMBERS:
         stage.start(
             member.folder,
@@ -235,6 +251,10 @@ def prepare(stage: Stage) -> None:
         )
     for member in MEMBERS:
         stage.until(member.id, (stage.root / member.folder / "relie").exists)
+
+
+def _registry(folder: Path, key: VerifyKey) -> Registry:
+    return read_registry((folder / "registry.jws").read_bytes(), key)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -465,17 +485,17 @@ def play(stage: Stage) -> dict[str, Any]:
             expand=False,
         )
     )
+    stage.log.begin(stage.tell)
     prepare(stage)
     stage.tell(
-        1,
         "Cinq agences sont reliées à la passerelle, chacune avec ses propres clés.",
         "Five agencies are connected to the gateway, each with keys of its own.",
         stage.address,
     )
+    stage.log.connected(stage.tell)
     put(stage.folder("bi/police") / "kobo", "soumission-101.json", orjson.dumps(kobo_submission()))
     stage.until("case.identified", lambda: stage.arrived("bi/iom", "case.identified"))
     stage.tell(
-        2,
         "La police identifie une personne (formulaire Kobo) ; l'OIM l'a reçue. La passerelle n'a rien pu lire.",
         "The police identify a person (Kobo form); IOM has it. The gateway could read nothing.",
     )
@@ -485,14 +505,12 @@ def play(stage: Stage) -> dict[str, Any]:
         lambda: next(iter((stage.folder("bi/iom") / "dossier" / "rapports").glob("orientations*rapport*.xlsx")), None),
     )
     stage.tell(
-        3,
         "L'OIM dépose un classeur : une évaluation, deux orientations, une ligne fautive qui revient avec un rapport.",
         "IOM drops a workbook: one screening, two referrals, and one bad row that comes back with a report.",
         str(report),
     )
     stage.until("case.screened", lambda: stage.arrived("bi/min-solidarity", "case.screened"))
     stage.tell(
-        4,
         "Le ministère est informé de la décision, sans le nom de la personne.",
         "The ministry is told of the decision, without the person's name.",
     )
@@ -509,7 +527,6 @@ def play(stage: Stage) -> dict[str, Any]:
         ],
     )
     stage.tell(
-        5,
         "Les lieux protégés répondent dans le classeur reçu : l'un accepte, accompagne et termine, l'autre décline.",
         "Both protected places answer in the workbook they received: one accepts, serves, completes; one declines.",
     )
@@ -519,7 +536,6 @@ def play(stage: Stage) -> dict[str, Any]:
     if refused is None:
         raise DemoError(t("un faux a été accepté", "a forged record was accepted"))
     stage.tell(
-        6,
         "Un enregistrement falsifié est refusé à la porte.",
         "A forged record is refused at the door.",
         refused.describe(language()),
@@ -553,9 +569,10 @@ def counted(stage: Stage, refused: str) -> dict[str, Any]:
     for thread in stage.threads("bi/iom"):
         if thread.machine == "referral":
             states[thread.state] = states.get(thread.state, 0) + 1
+    topics = [topic for agency in stage.registry.agencies.values() for topic in mailboxes_of(agency)]
     return {
-        "log": "sqlite",
-        "records": asyncio.run(_records(stage, stage.registry)),
+        "log": stage.log.name,
+        "records": asyncio.run(stage.log.records(topics)),
         "referrals": states,
         "refused": {refused: 1},
         "rows_refused": _rows_to_correct(stage),
@@ -574,20 +591,6 @@ def _rows_to_correct(stage: Stage) -> int:
                 rows = book.get_sheet_by_name(form).to_python(skip_empty_area=False)[FIRST_ROW:]
                 count += sum(any(str(cell).strip() for cell in row) for row in rows)
     return count
-
-
-async def _records(stage: Stage, registry: Registry) -> int:
-    log = SqliteLog.open(
-        str(stage.root / "passerelle" / "log.db"),
-        create=False,
-        clock_ms=lambda: int(time.time() * 1000),
-        random_id=lambda: b64url(os.urandom(12)),
-    )
-    try:
-        topics = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
-        return sum([(await log.ends(topic)).next for topic in topics])
-    finally:
-        await log.close()
 
 
 def show(console: Console, found: Mapping[str, Any]) -> None:
@@ -609,7 +612,14 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help=t("Se termine tout seul.", "Ends by itself."))] = False,
     as_json: Annotated[bool, typer.Option("--json", help=t("Dernière ligne en JSON.", "Last line as JSON."))] = False,
     log: Annotated[
-        Literal["sqlite"], typer.Option("--log", help=t("Moteur du journal.", "The log's engine."))
+        Literal["sqlite", "kafka"],
+        typer.Option(
+            "--log",
+            help=t(
+                "Moteur du journal : un fichier, ou Apache Kafka, démarré et arrêté avec la démonstration.",
+                "The log's engine: one file, or Apache Kafka, started and stopped with the demonstration.",
+            ),
+        ),
     ] = "sqlite",
     folder: Annotated[
         Path | None, typer.Option("--dir", help=t("Garde tous les fichiers ici.", "Keep all files here."))
@@ -619,7 +629,10 @@ def demo(
     console = Console(stderr=as_json, highlight=False)
     started = time.monotonic()
     root = _folder(folder)
-    with Stage(root, console) as stage:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Ended like Ctrl-C: through the stage's end, which leaves no process behind.
+        signal.signal(number, lambda one, _frame: sys.exit(128 + one))
+    with explained(as_json), Stage(root, console, demo_log(log, root)) as stage:
         try:
             found = play(stage)
         except DemoError as exc:

@@ -237,6 +237,21 @@ class Cluster:
         found = self.credentials(who)
         return KafkaAccess(self.bootstrap, found.ca, found.certificate, found.key, client_id)
 
+    def hand_over(self, agency: str, folder: Path) -> None:
+        """Make a folder with what an agency needs to come to Kafka: bootstrap, ca.pem, certificate.pem, key.pem.
+
+        Raises:
+            ValueError: not an agency, or the administrator, whose key stays here.
+            FileExistsError: the folder is there already.
+        """
+        if agency == ADMIN:
+            raise ValueError("an agency, not the administrator")
+        found = self.credentials(agency)
+        folder.mkdir(mode=0o700)
+        write_file(folder / "bootstrap", (",".join(self.bootstrap) + "\n").encode("ascii"))
+        for name, path in (("ca.pem", found.ca), ("certificate.pem", found.certificate), ("key.pem", found.key)):
+            write_file(folder / name, path.read_bytes())
+
     def _credentials(self, principal: str, issue: Callable[[Authority, float], Issued]) -> Credentials:
         folder = self.folder / "clients" / principal
         certificate, key = folder / "certificate.pem", folder / "key.pem"
