@@ -41,14 +41,10 @@ class AgencySettings(BaseModel):
     idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")
     registry_seconds: float = Field(600.0, gt=0, description="How often a newer registry is asked for.")
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
-    kafka: str | None = Field(
+    kafka: Path | None = Field(
         None,
-        pattern=r"^[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*$",
-        description="Brokers (host:port, comma separated) to read the mailboxes from, instead of the gateway.",
+        description="To read the mailboxes from Kafka: folder with bootstrap, ca.pem, certificate.pem and key.pem.",
     )
-    kafka_ca: Path | None = Field(None, description="PEM of the authority that signed the brokers' certificates.")
-    kafka_certificate: Path | None = Field(None, description="PEM of this agency's certificate for the brokers.")
-    kafka_key: Path | None = Field(None, description="PEM of that certificate's private key, mode 0600.")
     kafka_write: bool = Field(
         False, description="Write to Kafka too, if the registry says that this agency may (`direct`)."
     )

@@ -82,13 +82,8 @@ def open_agency(folder: Path) -> AgencyParts:
         UmuhuzaError: keys, registry copy or mailbox cannot be used.
     """
     settings = load_agency(folder)
-    if settings.kafka is not None:
-        _kafka_files(settings)
-    elif settings.kafka_write:
-        raise SettingsError(
-            "kafka_write needs kafka: the brokers, host:port",
-            "kafka_write demande kafka : les courtiers, hôte:port",
-        )
+    if settings.kafka_write and settings.kafka is None:
+        raise SettingsError("kafka_write: `kafka` is missing", "kafka_write : il manque « kafka »")
     root = root_key(settings.registry_key)
     try:
         keys = read_keys(settings.keys)
@@ -102,21 +97,6 @@ def open_agency(folder: Path) -> AgencyParts:
     parts = AgencyParts(folder, settings, keys, box, held.registry, (), turn)
     parts.connectors = _connectors(parts)
     return parts
-
-
-def _kafka_files(settings: AgencySettings) -> tuple[Path, Path, Path]:
-    """Authority, certificate and key with which the brokers let us in. Raises SettingsError."""
-    found: list[Path] = []
-    for name in ("kafka_ca", "kafka_certificate", "kafka_key"):
-        path = getattr(settings, name)
-        if not isinstance(path, Path) or not path.is_file():
-            raise SettingsError(
-                f"{name}: there is no such file, and `kafka` needs it",
-                f"{name} : ce fichier n'existe pas, et « kafka » le demande",
-            )
-        found.append(path)
-    ca, certificate, key = found
-    return ca, certificate, key
 
 
 @contextmanager
@@ -219,15 +199,19 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
 
 
 def agency_log(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None]) -> Log:
-    """Where records go and come from: the gateway; or Kafka, with the gateway beside it. Owns `gateway`."""
+    """Where records go and come from: the gateway; or Kafka, with the gateway beside it. Owns `gateway`.
+
+    Raises:
+        SettingsError: the folder `kafka` lacks what the brokers want to see.
+    """
     settings = parts.settings
     if settings.kafka is None:
         return gateway
-    # Only here: it takes a fifth of a second, which no command of an agency without Kafka should wait.
+    # Only here: it takes a third of a second, which no agency without Kafka should wait.
     from topics.kafka_log import KafkaAccess, KafkaLog
 
-    access = KafkaAccess(tuple(settings.kafka.split(",")), *_kafka_files(settings))
-    view = settings.mailbox.with_name(settings.mailbox.name + "-grants")
+    access = KafkaAccess.of_folder(settings.kafka, client_id=f"umuhuza-agency-{settings.agency.replace('/', '.')}")
+    view = settings.mailbox.with_name(f"{settings.mailbox.stem}-grants.db")
 
     async def open_log() -> KafkaLog:
         return await KafkaLog.open(access, domain=settings.domain, view=view, random_id=lambda: os.urandom(16).hex())
@@ -263,12 +247,12 @@ async def run_agency(
 ) -> None:
     """Run until `stop`: the registry is kept fresh beside the runner's four turns."""
     settings = parts.settings
-    await _until_enrolled(parts, on_trouble, stop)
     gateway = gateway_log(parts)
     log = agency_log(parts, gateway, on_trouble)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
     runner = Runner(parts.desk, log, parts.connectors, pace=pace, collecting=parts.collecting, on_trouble=on_trouble)
     try:
+        await _until_enrolled(parts, gateway, on_trouble, stop)
         await _until_reconciled(runner, gateway, on_trouble, stop)
         if stop.is_set():
             return
@@ -284,24 +268,21 @@ async def run_agency(
 
 
 async def _until_enrolled(
-    parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+    parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
 ) -> None:
     """Before the first registry that knows us there is nothing to do but to ask again."""
-    log, wait = gateway_log(parts), 0.5
-    try:
-        while not stop.is_set() and parts.settings.agency not in parts.registry().agencies:
-            try:
-                await refresh_registry(parts, log)
-            except UmuhuzaError as exc:
-                on_trouble("registry", exc)
-            else:
-                if parts.settings.agency in parts.registry().agencies:
-                    return
-                on_trouble("registry", RegistryError("agency_unknown"))
-            await _pause(stop, wait)
-            wait = min(30.0, wait * 2)
-    finally:
-        await log.close()
+    wait = 0.5
+    while not stop.is_set() and parts.settings.agency not in parts.registry().agencies:
+        try:
+            await refresh_registry(parts, log)
+        except UmuhuzaError as exc:
+            on_trouble("registry", exc)
+        else:
+            if parts.settings.agency in parts.registry().agencies:
+                return
+            on_trouble("registry", RegistryError("agency_unknown"))
+        await _pause(stop, wait)
+        wait = min(30.0, wait * 2)
 
 
 async def _until_reconciled(

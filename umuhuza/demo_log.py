@@ -159,14 +159,9 @@ class OnKafka:
     def settle_in(self, agency: str, folder: Path) -> None:
         if agency != DIRECT:
             return
-        handed = folder / "kafka"
-        self._running.hand_over(agency, handed)
-        bootstrap = (handed / "bootstrap").read_text(encoding="ascii").strip()
+        self._running.hand_over(agency, folder / "kafka")
         with (folder / "agency.toml").open("a", encoding="utf-8") as settings:
-            settings.write(
-                f'kafka = "{bootstrap}"\nkafka_ca = "kafka/ca.pem"\n'
-                'kafka_certificate = "kafka/certificate.pem"\nkafka_key = "kafka/key.pem"\n'
-            )
+            settings.write('kafka = "kafka"\n')
 
     def connected(self, tell: Tell) -> None:
         tell(

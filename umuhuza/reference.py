@@ -77,10 +77,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "idle_seconds": "Fréquence à laquelle la boîte d'envoi est regardée.",
         "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
-        "kafka": "Courtiers Kafka (hôte:port, séparés par des virgules) où lire les boîtes, au lieu de la passerelle.",
-        "kafka_ca": "PEM de l'autorité qui a signé les certificats des courtiers.",
-        "kafka_certificate": "PEM du certificat de cette agence auprès des courtiers.",
-        "kafka_key": "PEM de la clé privée de ce certificat, mode 0600.",
+        "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "kafka_write": "Écrire aussi dans Kafka, si le registre le permet à cette agence (`direct`).",
     },
     "gateway": {
