@@ -23,6 +23,7 @@ import struct
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ BATCH_BYTES = 1_000_000
 REQUEST_S = 10.0
 """What one call of the library may take."""
 DELIVERY_S = 8.0
+HANDSHAKE_S = 5.0
 ATTEMPTS = 2
 READERS = 4
 LONG_POLL_MS = 250
@@ -173,6 +175,7 @@ class Clients:
         self._idle: list[tuple[frozenset[str], KafkaConsumer]] = []
         self._producer: KafkaProducer | None = None
         self._down_until = 0.0
+        self._alone_until = 0.0
         self._closed = False
 
     def probe(self) -> None:
@@ -503,10 +506,12 @@ class Clients:
             attempts: a second one may leave a second copy; who cannot have it looks what is there instead.
         """
         results: list[tuple[int, int] | LogError] = [LogError("unavailable") for _ in items]
+        if time.monotonic() < self._alone_until:
+            return results
         waiting = list(range(len(items)))
         for _ in range(attempts):
             waiting = self._send(items, waiting, results)
-            if not waiting or self._closed:
+            if not waiting or self._closed or time.monotonic() < self._alone_until:
                 break
         return results
 
@@ -517,6 +522,8 @@ class Clients:
         try:
             producer = self._made_producer()
         except (kafka_errors.KafkaError, OSError) as cause:
+            # Not one broker answers: whoever queued behind this produce need not wait for the same again.
+            self._alone_until = time.monotonic() + DOWN_S
             for place in which:
                 results[place] = error_of(cause, items[place].topic)
             return which
@@ -604,6 +611,35 @@ class _Sockets(KafkaNetSocket):
             raise
 
 
+class _Context(ssl.SSLContext):
+    """Cuts off a TLS handshake that takes too long: kafka-python 3.0.12 waits for a broker that hangs for ever."""
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        secured = super().wrap_socket(
+            sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname, session
+        )
+        if not do_handshake_on_connect:
+            timer = threading.Timer(HANDSHAKE_S, _cut_off, (weakref.ref(secured),))
+            timer.daemon = True
+            timer.start()
+        return secured
+
+
+def _cut_off(connection: weakref.ref[ssl.SSLSocket]) -> None:
+    secured = connection()
+    if secured is not None and secured.fileno() >= 0 and secured.version() is None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(secured, socket.SHUT_RDWR)  # its owner hears of it and closes it
+
+
 class Follower:
     """Long polls over a changing set of topics; used by one thread."""
 
@@ -666,7 +702,7 @@ def _whole(kind: Callable[..., _T], config: dict[str, object]) -> _T:
 
 
 def _tls(access: KafkaAccess) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_verify_locations(access.ca)

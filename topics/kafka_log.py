@@ -59,6 +59,8 @@ __all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
 
 REST_S = 60.0
 """How long a topic is still followed when nobody waits on it any more."""
+SILENCE_S = 3.0
+"""After so much silence the tail asks whether anybody is there."""
 PAUSE_S = 0.25
 """Between two attempts of the tail to reach a broker."""
 GROUP_ITEMS = 5_000
@@ -105,7 +107,7 @@ class KafkaLog:
         self._readers = ThreadPoolExecutor(READERS, "kafka-log-reader")
         self._writer = ThreadPoolExecutor(1, "kafka-log-writer")
         self._grants = ThreadPoolExecutor(1, "kafka-log-grants")
-        self._tail = _Tail(clients.follower, self._grown_in_thread)
+        self._tail = _Tail(clients.follower, lambda: clients.ends([self._identity.topic]), self._grown_in_thread)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._turns = count()
@@ -453,8 +455,12 @@ class KafkaLog:
 class _Tail:
     """The one thread that waits for all: follows topics and says which grew. It holds no record."""
 
-    def __init__(self, connect: Callable[[], Follower], grown: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, connect: Callable[[], Follower], asked: Callable[[], object], grown: Callable[[Sequence[str]], None]
+    ) -> None:
+        """`asked` asks the cluster anything and raises when nobody answers: a follower only hears nothing new then."""
         self._connect = connect
+        self._asked = asked
         self._grown = grown
         self._change = threading.Condition()
         self._positions: dict[str, int] = {}
@@ -508,11 +514,17 @@ class _Tail:
 
     def _run(self) -> None:
         follower: Follower | None = None
+        heard = time.monotonic()
         while (positions := self._next()) is not None:
             try:
                 if follower is None:
                     follower = self._connect()
                 grown = follower.poll(positions)
+                if not grown and time.monotonic() - heard > SILENCE_S:
+                    self._asked()
+                    heard = time.monotonic()
+                elif grown:
+                    heard = time.monotonic()
             except LogError:
                 # Whoever waits reads again and so learns it himself.
                 if follower is not None:
