@@ -323,6 +323,37 @@ def test_another_log_is_refused_and_left_alone(town: Town) -> None:
     assert (town.on_kafka(), town.kafka_grants()) == before
 
 
+WRITES = """
+import sys
+from pathlib import Path
+from topics.kafka_clients import Clients, Item
+from umuhuza.kafka.cluster import Cluster
+other = Clients(Cluster.open(Path(sys.argv.pop(1))).access("admin"))
+topic, left, produce = sys.argv.pop(1), int(sys.argv.pop(1)), Clients.produce
+def beside(self, items, *more, **named):
+    global left
+    left -= 1
+    if left == 0:
+        produce(other, [Item(topic, b"", b"mine, and dated as I like", at_ms=1)])
+    return produce(self, items, *more, **named)
+Clients.produce = beside
+from umuhuza.cli import main
+main()
+"""
+"""The command, with somebody who writes beside it while mailboxes take their writers' times."""
+
+
+@pytest.mark.parametrize(("topic", "behind"), [("bi.receipt.iom", 6), ("bi.receipt.iom", 8), ("bi.referral.r5w2", 6)])
+def test_whoever_writes_beside_it_ends_the_move(town: Town, topic: str, behind: int) -> None:
+    """In the mailbox that is being written, in one that is done by then, in one that follows."""
+    town.write(4, size=200_000)
+    words = [sys.executable, "-c", WRITES, str(town.cluster.folder), topic, str(behind), *town.command()[3:]]
+    ended = told(subprocess.run(words, capture_output=True, text=True, check=False, timeout=120), 1)
+    assert (ended["problem"]["code"], topic in ended["problem"]["title"]) == ("log_inconsistent", True)
+    assert {one["message.timestamp.type"] for one in town.settings().values()} == {"LogAppendTime"}
+    assert town.move(code=1)["obstacles"] == [{"what": "foreign", "topic": topic}]
+
+
 def test_once_kafka_is_in_use_nothing_more_is_moved(town: Town) -> None:
     """A gateway has written there; the file's grants must not come back, nor what Kafka has go."""
     town.write(2)
