@@ -412,6 +412,23 @@ class Clients:
             ),
         )
 
+    def bare_producer(self) -> KafkaProducer:
+        """One that pipelines as the library does by itself, with our durability: what `umuhuza bench` compares with.
+
+        The caller closes it.
+        """
+        return KafkaProducer(
+            **self._config(
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                batch_size=BATCH_BYTES + 40_000,
+                linger_ms=5,
+                max_request_size=8 << 20,
+                metrics_enabled=False,
+            )
+        )
+
     def ends(self, topics: Sequence[str]) -> dict[str, int]:
         """The offset that each topic's next entry will take. The topics are known to exist."""
         return self._offsets(topics, OffsetSpec.LATEST)

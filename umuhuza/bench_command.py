@@ -10,14 +10,15 @@ with one grant each. Ratios are medians of the rounds; CPU is the gateway's user
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -65,6 +66,9 @@ class Made:
 
     line: bytes
     entry: Entry
+    kid: str
+    """Of the key that the grant is sealed to."""
+    grant: bytes
 
 
 def verifications_per_second(seconds: float = 0.5) -> float:
@@ -105,10 +109,10 @@ def make_records(keys: Keys, registry: Registry, count: int) -> list[Made]:
         line1 = sign_manifest(manifest, keys.sig)
         prev = chain_hash(line1)
         value = record_value(line1, sealed.body)
-        grant = orjson.loads(make_grant(manifest, sealed.keys, READER, seal_to))
-        line = orjson.dumps({"record": value.decode("ascii"), "grants": [grant]})
+        grant = make_grant(manifest, sealed.keys, READER, seal_to)
+        line = orjson.dumps({"record": value.decode("ascii"), "grants": [orjson.loads(grant)]})
         entry = Entry(topic, manifest.thread.encode(), manifest.ident, value, cloudevents_headers(manifest))
-        made.append(Made(line, entry))
+        made.append(Made(line, entry, seal_to.kid, grant))
     return made
 
 
@@ -177,17 +181,32 @@ class Bench:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    async def token(self, keys: Keys) -> str:
+    def stop(self) -> None:
+        """Blocks until the gateway has ended."""
+        self.process.terminate()
+        self.process.wait(20)
+
+    @contextlib.asynccontextmanager
+    async def connected(self, keys: Keys) -> AsyncIterator[HttpLog]:
+        """The log as an adapter of this agency sees it."""
         log = HttpLog(
             self.address, keys.agency, keys.sig, domain="bi", now=time.time, random=os.urandom, gateway_key=None
         )
         try:
-            return await log.access_token()
+            yield log
         finally:
             await log.close()
 
+    async def token(self, keys: Keys) -> str:
+        async with self.connected(keys) as log:
+            return await log.access_token()
 
-def start(folder: Path) -> Bench:
+
+Prepare = Callable[[Registry], Path]
+"""Given the registry, makes the log ready; returns the folder with what the gateway needs to reach Kafka."""
+
+
+def start(folder: Path, kafka: Prepare | None = None) -> Bench:
     """Make the domain and start its gateway. Raises RuntimeError when it does not come up within 30 s."""
     registry, root = init_registry(folder / "registry", "bi", False)
     root_key = b64url(root.public.public)
@@ -207,6 +226,9 @@ def start(folder: Path) -> Bench:
         registry = add_agency(
             folder / "registry", keys.enrolment({"fr": "Agence inventée"}, ("assistance",), keys is reader, now)
         )
+    if kafka is not None:
+        file = folder / "gateway" / "gateway.toml"
+        file.write_text(file.read_text("utf-8").replace('log = "log.db"', f'kafka = "{kafka(registry)}"'), "utf-8")
     ready = folder / "ready"
     environment = {
         **os.environ,
@@ -331,59 +353,73 @@ async def append(folder: Path, made: list[Made]) -> dict[str, float]:
     return rates
 
 
+@dataclass
+class Measures:
+    """What was measured through one gateway, round by round."""
+
+    limits: list[float] = field(default_factory=list)
+    single: list[Measured] = field(default_factory=list)
+    batch: list[Measured] = field(default_factory=list)
+    received: list[Measured] = field(default_factory=list)
+
+    def told(self) -> dict[str, Any]:
+        """Medians."""
+
+        def rate(found: list[Measured]) -> int:
+            return round(statistics.median(one.per_second for one in found))
+
+        def ratio(found: list[Measured]) -> float:
+            return round(statistics.median(one.per_second / v for one, v in zip(found, self.limits, strict=True)), 3)
+
+        def cpu(found: list[Measured]) -> float:
+            return round(statistics.median(one.cpu_us for one in found), 1)
+
+        of = {"publish_single": self.single, "publish_batch": self.batch, "receive": self.received}
+        return {
+            "per_second": {name: rate(found) for name, found in of.items()},
+            "ratios": {name: ratio(found) for name, found in of.items()},
+            "cpu_us_per_event": {name: cpu(found) for name, found in of.items()},
+        }
+
+
+async def through(bench: Bench, rounds: int, events: int) -> tuple[Measures, list[Made]]:
+    """Publish and receive through the gateway; also the last issuer's records."""
+    few, many = events // CONNECTIONS, events // SENDERS
+    shares = [few] * CONNECTIONS + [many] * SENDERS
+    records = [
+        await asyncio.to_thread(make_records, keys, bench.registry, rounds * share)
+        for keys, share in zip(bench.issuers, shares, strict=True)
+    ]
+    tokens = [await bench.token(keys) for keys in bench.issuers]
+    reader = await bench.token(bench.reader)
+    measures = Measures()
+    for number in range(rounds):
+        measures.limits.append(await asyncio.to_thread(verifications_per_second))
+        made = [
+            (token, chain[number * share : (number + 1) * share])
+            for token, chain, share in zip(tokens, records, shares, strict=True)
+        ]
+        measures.single.append(await publish_single(bench, made[:CONNECTIONS]))
+        measures.batch.append(await publish_batch(bench, made[CONNECTIONS:]))
+        measures.received.append(await receive(bench, reader, (number + 1) * sum(shares)))
+    return measures, records[-1]
+
+
 async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
-    """All of it; events per measure and round."""
+    """All of it over the embedded log; events per measure and round."""
     bench = await asyncio.to_thread(start, folder)
     try:
-        few, many = events // CONNECTIONS, events // SENDERS
-        shares = [few] * CONNECTIONS + [many] * SENDERS
-        records = [
-            await asyncio.to_thread(make_records, keys, bench.registry, rounds * share)
-            for keys, share in zip(bench.issuers, shares, strict=True)
-        ]
-        tokens = [await bench.token(keys) for keys in bench.issuers]
-        reader = await bench.token(bench.reader)
-        limits: list[float] = []
-        single: list[Measured] = []
-        batch: list[Measured] = []
-        received: list[Measured] = []
-        for number in range(rounds):
-            limits.append(await asyncio.to_thread(verifications_per_second))
-            made = [
-                (token, chain[number * share : (number + 1) * share])
-                for token, chain, share in zip(tokens, records, shares, strict=True)
-            ]
-            single.append(await publish_single(bench, made[:CONNECTIONS]))
-            batch.append(await publish_batch(bench, made[CONNECTIONS:]))
-            received.append(await receive(bench, reader, (number + 1) * sum(shares)))
-        appended = await append(folder, records[-1])
+        measures, records = await through(bench, rounds, events)
+        appended = await append(folder, records)
     finally:
-        bench.process.terminate()
-        await asyncio.to_thread(bench.process.wait, 20)
-    limit = statistics.median(limits)
-
-    def rate(found: list[Measured]) -> float:
-        return statistics.median(one.per_second for one in found)
-
-    def ratio(found: list[Measured]) -> float:
-        return round(statistics.median(one.per_second / v for one, v in zip(found, limits, strict=True)), 3)
-
-    def cpu(found: list[Measured]) -> float:
-        return round(statistics.median(one.cpu_us for one in found), 1)
-
+        await asyncio.to_thread(bench.stop)
+    told = measures.told()
+    told["per_second"] |= {f"append_{name}": round(rate) for name, rate in appended.items()}
     return {
         "ok": True,
-        "v_per_second": round(limit),
-        "record_bytes": len(records[0][0].entry.value),
-        "per_second": {
-            "publish_single": round(rate(single)),
-            "publish_batch": round(rate(batch)),
-            "receive": round(rate(received)),
-            "append_batch": round(appended["batch"]),
-            "append_single": round(appended["single"]),
-        },
-        "ratios": {"publish_single": ratio(single), "publish_batch": ratio(batch), "receive": ratio(received)},
-        "cpu_us_per_event": {"publish_single": cpu(single), "publish_batch": cpu(batch), "receive": cpu(received)},
+        "v_per_second": round(statistics.median(measures.limits)),
+        "record_bytes": len(records[0].entry.value),
+        **told,
         "rounds": rounds,
         "events_per_round": events,
         "cores": os.cpu_count(),
@@ -393,6 +429,16 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
 def bench(
     rounds: Annotated[int, typer.Option(min=1, help=t("Tours ; la médiane compte.", "Rounds; the median counts."))] = 3,
     events: Annotated[int, typer.Option(min=400, help=t("Événements par mesure.", "Events per measure."))] = 2000,
+    kafka: Annotated[
+        bool,
+        typer.Option(
+            "--kafka",
+            help=t(
+                "Aussi sur Apache Kafka : un nœud de cette machine, démarré pour la mesure.",
+                "On Apache Kafka too: one node on this machine, started for the purpose.",
+            ),
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
 ) -> None:
     """The command."""
@@ -404,6 +450,10 @@ def bench(
     )
     with tempfile.TemporaryDirectory(prefix="umuhuza-bench-") as name:
         found = uvloop.run(measure(Path(name), rounds, events))
+        if kafka:
+            from umuhuza import bench_kafka
+
+            found["kafka"] = bench_kafka.measure(Path(name) / "kafka", rounds, events, found)
     result(found, as_json=as_json)
     if not as_json:
         table(
