@@ -452,28 +452,58 @@ def bench(
         found = uvloop.run(measure(Path(name), rounds, events))
         if kafka:
             from umuhuza import bench_kafka
+            from umuhuza.kafka_command import explained
 
-            found["kafka"] = bench_kafka.measure(Path(name) / "kafka", rounds, events, found)
+            with explained(as_json):
+                found["kafka"] = bench_kafka.measure(Path(name) / "kafka", rounds, events, found)
     result(found, as_json=as_json)
     if not as_json:
-        table(
+        _show(
             t(
                 f"V = {found['v_per_second']} vérifications Ed25519 par seconde, un fil",
                 f"V = {found['v_per_second']} Ed25519 verifications per second, one thread",
             ),
-            (
-                t("Mesure", "Measure"),
-                t("par seconde", "per second"),
-                t("rapport à V", "ratio to V"),
-                t("CPU µs/événement", "CPU µs/event"),
-            ),
-            [
-                (
-                    name,
-                    str(found["per_second"][name]),
-                    str(found["ratios"].get(name, "")),
-                    str(found["cpu_us_per_event"].get(name, "")),
-                )
-                for name in found["per_second"]
-            ],
+            found,
         )
+        if kafka:
+            _show_kafka(found["kafka"])
+
+
+def _show(title: str, found: dict[str, Any]) -> None:
+    table(
+        title,
+        (
+            t("Mesure", "Measure"),
+            t("par seconde", "per second"),
+            t("rapport à V", "ratio to V"),
+            t("CPU µs/événement", "CPU µs/event"),
+        ),
+        [
+            (
+                name,
+                str(found["per_second"][name]),
+                str(found["ratios"].get(name, "")),
+                str(found["cpu_us_per_event"].get(name, "")),
+            )
+            for name in found["per_second"]
+        ],
+    )
+
+
+def _show_kafka(found: dict[str, Any]) -> None:
+    _show(t("Sur Kafka, par la passerelle", "On Kafka, through the gateway"), found)
+    table(
+        t("Droit à Kafka", "Straight to Kafka"),
+        (t("Mesure", "Measure"), t("Valeur", "Value")),
+        [(name, str(value)) for name, value in found["direct"].items()],
+    )
+    table(
+        t("De main en main, ms", "From hand to hand, ms"),
+        (t("Voie", "Way"), "p50", "p99"),
+        [(way, str(one["p50"]), str(one["p99"])) for way, one in found["latency_ms"].items()],
+    )
+    table(
+        t("Mémoire, Mo", "Memory, MB"),
+        (t("Processus", "Process"), t("Mo", "MB")),
+        [(name, str(size)) for name, size in found["memory_mb"].items()],
+    )

@@ -313,7 +313,11 @@ def _adapter(bench: Bench, cluster: Cluster, folder: Path) -> int:
     member = agency_from_json(orjson.loads((home / "inscription.json").read_bytes()))
     _apply(cluster, add_agency(folder / "registry", member))
     ready = home / "ready"
-    process = subprocess.Popen([*command, "run", "--dir", str(home), "--ready-file", str(ready)])
+    process = subprocess.Popen(
+        [*command, "run", "--dir", str(home), "--ready-file", str(ready)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 30
         while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
