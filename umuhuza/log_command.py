@@ -20,13 +20,10 @@ from gateway.settings import load_settings
 from schemas.errors import LogError
 from topics.settings import SettingsError
 from umuhuza.gateway_command import SETTINGS_FILE
-from umuhuza.kafka.certificates import ADMIN
-from umuhuza.kafka.cluster import Cluster
-from umuhuza.kafka_command import default_folder
+from umuhuza.kafka_command import Addresses, Folder, Json, KafkaFiles, administrator
 from umuhuza.words import people, result, say, t
 
 if TYPE_CHECKING:
-    from topics.kafka_log import KafkaAccess
     from topics.kafka_move import Moved, Obstacle
 
 REFUSED, NOT_NOW = 1, 3
@@ -58,47 +55,20 @@ def move(
             ),
         ),
     ],
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir",
-            help=t(
-                "Dossier de Kafka ; sinon umuhuza/kafka sous XDG_DATA_HOME (~/.local/share).",
-                "Kafka's folder; else umuhuza/kafka under XDG_DATA_HOME (~/.local/share).",
-            ),
-        ),
-    ] = None,
-    kafka_files: Annotated[
-        Path | None,
-        typer.Option(
-            help=t(
-                "Au lieu de --dir, pour un Kafka que d'autres font tourner : dossier avec ca.pem, certificate.pem et "
-                "key.pem d'un administrateur.",
-                "Instead of --dir, for a Kafka that others run: folder with an administrator's ca.pem, "
-                "certificate.pem and key.pem.",
-            )
-        ),
-    ] = None,
-    kafka: Annotated[
-        str | None,
-        typer.Option(
-            help=t(
-                "Avec --kafka-files : adresses HÔTE:PORT,… ; sinon le fichier bootstrap de ce dossier.",
-                "With --kafka-files: addresses HOST:PORT,…; else that folder's file bootstrap.",
-            )
-        ),
-    ] = None,
+    folder: Folder = None,
+    kafka_files: KafkaFiles = None,
+    kafka: Addresses = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help=t("Compare et compte sans rien changer.", "Compare and count, change nothing.")),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
+    as_json: Json = False,
 ) -> None:
     # The Kafka library takes a second to import; help needs none of it.
     from topics import kafka_move
 
     file = _file(source)
-    access = _access(folder, kafka_files, kafka)
+    access = administrator(folder, kafka_files, kafka)
     try:
         with kafka_move.opened(file, alone=not dry_run) as store, _shown_way() as progress:
             moved = kafka_move.move(access, store, dry_run=dry_run, progress=progress)
@@ -112,7 +82,7 @@ def move(
         _refuse(
             REFUSED,
             moved.obstacles[0].what,
-            [_sentence(one) for one in moved.obstacles],
+            [_sentence(one, "up" if kafka_files is None else "apply") for one in moved.obstacles],
             as_json=as_json,
             obstacles=[{"what": one.what, "topic": one.topic} for one in moved.obstacles],
         )
@@ -130,28 +100,6 @@ def _file(source: Path) -> Path:
             "--from : pas de fichier de journal ; nommez le fichier lui-même, log.db",
         )
     return file
-
-
-def _access(folder: Path | None, kafka_files: Path | None, kafka: str | None) -> KafkaAccess:
-    """An administrator's way to Kafka. Raises SettingsError."""
-    from topics.kafka_log import KafkaAccess
-
-    if kafka_files is None:
-        if kafka is not None:
-            raise SettingsError("--kafka needs --kafka-files", "--kafka demande --kafka-files")
-        return Cluster.open(default_folder() if folder is None else folder).access(ADMIN, "umuhuza-move")
-    if folder is not None:
-        raise SettingsError("--dir or --kafka-files, not both", "--dir ou --kafka-files, pas les deux")
-    try:
-        told = (kafka_files / "bootstrap").read_text(encoding="ascii") if kafka is None else kafka
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(
-            "--kafka-files: no file bootstrap there; give --kafka HOST:PORT",
-            "--kafka-files : pas de fichier bootstrap ; donnez --kafka HÔTE:PORT",
-        ) from None
-    addresses = tuple(one.strip() for one in told.split(",") if one.strip())
-    ca, certificate, key = (kafka_files / name for name in ("ca.pem", "certificate.pem", "key.pem"))
-    return KafkaAccess(addresses, ca, certificate, key, "umuhuza-move")
 
 
 @contextmanager
@@ -206,9 +154,9 @@ def _trouble(exc: LogError, file: Path) -> tuple[int, str] | None:
     return None
 
 
-def _sentence(one: Obstacle) -> str:
+def _sentence(one: Obstacle, command: str) -> str:
     topic = one.topic
-    first = t("D'abord : umuhuza kafka up --registry …", "First: umuhuza kafka up --registry …")
+    first = t(f"D'abord : umuhuza kafka {command} --registry …", f"First: umuhuza kafka {command} --registry …")
     sentences = {
         "domain": t("Ce fichier n'est pas le journal d'un domaine.", "This file is not one domain's log."),
         "missing": (
@@ -274,10 +222,11 @@ def _lines(file: Path, moved: Moved) -> list[str]:
             f"{moved.grants} grants.",
         ),
         t(
-            "Ensuite : dans gateway.toml, les réglages kafka au lieu de log ; puis umuhuza gateway run. Les agences "
-            "relisent depuis le début et reconnaissent ce qu'elles ont.",
-            "Next: in gateway.toml, the kafka settings instead of log; then umuhuza gateway run. Agencies read from "
-            "the beginning and recognise what they have.",
+            "Ensuite : le dossier que fait umuhuza kafka issue, pour l'exploitant ; dans gateway.toml, kafka (ce "
+            "dossier) au lieu de log ; puis umuhuza gateway run. Les agences relisent depuis le début et "
+            "reconnaissent ce qu'elles ont.",
+            "Next: the folder that umuhuza kafka issue makes, for the operator; in gateway.toml, kafka (that folder) "
+            "instead of log; then umuhuza gateway run. Agencies read from the beginning and recognise what they have.",
         ),
         t(
             f"Quand tout marche, effacez {file} et ses copies : ce qui sera effacé dans Kafka y resterait.",
