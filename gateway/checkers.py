@@ -29,6 +29,8 @@ _TRIP_BYTES = 1 << 20
 _AHEAD = 2
 """Messages on their way to one checker: one that it works on and one that it finds when it is done."""
 START_AGAIN_S = 1.0
+OVERDUE_S = 30.0
+"""A message takes milliseconds; on a machine that swaps, seconds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +151,13 @@ class Checkers:
         heads = [head for job, start, stop in trip for head in job.heads[start:stop]]
         writer.write(message({"op": op, "lines": heads}, [line for j, a, b in trip for line in j.lines[a:b]]))
         checker.trips.append(trip)
+        asyncio.get_running_loop().call_later(OVERDUE_S, self._overdue, checker, trip)
+
+    def _overdue(self, checker: _Checker, trip: list[_Chunk]) -> None:
+        """It hangs without being dead: killed, which answers what it had."""
+        if any(one is trip for one in checker.trips):
+            with contextlib.suppress(ProcessLookupError):
+                checker.process.kill()
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -176,20 +185,21 @@ class Checkers:
             while True:
                 head = await reader.readexactly(4)
                 body = await reader.readexactly(int.from_bytes(head, "big"))
-                trip = checker.trips.popleft()
+                _deliver(checker.trips[0], body)
+                checker.trips.popleft()
                 self._hand_over()
-                _deliver(trip, body)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        self._alive.remove(checker)
-        lost = [chunk for trip in checker.trips for chunk in trip]
-        if not self._alive:
-            # Nobody would take what waits; whoever asks from now on is served here.
-            lost += self._waiting
-            self._waiting.clear()
-        for chunk in lost:
-            _back(chunk, [_LOST] * (chunk[2] - chunk[1]))
-        await _end(checker.process)
+        finally:  # also of a bug of ours: nobody may wait for ever
+            self._alive.remove(checker)
+            lost = [chunk for trip in checker.trips for chunk in trip]
+            if not self._alive:
+                # Nobody would take what waits; whoever asks from now on is served here.
+                lost += self._waiting
+                self._waiting.clear()
+            for chunk in lost:
+                _back(chunk, [_LOST] * (chunk[2] - chunk[1]))
+            await _end(checker.process)
         if self._closing.is_set():
             return
         self._died()

@@ -177,6 +177,25 @@ def test_a_killed_checker_costs_a_repeat_and_is_replaced(tmp_path: Path) -> None
     assert children() == []
 
 
+def test_a_checker_that_hangs_is_ended_and_nobody_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.checkers.OVERDUE_S", 0.5)
+    domain = World(tmp_path).domain
+
+    async def work(checkers: Checkers) -> None:
+        [victim] = children()
+        os.kill(victim, signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            [one] = await checkers.examine(tasks_of(domain, [line_of(domain.record())]))
+            assert isinstance(one, Refused)
+            assert one.error.code == "unavailable"
+            while victim in children():
+                await asyncio.sleep(0.02)
+
+    checking(1, work)
+
+
 def test_a_lost_checker_while_following_is_said_so_and_asked_again(tmp_path: Path) -> None:
     domain = World(tmp_path).domain
     good = domain.record()
