@@ -20,6 +20,8 @@ from adapters.runner import Runner
 from schemas.envelope import Kind
 from tests.agencies import Agencies, referral
 from tests.domain import NOW, Domain
+from tests.gateway.gateway_world import World, erasing, grants_kept
+from tests.gateway.test_gateway_kafka import handed
 from tests.topics.kafka_harness import appended, open_kafka, wipe
 from topics import kafka_admin
 from topics.catalogue import topics_of
@@ -482,3 +484,48 @@ def test_an_agency_that_had_read_half_reads_on_and_has_each_event_once(tmp_path:
         assert [one.state for one in house.inbox()] == ["delivered"] * 7
         assert len(house.sent("receipt.delivered")) == 7
         assert [one.state for one in iom.inbox()] == ["delivered"] * 3  # the receipts of before, once
+
+
+def placed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Between topics there is no order."""
+    return sorted(lines, key=lambda line: (line["topic"], line["offset"]))
+
+
+def test_a_gateway_goes_on_over_kafka_where_it_stopped(tmp_path: Path, kafka_cluster: Cluster) -> None:
+    """The same folder with another log: it makes its index again, knows every chain, repeat and erasure, and gives
+    agencies the lines that it gave before."""
+    kafka_cluster.start()
+    folder = tmp_path / "passerelle"
+    folder.mkdir()
+    town = Town(folder, kafka_cluster)
+    domain = town.domain
+    sent = [domain.record() for _ in range(5)]
+
+    async def before() -> list[dict[str, Any]]:
+        world = World(folder, domain)
+        async with world.opened() as gateway:
+            async with world.caller(gateway) as iom:
+                await iom.send(*sent)
+                [line, _] = await iom.send(erasing(world, sent[1], "bi/iom", "bi/k7t4"))
+                assert "offset" in line, line
+            async with world.caller(gateway, "bi/k7t4") as house:
+                return placed(await house.mailbox())
+
+    known = run(before())
+    moved = town.move("--from", str(folder))
+    assert moved["appended"] == 6
+
+    async def after() -> None:
+        world = World(folder, domain, settings={"log": None, "kafka": str(handed(kafka_cluster, tmp_path / "kafka"))})
+        async with world.opened() as gateway:
+            async with world.caller(gateway, "bi/k7t4") as house:
+                assert placed(await house.mailbox()) == known
+            async with world.caller(gateway) as iom:
+                again, erased, _ = await iom.send(sent[0], sent[1])
+                assert [(one["copy"], one["offset"]) for one in (again, erased)] == [(True, 0), (True, 1)]
+                following, _ = await iom.send(domain.record())
+                assert (following["offset"], following.get("finding")) == (5, None)
+            assert await grants_kept(gateway, sent[1]) == 0
+            assert await grants_kept(gateway, sent[2]) == 1
+
+    run(after())
