@@ -6,11 +6,15 @@
         domain.drop("bi/iom", "novembre.xlsx", workbook([referral("Aline")]))
         domain.until("arrived", lambda: domain.arrived("bi/k7t4"))
 
+The log is the gateway's file, or topics on the broker that all tests of a run share (`log="kafka"`); a domain begins
+with topics that are new, so there is one such domain at a time.
+
 Every process is ended by its own id. Nothing sleeps for luck: `until` looks until it sees, or says what it did not see.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 import subprocess
@@ -24,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 
 import httpx2
+import pytest
 from openpyxl import load_workbook
 
 from adapters.connectors import columns, paper
@@ -34,11 +39,19 @@ from adapters.mailbox_rows import Incoming, Outgoing
 from schemas.keys import b64url
 from schemas.registry import Registry, Role, read_registry
 from tests.e2e.commands import environment, until
+from tests.kafka.conftest import _shared
+from tests.topics.kafka_harness import wipe
+from topics import kafka_admin
 from topics.registry_file import RegistryFile
 from umuhuza.agency import root_key
 from umuhuza.agency_command import init_agency
 from umuhuza.gateway_command import init_gateway
+from umuhuza.kafka.certificates import ADMIN
+from umuhuza.kafka.cluster import Cluster
 from umuhuza.registry_command import add_agency, init_registry, read_enrolment
+
+on_one_log = pytest.mark.parametrize("log", ["sqlite"], indirect=True, scope="module")
+"""For a test of a module's domain in which nothing reaches the log: the other one would show nothing more."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +75,24 @@ class DomainOnDisk:
     root_key: str = ""
     address: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    """Where the log is; None: in the gateway's folder."""
 
     @classmethod
-    def made(cls, root: Path, members: Sequence[Member], gateway: Mapping[str, str] | None = None) -> DomainOnDisk:
+    def made(
+        cls, root: Path, members: Sequence[Member], gateway: Mapping[str, str] | None = None, log: str = "sqlite"
+    ) -> DomainOnDisk:
         """Registry, a running gateway, and every member enrolled but not running.
 
         Args:
             gateway: further UMUHUZA_GATEWAY_* settings, in small letters and without the prefix.
+            log: "sqlite" or "kafka".
         """
         domain = cls(root)
+        handed = domain.gateway_folder / "kafka"
+        if log == "kafka":
+            domain.cluster = _shared()
+            wipe(domain.cluster.access(ADMIN))
         _, key = init_registry(domain.registry_folder, "bi", False)
         domain.root_key = b64url(key.public.public)
         operator = init_gateway(
@@ -80,13 +102,18 @@ class DomainOnDisk:
             registry_key=domain.root_key,
             host="127.0.0.1",
             port=0,
+            kafka=handed if domain.cluster else None,
         )
+        if domain.cluster:
+            domain.cluster.hand_over("bi/operator", handed)
         add_agency(domain.registry_folder, operator)
+        domain.make_topics()
         domain.gateway_settings = {f"UMUHUZA_GATEWAY_{name.upper()}": value for name, value in (gateway or {}).items()}
         try:
             domain.start_gateway()
             for member in members:
-                domain.enrol(member)
+                domain._enrol(member)
+            domain.make_topics()
         except BaseException:
             domain.end()
             raise
@@ -121,6 +148,17 @@ class DomainOnDisk:
     def log_of(self, name: str) -> str:
         return (self.root / "journaux" / f"{name}.log").read_text(encoding="utf-8")
 
+    def written(self, topic: str) -> int:
+        """Bytes that the log holds on its disk; grows with every record of that topic, before it is acknowledged."""
+        files = [path for path in self.log_files() if not self.cluster or path.parent.name == f"{topic}-0"]
+        return sum(path.stat().st_size for path in files)
+
+    def log_files(self) -> list[Path]:
+        """Where the log's records stand."""
+        if self.cluster is None:
+            return sorted(self.gateway_folder.glob("log.db*"))
+        return sorted((self.cluster.node_folder(1) / "data").glob("bi.*/*.log"))
+
     @property
     def registry(self) -> Registry:
         return read_registry((self.registry_folder / "registry.jws").read_bytes(), root_key(self.root_key))
@@ -130,7 +168,12 @@ class DomainOnDisk:
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
-    def enrol(self, member: Member) -> None:
+    def make_topics(self) -> None:
+        """What an administrator of Kafka does after every change of the registry; the file's gateway does it itself."""
+        if self.cluster is not None:
+            asyncio.run(kafka_admin.apply(self.cluster.access(ADMIN), self.registry, nodes=1))
+
+    def _enrol(self, member: Member) -> None:
         request = init_agency(
             self.folder(member.id),
             agency=member.id,

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.errors import CODES
 from tests.e2e.commands import Done, environment, umuhuza, until
-from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, workbook
+from tests.e2e.domain_on_disk import DomainOnDisk, Member, on_one_log, referral, workbook
 from tests.e2e.shell import Shell
 
 COMMANDS: dict[tuple[str, ...], bool] = {
@@ -30,6 +30,16 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("gateway", "init"): True,
     ("gateway", "run"): False,
     ("gateway", "restored"): True,
+    ("kafka", "up"): True,
+    ("kafka", "fetch"): True,
+    ("kafka", "down"): True,
+    ("kafka", "status"): True,
+    ("kafka", "issue"): True,
+    ("kafka", "restored"): True,
+    ("kafka", "prepare"): True,
+    ("kafka", "apply"): True,
+    ("kafka", "strimzi"): True,
+    ("log", "move"): True,
     ("agency", "init"): True,
     ("agency", "run"): False,
     ("agency", "send"): True,
@@ -55,9 +65,9 @@ def sh() -> Iterator[Shell]:
 
 
 @pytest.fixture(scope="module")
-def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainOnDisk]:
+def domain(tmp_path_factory: pytest.TempPathFactory, log: str) -> Iterator[DomainOnDisk]:
     """A gateway that runs, and an agency that has met it and does not run."""
-    with DomainOnDisk.made(tmp_path_factory.mktemp("cli") / "bi", MEMBERS) as made:
+    with DomainOnDisk.made(tmp_path_factory.mktemp("cli") / "bi", MEMBERS, log=log) as made:
         made.start_agency("bi/iom")
         made.stop("iom")
         yield made
@@ -240,6 +250,7 @@ def typed(domain: DomainOnDisk, words: list[str], empty: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("what", WRONG)
+@on_one_log
 def test_what_is_typed_wrongly_ends_with_2_and_one_sentence(
     sh: Shell, domain: DomainOnDisk, tmp_path: Path, what: str
 ) -> None:
@@ -282,6 +293,7 @@ def refused(done: Done, code: str, exit_code: int = 1) -> None:
     assert problem["advice"] == CODES[code].advice_fr
 
 
+@on_one_log
 def test_a_refusal_ends_with_1_its_code_and_its_advice(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
     registry = domain.registry_folder
     refused(sh("registry", "revoke", "bi/inconnue", "--dir", registry, "--json"), "agency_unknown")
@@ -308,6 +320,7 @@ def test_a_refusal_ends_with_1_its_code_and_its_advice(sh: Shell, domain: Domain
         assert "Ndayishimiye" not in said(done)
 
 
+@on_one_log
 def test_what_has_to_wait_ends_with_3(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
@@ -319,6 +332,7 @@ def test_what_has_to_wait_ends_with_3(sh: Shell, domain: DomainOnDisk, tmp_path:
     assert not (tmp_path / "f.xlsx").exists()
 
 
+@on_one_log
 def test_a_gateway_that_cannot_start_says_why(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
     port = domain.address.rpartition(":")[2]
     done = sh("gateway", "run", "--dir", domain.gateway_folder, "--port", port)
@@ -334,6 +348,7 @@ def test_a_gateway_that_cannot_start_says_why(sh: Shell, domain: DomainOnDisk, t
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
+@on_one_log
 def test_the_environment_wins_over_the_file_and_config_says_so(sh: Shell, domain: DomainOnDisk) -> None:
     folder = domain.folder("bi/iom")
     before = {row["name"]: row for row in sh("config", "show", "--dir", folder, "--json").json["settings"]}
@@ -353,6 +368,7 @@ def test_the_environment_wins_over_the_file_and_config_says_so(sh: Shell, domain
     ).items()
 
 
+@on_one_log
 def test_an_unknown_setting_names_the_nearest_one(sh: Shell, domain: DomainOnDisk) -> None:
     folder = domain.folder("bi/iom")
     settings = folder / "agency.toml"
@@ -460,6 +476,7 @@ def test_one_agencys_day_at_the_command_line(sh: Shell, domain: DomainOnDisk, tm
     domain.stop("k7t4")
 
 
+@on_one_log
 def test_the_registry_is_renewed_shown_and_revoked_with_care(sh: Shell, domain: DomainOnDisk) -> None:
     here = ("--dir", domain.registry_folder)
     first = sh("registry", "show", *here, "--json").json
@@ -518,6 +535,7 @@ def test_bench_gives_ratios_as_json() -> None:
     assert all(ratio > 0 for ratio in done.json["ratios"].values())
 
 
+@on_one_log
 def test_a_log_put_back_from_a_copy_gets_a_new_identity_only_when_asked(
     sh: Shell, domain: DomainOnDisk, tmp_path: Path
 ) -> None:
@@ -532,6 +550,7 @@ def test_a_log_put_back_from_a_copy_gets_a_new_identity_only_when_asked(
     assert "nouvelle identité" in said(sh("gateway", "restored", "--dir", tmp_path))
 
 
+@on_one_log
 def test_output_that_nobody_reads_is_no_error(domain: DomainOnDisk) -> None:
     """`umuhuza registry show | head -0`"""
     reading, writing = os.pipe()

@@ -73,12 +73,12 @@ class Looking:
 
 
 def test_send_waits_for_its_turn_while_the_adapter_looks_at_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, log: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     filled = tmp_path / "novembre.xlsx"
     filled.write_bytes(workbook([referral("Aline")]))
     stop, loops = threading.Event(), []
-    with DomainOnDisk.made(tmp_path, [SHELTER, IOM]) as domain:
+    with DomainOnDisk.made(tmp_path, [SHELTER, IOM], log=log) as domain:
         parts = open_agency(domain.folder("bi/iom"))
         [folder] = parts.connectors
         assert isinstance(folder, FolderConnector)
