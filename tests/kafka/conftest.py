@@ -19,6 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -33,8 +34,9 @@ QUICK = ("-XX:TieredStopAtLevel=1",)
 """Compiles quickly rather than well: half the time to start, for brokers that live for seconds."""
 
 
-LEAKS = "ignore:unclosed <socket:ResourceWarning"
-"""For tests that take brokers away: kafka-python 3.0 leaves the socket of a refused connection to the collector."""
+LEAKS = "ignore:unclosed <(ssl|socket):ResourceWarning"
+"""For tests that take brokers away: kafka-python 3.0 leaves the socket of a connection that is refused, or given up in
+its handshake, to the collector."""
 
 
 class MakeCluster(Protocol):
@@ -83,9 +85,9 @@ def kafka_cluster() -> Cluster:
     return _shared()
 
 
-@pytest.fixture
-def kafka_clusters() -> Iterator[MakeCluster]:
-    needs_kafka()
+@contextmanager
+def clusters() -> Iterator[MakeCluster]:
+    """Makes clusters that end with the context."""
     # pytest keeps log records, with them their exceptions, and with these the sockets of LEAKS.
     logger = logging.getLogger("kafka")
     level = logger.level
@@ -106,5 +108,12 @@ def kafka_clusters() -> Iterator[MakeCluster]:
             _end(cluster)
         logger.setLevel(level)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+            warnings.filterwarnings("ignore", "unclosed <(ssl|socket)", ResourceWarning)
             gc.collect()  # here, so that the sockets of LEAKS are nobody else's trouble
+
+
+@pytest.fixture
+def kafka_clusters() -> Iterator[MakeCluster]:
+    needs_kafka()
+    with clusters() as make:
+        yield make
