@@ -2,7 +2,8 @@
 """`umuhuza kafka`: Apache Kafka for a domain, on this machine: one node, or three on loopback.
 
 Every command can be given again: what is done already stays as it is, and what an interrupted command left is taken up.
-A cluster that others run is not for these commands; gateways and adapters reach it by their settings alone.
+A cluster on other machines, or one that others run, is for `kafka_site_command`; gateways and adapters reach either by
+their settings alone.
 """
 
 from __future__ import annotations

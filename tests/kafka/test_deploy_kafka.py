@@ -248,15 +248,25 @@ def test_the_only_node_starts_with_the_example_and_takes_the_registrys_topics_an
         wait_for(f"127.0.0.1:{clients}", files, node)
         foreseen = runner.invoke(app, [*apply, "--dry-run"])
         assert foreseen.exit_code == 0, foreseen.output
+        named = orjson.loads(runner.invoke(app, [*apply, "--no-rights"]).stdout)
         done = [orjson.loads(runner.invoke(app, apply).stdout) for _ in range(2)]
         restored = ["kafka", "restored", "--kafka-files", str(files), "--kafka", f"127.0.0.1:{clients}"]
         renewed = runner.invoke(app, [*restored, "--domain", "bi", "--json"])
     assert renewed.exit_code == 0, renewed.output
-    assert done[0]["created"]
-    assert "bi.registry.log" in done[0]["created"]
+    assert "bi.registry.log" in named["created"]
+    assert "bi.registry.log" in orjson.loads(foreseen.stdout)["created"]
+    assert (named["allowed"], done[0]["created"]) == ([], [])
     assert "User:bi.iom read bi.grants.iom" in done[0]["allowed"]
     assert orjson.loads(foreseen.stdout)["allowed"] == done[0]["allowed"]
     assert (done[1]["created"], done[1]["allowed"], done[1]["settings"], done[1]["findings"]) == ([], [], {}, [])
+
+
+def test_a_folder_without_an_address_is_said_before_anything_is_tried(tmp_path: Path) -> None:
+    registre = registry_file(tmp_path / "registre")
+    apply = ["kafka", "apply", "--registry", str(registre), "--kafka-files", str(tmp_path)]
+    for arguments in (apply, [*apply, "--dir", str(tmp_path)], [*apply[:4], "--kafka", "127.0.0.1:1"]):
+        ran = CliRunner().invoke(build(), arguments)
+        assert isinstance(ran.exception, SettingsError), ran.output
 
 
 def test_a_broker_and_a_controller_of_the_production_example_find_each_other(tmp_path: Path) -> None:
@@ -410,7 +420,7 @@ def test_strimzis_resources_have_the_form_of_their_kind(name: str) -> None:
     for document in found:
         kinds = {"apiVersion": {"const": "kafka.strimzi.io/v1"}, "kind": {"enum": list(SPECS)}}
         form = closed({**kinds, "metadata": LABELLED, "spec": SPECS[document["kind"]]})
-        assert [error.message for error in jsonschema.Draft202012Validator(form).iter_errors(document)] == []
+        assert list(jsonschema.Draft202012Validator(form).iter_errors(document)) == []
 
 
 def test_strimzis_topics_and_rights_are_the_catalogues_to_the_letter() -> None:
