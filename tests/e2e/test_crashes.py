@@ -190,8 +190,9 @@ def test_a_full_disk_at_the_gateway_delays_and_loses_nothing(domain: DomainOnDis
             assert told["advice"] == CODES["storage_full"].advice_fr
             assert told["state"] == "signed"
         else:
-            # The log is the brokers'; what the gateway cannot write is its index, which it has in memory meanwhile.
-            until("it arrives all the same", lambda: sent() and all_of(domain, "bi/r5w2", sent()))
+            # The log is the brokers': it takes the record. What the gateway cannot write is its copy of the grants.
+            until("it is in the log", lambda: sent() and sent_states(domain, sent()) == {"promised"})
+            until("its recipient is told that the disk is full", lambda: "storage_full" in domain.log_of("r5w2"))
         assert domain.processes["passerelle"].poll() is None
     assert umuhuza("agency", "retry", "--dir", domain.folder("bi/iom")).code == 0
     [evt] = sent()
