@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration, as `make demo` runs it: both languages at once, with the gateway's metrics watched meanwhile."""
+"""The demonstration, as `make demo` runs it: in both languages at once, and over Kafka with a broker of its own; the
+gateway's metrics are watched meanwhile."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,12 +17,12 @@ import httpx2
 import orjson
 import pytest
 
-from tests.e2e.commands import Done, environment, umuhuza
+from tests.e2e.commands import Done, environment, umuhuza, until
 from tests.e2e.planted import every_file, forms, in_base64, traces
+from tests.kafka.conftest import needs_kafka
 
 EXPECTED = {
     "ok": True,
-    "log": "sqlite",
     "records": 22,
     "referrals": {"completed": 1, "declined": 1},
     "refused": {"signature_invalid": 1},
@@ -44,6 +46,7 @@ WHO_MAY_KNOW = {
 @dataclass(frozen=True)
 class Story:
     language: str
+    log: str
     root: Path
     done: Done
     metrics: str
@@ -51,10 +54,21 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+def in_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
     """The demonstration in French and in English, side by side."""
-    roots = {language: tmp_path_factory.mktemp(f"demo-{language}") / "tout" for language in ("fr", "en")}
-    running = {language: started(language, root) for language, root in roots.items()}
+    return played(tmp_path_factory, "sqlite", "fr", "en")
+
+
+@pytest.fixture(scope="module")
+def on_kafka(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
+    """The demonstration over Kafka, in French."""
+    needs_kafka()
+    return played(tmp_path_factory, "kafka", "fr")
+
+
+def played(places: pytest.TempPathFactory, log: str, *languages: str) -> dict[str, Story]:
+    roots = {language: places.mktemp(f"demo-{language}-{log}") / "tout" for language in languages}
+    running = {language: started(language, root, log, "--once", "--json") for language, root in roots.items()}
     metrics = dict.fromkeys(roots, "")
     deadline = time.monotonic() + LONGEST_S
     try:
@@ -67,10 +81,11 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
         for process in running.values():
             if process.poll() is None:
                 process.terminate()
-                process.wait(30)
+                process.wait(60)
     return {
         language: Story(
             language,
+            log,
             root,
             Done(
                 running[language].returncode,
@@ -84,8 +99,8 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
     }
 
 
-def started(language: str, root: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "umuhuza", "demo", "--once", "--json", "--dir", str(root)]
+def started(language: str, root: Path, log: str, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "umuhuza", "demo", "--log", log, *options, "--dir", str(root)]
     with (root.parent / "stdout").open("wb") as out, (root.parent / "stderr").open("wb") as err:
         return subprocess.Popen(command, env=environment(language), stdout=out, stderr=err)
 
@@ -100,9 +115,11 @@ def scraped(address: Path) -> str:
         return ""
 
 
-@pytest.fixture(params=["fr", "en"])
-def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
-    return stories[request.param]
+@pytest.fixture(params=["sqlite-fr", "sqlite-en", "kafka-fr"])
+def story(request: pytest.FixtureRequest) -> Story:
+    log, _, language = str(request.param).partition("-")
+    stories: dict[str, Story] = request.getfixturevalue("on_kafka" if log == "kafka" else "in_files")
+    return stories[language]
 
 
 def test_its_standard_output_is_one_object_with_exactly_these_values(story: Story) -> None:
@@ -111,7 +128,7 @@ def test_its_standard_output_is_one_object_with_exactly_these_values(story: Stor
     told = orjson.loads(line)
     seconds = told.pop("seconds")
     assert 0 < seconds < LONGEST_S
-    assert told == EXPECTED
+    assert told == {**EXPECTED, "log": story.log}
 
 
 def test_people_are_told_the_story_in_their_language(story: Story) -> None:
@@ -125,20 +142,25 @@ def test_people_are_told_the_story_in_their_language(story: Story) -> None:
     assert "Traceback" not in said
 
 
-def test_every_process_has_ended(story: Story) -> None:
+def processes_of(root: Path) -> list[bytes]:
+    """Command lines in which this folder stands."""
     proc = Path("/proc")
     if not (proc / "self" / "cmdline").exists():
         pytest.skip("this system does not list its processes under /proc")
-    left = []
+    found = []
     for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue  # ended meanwhile
-            if str(story.root).encode() in command:
-                left.append(command)
-    assert left == []
+            if str(root).encode() in command:
+                found.append(command)
+    return found
+
+
+def test_every_process_has_ended(story: Story) -> None:
+    assert processes_of(story.root) == []
 
 
 @pytest.mark.parametrize("word", WHO_MAY_KNOW)
@@ -154,8 +176,14 @@ def test_a_name_stands_in_no_file_outside_the_agencies_concerned(story: Story, w
 
 def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> None:
     sizes = {path.name: path.stat().st_size for path in every_file(story.root / "passerelle")}
-    assert sizes["log.db"] > 22 * 8_000
     assert sizes["index.db"] > 0
+    if story.log == "kafka":
+        assert "log.db" not in sizes
+        segments = (story.root / "kafka" / "node-1" / "data").glob("bi.*/*.log")
+        assert sum(path.stat().st_size for path in segments) > 22 * 8_000
+    else:
+        assert sizes["log.db"] > 22 * 8_000
+        assert not (story.root / "kafka").exists()
     names = {path.name for path in every_file(story.root / "journaux")}
     assert names == {f"{name}.log" for name in ("passerelle", "police", "iom", "min-solidarity", "k7t4", "r5w2")}
     assert b"/v1/records" in (story.root / "journaux" / "passerelle.log").read_bytes()
@@ -176,6 +204,55 @@ def test_the_gateways_metrics_count_and_name_nobody(story: Story) -> None:
 def test_nothing_private_is_readable_by_others(story: Story) -> None:
     for path in [*story.root.glob("*/keys.json"), *story.root.glob("*/mailbox.db"), story.root / "registre/domain.key"]:
         assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_on_kafka_one_agency_reads_from_the_brokers_itself(on_kafka: dict[str, Story]) -> None:
+    [story] = on_kafka.values()
+    assert "directement sur Kafka" in " ".join(story.done.err.split())
+    door = [orjson.loads(line) for line in (story.root / "journaux" / "passerelle.log").read_bytes().splitlines()]
+    through = {line.get("agency") for line in door if line["route"] == "/v1/mailbox"}
+    assert "bi/k7t4" in through
+    assert "bi/iom" not in through
+
+
+def test_on_kafka_nobody_else_can_read_the_brokers_keys(on_kafka: dict[str, Story]) -> None:
+    [story] = on_kafka.values()
+    keys = [*story.root.rglob("key.pem"), *story.root.rglob("ca.key")]
+    assert len(keys) >= 3
+    for path in keys:
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_ended_in_the_middle_it_leaves_no_broker_behind(tmp_path: Path) -> None:
+    """As when a terminal is closed: the broker is a process of a session of its own, which nobody else would end."""
+    needs_kafka()
+    root = tmp_path / "tout"
+    process = started("fr", root, "kafka")
+    try:
+        until("the broker runs", lambda: (root / "kafka" / "node-1" / "process").exists())
+        assert len(processes_of(root)) >= 2
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
+    assert processes_of(root) == []
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_without_java_it_says_so_and_what_helps(tmp_path: Path, language: str) -> None:
+    done = umuhuza(
+        *("demo", "--once", "--json", "--log", "kafka", "--dir", tmp_path / "tout"),
+        language=language,
+        PATH="/nowhere",
+        JAVA_HOME="",
+    )
+    assert done.code == 3
+    problem = done.json["problem"]
+    assert (done.json["ok"], problem["code"]) == (False, "unavailable")
+    assert ("il manque Java" if language == "fr" else "Java is missing") in problem["title"]
+    assert "apt-get install" in problem["title"]
+    assert "Traceback" not in done.err
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
