@@ -55,6 +55,8 @@ with warnings.catch_warnings():
     )
     from kafka.net.compat import KafkaNetClient
     from kafka.net.inet import KafkaNetSocket
+    from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+    from kafka.record.util import decode_varint
 
 if TYPE_CHECKING:
     from kafka.consumer.fetcher import ConsumerRecord
@@ -174,6 +176,8 @@ class Clients:
         self._admin: KafkaAdminClient | None = None
         self._idle: list[tuple[frozenset[str], KafkaConsumer]] = []
         self._producer: KafkaProducer | None = None
+        self._unfinished: list[KafkaProducer] = []
+        """Given up, and not closed yet."""
         self._down_until = 0.0
         self._alone_until = 0.0
         self._closed = False
@@ -571,6 +575,7 @@ class Clients:
     def _made_producer(self) -> KafkaProducer:
         if self._closed:
             raise kafka_errors.KafkaTimeoutError()
+        self._close_unfinished(0)
         if self._producer is None:
             self._producer = _whole(
                 KafkaProducer,
@@ -591,12 +596,21 @@ class Clients:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            self._unfinished.append(producer)
+        self._close_unfinished(2)
+
+    def _close_unfinished(self, wait_s: float) -> None:
+        """One with a batch still under way (a broker that hangs before it dies) cannot be closed, only asked again
+        later; forgotten, it would keep its thread and its connection."""
+        for producer in list(self._unfinished):
             with contextlib.suppress(kafka_errors.KafkaTimeoutError):
-                producer.close(timeout=2)
+                producer.close(timeout=wait_s)
+                self._unfinished.remove(producer)
 
     def close_producer(self) -> None:
         """In the writing thread."""
         self._drop_producer()
+        self._close_unfinished(DELIVERY_S)
 
     def close(self) -> None:
         """All but the producer."""
@@ -686,6 +700,33 @@ class Follower:
 
     def close(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=1_000)
+
+
+_library_reads = DefaultRecordBatch._read_msg
+
+
+def _read_or_blank(batch: DefaultRecordBatch) -> DefaultRecord:
+    """The next record of a batch; a blank one in its place where the library cannot read what the broker took.
+
+    Brokers check how long a record and its pieces are, and no more. A header's name that is not UTF-8, by a writer that
+    is hostile or broken, makes kafka-python 3.0.12 give up the batch, at every attempt, and the mailbox with it. The
+    blank is no record: its reader quarantines it.
+    """
+    size, start = decode_varint(batch._buffer, batch._pos)
+    try:
+        return _library_reads(batch)
+    except (ValueError, IndexError, kafka_errors.CorruptRecordError):
+        if not 0 < size <= len(batch._buffer) - start:
+            raise
+        spent_ms, place = decode_varint(batch._buffer, start + 1)  # behind a byte of attributes
+        behind, _ = decode_varint(batch._buffer, place)
+    batch._pos = start + size
+    appended = batch.timestamp_type == DefaultRecordBatch.LOG_APPEND_TIME
+    at_ms = batch.max_timestamp if appended else batch.first_timestamp + spent_ms
+    return DefaultRecord(size, batch.base_offset + behind, at_ms, batch.timestamp_type, None, None, ())
+
+
+DefaultRecordBatch._read_msg = _read_or_blank
 
 
 def _stored(record: ConsumerRecord) -> Stored:
