@@ -312,12 +312,16 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
     where `may` lets it send: a broker sees neither type nor kind, so this is by topic, whatever flow and roles allow. A
     gateway (role operator) reads and writes every mailbox and every grants topic. Nobody here makes topics or changes
     them: administrators do, who need no ACL. An idempotent producer needs no more than to write (Kafka 2.8 and later).
+
+    An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate.
     """
     shared = registry_topic(registry.domain)
     mailboxes = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
     acls: set[KafkaAcl] = set()
     for agency in registry.agencies.values():
         who = kafka_principal(agency.id)
+        if _is_revoked(agency):
+            continue
         acls |= {KafkaAcl(who, "read", name) for name in (*mailboxes_of(agency), grants_topic(agency.id), shared)}
         if agency.direct:
             acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
@@ -325,6 +329,11 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
             for topic in (*mailboxes, *map(grants_topic, registry.agencies)):
                 acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
     return frozenset(acls)
+
+
+def _is_revoked(agency: Agency) -> bool:
+    revoked = [key.revoked is not None for key in agency.keys if key.use == "sig"]
+    return bool(revoked) and all(revoked)
 
 
 def _may_send_any(agency: str, topic: str, registry: Registry) -> bool:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 
 from schemas.envelope import parse_record
 from schemas.errors import LogError
+from schemas.registry import Registry
 from schemas.sealing import open_grant, open_parts
-from tests.domain import Domain, Signed
+from tests.domain import NOW, Domain, Signed
 from tests.kafka import kafka_tools
 from tests.topics.kafka_harness import appended, open_kafka, wipe
 from tests.topics.test_kafka_catalogue import REGISTRY
@@ -196,13 +197,23 @@ def test_an_agency_reads_the_logs_identity_and_does_not_write_it(town: Town) -> 
         assert dict(pair for some, _ in iom.through("bi.registry.log", 0) for pair in some) == pairs
 
 
-def test_leaving_the_registry_closes_every_door(town: Town) -> None:
+def _left(registry: Registry) -> Registry:
+    return replace(registry, agencies={name: one for name, one in registry.agencies.items() if name != "bi/iom"})
+
+
+def _revoked(registry: Registry) -> Registry:
+    for key in registry.agency("bi/iom").keys:
+        registry = registry.with_key_revoked("bi/iom", key.kid, NOW)
+    return registry
+
+
+@pytest.mark.parametrize("change", [_left, _revoked])
+def test_leaving_the_registry_closes_every_door(town: Town, change: Callable[[Registry], Registry]) -> None:
     """Its certificate still counts; what it opened is gone with the next `apply`, and comes back with the agency."""
     admin = town.cluster.access("admin")
-    stay = {name: agency for name, agency in REGISTRY.agencies.items() if name != "bi/iom"}
     with bare(town, "bi/iom") as iom:
         assert "bi.referral.iom" in iom.describe()
-        asyncio.run(kafka_admin.apply(admin, replace(REGISTRY, agencies=stay), nodes=1))
+        asyncio.run(kafka_admin.apply(admin, change(REGISTRY), nodes=1))
         try:
             assert iom.describe() == {}
             mine = ["bi.referral.iom", "bi.grants.iom", "bi.registry.log"]

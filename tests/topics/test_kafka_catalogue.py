@@ -134,6 +134,22 @@ def test_an_agency_that_left_the_registry_keeps_no_acl() -> None:
     assert KafkaAcl("User:bi.police", "read", "bi.receipt.police") in left
 
 
+@pytest.mark.parametrize("agency", ["bi/iom", "bi/operator"])
+def test_an_agency_whose_signing_keys_are_revoked_keeps_no_acl(agency: str) -> None:
+    [kid] = [key.kid for key in REGISTRY.agency(agency).keys if key.use == "sig"]
+    left = kafka_acls(REGISTRY.with_key_revoked(agency, kid, NOW))
+    assert not [acl for acl in left if acl.principal == kafka_principal(agency)]
+    assert {acl for acl in ACLS if acl.principal != kafka_principal(agency)} == left
+
+
+def test_an_agency_that_changed_its_signing_key_keeps_its_acls() -> None:
+    iom, other = REGISTRY.agency("bi/iom"), REGISTRY.agency("bi/police")
+    [old] = [key.kid for key in iom.keys if key.use == "sig"]
+    new = next(key for key in other.keys if key.use == "sig")
+    changed = REGISTRY.with_agency(replace(iom, keys=(*iom.keys, new)), NOW).with_key_revoked("bi/iom", old, NOW)
+    assert kafka_acls(changed) == ACLS
+
+
 def _library_errors() -> list[type[Exception]]:
     # Not imported above: the library warns when it is imported by anybody but the driver.
     found = vars(importlib.import_module("kafka.errors")).values()
