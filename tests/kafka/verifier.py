@@ -51,7 +51,7 @@ from umuhuza.kafka.cluster import Cluster
 HASTE = 20.0
 ISSUERS = ("bi/n0", "bi/n1", "bi/n2")
 READERS = ("bi/k7t4", "bi/r5w2")
-WINDOW = 3
+WINDOW = 2
 """Records that an issuer has under way to one reader: while nothing is taken the backlog stays small."""
 REST_S = 90.0
 """In which everybody must come to rest after a fault."""
@@ -297,6 +297,10 @@ class Load:
                 await asyncio.sleep(0.05)
         return time.monotonic() - began
 
+    def count(self, topic: str) -> int:
+        """Acknowledged records of a mailbox."""
+        return sum(place == topic for place, _, _ in self.ledger.placed.values())
+
     # -- at work ------------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
@@ -326,7 +330,7 @@ class Load:
             for reader in READERS:
                 if member.open_to(reader) < WINDOW:
                     member.draft(reader)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
 
     def _reading(self, member: Member) -> Callable[[], Awaitable[int]]:
         return lambda: member.runner.receive(0.5)
@@ -375,9 +379,7 @@ class Load:
         """Everything issued has been delivered by its reader, whose receipt came back; receipts are acknowledged."""
         settled = {"referral.requested": ("delivered",), "receipt.delivered": ("promised", "delivered")}
         return all(
-            item.state in settled.get(item.type, ())
-            for member in self.members.values()
-            for item in member.box.outbox()
+            item.state in settled.get(item.type, ()) for member in self.members.values() for item in member.box.outbox()
         ) and all(item.state == "delivered" for member in self.members.values() for item in member.box.inbox())
 
     async def _on_the_brokers(self) -> tuple[int, int]:
