@@ -13,13 +13,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from gateway.app import Gateway
+from schemas.envelope import chain_hash
 from schemas.errors import LogError, UmuhuzaError
-from tests.domain import Signed
+from tests.domain import Domain, Signed
 from tests.gateway.gateway_world import World, count_of, erasing, forged, grants_kept
 from tests.gateway.test_gateway_manifests import opted_in
+from tests.review.test_lying_gateway import told as answered
 from topics import direct_log
 from topics.catalogue import topics_of
 from topics.direct_log import DirectLog
@@ -436,3 +439,32 @@ def test_closed_is_closed(tmp_path: Path) -> None:
                 assert caught.value.code == "log_closed"
 
     told(tmp_path, story)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A gateway that lies
+
+
+GRANTED = {"line": 0, "evt": "", "topic": MAILBOX, "l1_sha256": "", "granted": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, None),
+        ({"evt": "0192aaaa-aaaa-7aaa-8aaa-aaaaaaaaaaaa"}, "log_inconsistent"),
+        ({"topic": OTHER}, "log_inconsistent"),
+        ({"l1_sha256": "A" * 43}, "log_inconsistent"),
+        ({"granted": "yes"}, "log_inconsistent"),
+    ],
+)
+def test_only_the_grant_of_this_very_manifest_counts(change: dict[str, object], code: str | None) -> None:
+    one = Domain().record()
+    right = {"evt": one.manifest.evt, "l1_sha256": chain_hash(one.value.partition(b"\n")[0])}
+    lines = [GRANTED | right | change, {"promise": None}]
+    body = b"\n".join(orjson.dumps(line) for line in lines)
+    [answer] = answered(200, body, lambda log: log.announce([one.entry]))
+    assert answer is None if code is None else code_of(answer)[0] == code
+    # To a record this says nothing at all: it may be in the log or not.
+    [answer] = answered(200, body, lambda log: log.append([one.entry]))
+    assert isinstance(answer, UmuhuzaError)
