@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One agency as a process of its own that kills itself: what `tests/adapters/test_crash.py` starts.
 
-Everything is on disk: the log and the mailbox as SQLite files, the agency's "system" as a folder with `in` (batches to
+Everything is on disk: the mailbox as an SQLite file, the log as another or on the broker that the folder `kafka` says
+how to reach, the agency's "system" as a folder with `in` (batches to
 send), `reports` (what became of them) and `got` (what arrived). The process goes round until nothing moves, and ends;
 or dies of SIGKILL where it was told to: at the n-th time of a step of the runner, or half-way through the n-th write
 to its mailbox file.
@@ -15,7 +16,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +33,9 @@ from adapters.runner import Runner
 from tests.agencies import referral, said
 from tests.domain import NOW, Domain
 from topics.catalogue import topics_of
+from topics.kafka_clients import KafkaAccess
+from topics.kafka_log import KafkaLog
+from topics.log import Log, Stored
 from topics.sqlite_log import SqliteLog
 
 WRITE = "write"
@@ -43,7 +48,10 @@ def domain() -> Domain:
     return Domain("crash")
 
 
-def open_log(folder: Path) -> SqliteLog:
+async def open_log(folder: Path) -> Log:
+    if (folder / "kafka").exists():
+        access = KafkaAccess.of_folder(folder / "kafka")
+        return AtTheStorysTime(await KafkaLog.open(access, domain="bi", random_id=lambda: "unused"))
     return SqliteLog.open(
         str(folder / "log.db"),
         topics=topics_of(domain().registry),
@@ -51,6 +59,32 @@ def open_log(folder: Path) -> SqliteLog:
         threads=False,
         random_id=lambda: "log-1",
     )
+
+
+class AtTheStorysTime:
+    """A log on brokers whose clock is right, read in a story whose keys are good for a while around `NOW`."""
+
+    def __init__(self, log: KafkaLog) -> None:
+        self._log = log
+        self.append, self.ends, self.close = log.append, log.ends, log.close
+        self.put_grants, self.get_grants, self.delete_grants = log.put_grants, log.get_grants, log.delete_grants
+
+    @property
+    def log_id(self) -> str:
+        return self._log.log_id
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return self._then(await self._log.read(topic, after, limit, max_bytes, wait_s))
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return self._then(await self._log.poll(after, limit, max_bytes, wait_s))
+
+    def _then(self, found: Sequence[Stored]) -> list[Stored]:
+        return [replace(stored, at_ms=NOW * 1000) for stored in found]
 
 
 def place(folder: Path, agency: str) -> Path:
@@ -161,7 +195,7 @@ def run(folder: str, agency: str, step: str, nth: int) -> None:
     )
 
     async def whole() -> None:
-        log = open_log(Path(folder))
+        log = await open_log(Path(folder))
         runner = Runner(desk, log, [Folder(home)], at)
         moved = 1
         while moved:

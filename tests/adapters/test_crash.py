@@ -2,7 +2,8 @@
 """An agency killed between any two steps, or in the middle of a write, loses nothing and doubles nothing.
 
 Real processes, real SIGKILL. One agency sends two batches of referrals, the other accepts each; one of the two is
-killed once, started again, and at the end everything is there exactly once.
+killed once, started again, and at the end everything is there exactly once. Over Kafka, which does not recognise what
+was sent before, a record may stand in the log again, with the same bytes, and has one effect all the same.
 """
 
 from __future__ import annotations
@@ -23,10 +24,20 @@ import pytest
 
 from schemas.envelope import Manifest, chain_hash, parse_record
 from tests import crash_agency
-from tests.crash_agency import WRITE, open_log, place
+from tests.crash_agency import WRITE, domain, open_log, place
+from tests.kafka.conftest import kafka_cluster
+from tests.topics.kafka_harness import wipe
+from topics import kafka_admin
+from topics.catalogue import mailboxes_of
+from umuhuza.kafka.certificates import ADMIN
+from umuhuza.kafka.cluster import Cluster
+
+__all__ = ["kafka_cluster"]
 
 IOM, SHELTER = "bi/iom", "bi/k7t4"
 STEPS = ("collected", "accepted", "reported", "signed", "answered", "settled", "read", "stored", "delivered")
+STEPS_AT_THE_LOG = ("signed", "answered", "settled", "read", "stored")
+"""Between which what the log has and what the mailbox has may differ; the others are the mailbox's and the system's."""
 NAMES = ("Aline Inventée", "Bella Inventée", "Chadia Inventée")
 
 # Children are forked from a process that has imported everything and nothing else: fast, and no threads of ours.
@@ -41,6 +52,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     memory = Path("/dev") / "shm"
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def folder_on_kafka(folder: Path, kafka_cluster: Cluster) -> Path:
+    """The same, with a log on the brokers whose topics are new."""
+    admin = kafka_cluster.access(ADMIN)
+    wipe(admin)
+    asyncio.run(kafka_admin.apply(admin, domain().registry, nodes=1))
+    kafka_cluster.hand_over("bi/operator", folder / "kafka")
+    return folder
 
 
 def run(folder: Path, agency: str, step: str = "", nth: int = 0) -> bool:
@@ -79,11 +100,15 @@ def documents(folder: Path) -> dict[str, Any]:
 
 def in_the_log(folder: Path) -> dict[str, list[tuple[Manifest, bytes]]]:
     async def read() -> dict[str, list[tuple[Manifest, bytes]]]:
-        log = open_log(folder)
-        topics = [topic for topic in await log.topics() if ".grants." not in topic]
+        log = await open_log(folder)
+        topics = [topic for agency in domain().registry.agencies.values() for topic in mailboxes_of(agency)]
         found = {}
         for topic in topics:
-            records = [parse_record(stored.value) for stored in await log.read(topic, -1)]
+            stored = await log.read(topic, -1)
+            values = {one.ident: one.value for one in reversed(stored)}
+            assert {one.value for one in stored} == set(values.values()), "again is with the same bytes"
+            assert len(values) == len(stored) or (folder / "kafka").exists()
+            records = [parse_record(values[ident]) for ident in dict.fromkeys(one.ident for one in stored)]
             found[topic] = [(record.manifest, record.signed) for record in records]
         await log.close()
         return found
@@ -175,3 +200,15 @@ def test_killed_in_the_middle_of_any_write_everything_is_there_once(folder: Path
 def test_the_story_without_a_death_ends_the_same(folder: Path) -> None:
     assert not play(folder, IOM, "", 0)
     everything_is_there_once(folder)
+
+
+def test_over_kafka_the_story_without_a_death_ends_the_same(folder_on_kafka: Path) -> None:
+    assert not play(folder_on_kafka, IOM, "", 0)
+    everything_is_there_once(folder_on_kafka)
+
+
+@pytest.mark.parametrize("step", STEPS_AT_THE_LOG)
+@pytest.mark.parametrize("victim", [IOM, SHELTER])
+def test_over_kafka_killed_after_a_step_everything_is_there_once(folder_on_kafka: Path, victim: str, step: str) -> None:
+    assert play(folder_on_kafka, victim, step, 1)
+    everything_is_there_once(folder_on_kafka)
