@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.conftest import MakeCluster
+from topics.kafka_clients import KafkaAccess
 from topics.settings import SettingsError
 from umuhuza.kafka import processes
 from umuhuza.kafka.artefacts import KafkaMissingError
@@ -224,6 +225,20 @@ def test_half_a_pair_is_issued_again(tmp_path: Path) -> None:
 def test_only_agencies_and_the_administrator_have_credentials(tmp_path: Path, who: str) -> None:
     with pytest.raises(ValueError, match="agency"):
         Cluster.open_or_make(tmp_path, 1).credentials(who)
+
+
+def test_what_is_handed_to_an_agency_is_its_own_and_nobodys_else(tmp_path: Path) -> None:
+    cluster = Cluster.open_or_make(tmp_path / "kafka", 1)
+    cluster.hand_over("bi/iom", tmp_path / "iom")
+    names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "iom").iterdir()}
+    assert names == dict.fromkeys(("bootstrap", "ca.pem", "certificate.pem", "key.pem"), 0o600)
+    assert stat.S_IMODE((tmp_path / "iom").stat().st_mode) == 0o700
+    assert KafkaAccess.of_folder(tmp_path / "iom").bootstrap == cluster.bootstrap
+    for who in ("admin", "iom"):
+        with pytest.raises(ValueError, match="agency"):
+            cluster.hand_over(who, tmp_path / who.upper())
+    with pytest.raises(FileExistsError):
+        cluster.hand_over("bi/iom", tmp_path / "iom")
 
 
 def test_a_folder_without_a_cluster_is_said_to_be_one(tmp_path: Path) -> None:
