@@ -7,7 +7,7 @@ They are checked like records, their grants become durable, and nothing is appen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import pytest
 from gateway.app import Gateway
 from gateway.examine import Refused
 from schemas.envelope import sign_manifest
-from schemas.errors import CODES, LogError
+from schemas.errors import CODES, LogError, UmuhuzaError
 from tests.domain import Signed
 from tests.gateway.gateway_world import Caller, World, count_of, erasing, grants_kept, line_of
 from tests.gateway.test_gateway_refusals import REFUSALS
-from topics.log import Appended
+from topics.log import Appended, Entry
 
 MAILBOX = "bi.referral.k7t4"
 Story = Callable[[World, Gateway, Caller], Awaitable[None]]
@@ -229,6 +229,32 @@ def test_it_takes_no_place_in_the_chain(tmp_path: Path) -> None:
     told(tmp_path, story)
 
 
+def test_a_record_on_its_way_keeps_its_place_whatever_a_manifest_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World, gateway: Gateway, iom: Caller) -> None:
+        alone, record, rival = (world.domain.record(seq=1, prev="", chain=False) for _ in range(3))
+        append, reached, go = gateway.door.log.append, asyncio.Event(), asyncio.Event()
+
+        async def held(entries: Sequence[Entry]) -> Sequence[Appended | UmuhuzaError]:
+            reached.set()
+            await go.wait()
+            return await append(entries)
+
+        monkeypatch.setattr(gateway.door.log, "append", held)
+        first = asyncio.create_task(iom.send_lines([manifest_of(line_of(alone)), line_of(record)]))
+        await reached.wait()  # the manifest is done with, the record is not
+        try:
+            [refused, _] = await asyncio.wait_for(iom.send(rival), 5)
+        finally:
+            go.set()
+        assert refused["problem"]["code"] == "chain_broken"
+        answers = await first
+        assert (answers[0]["granted"], answers[1]["offset"]) == (True, 0)
+
+    told(tmp_path, story)
+
+
 def test_the_gateway_learns_of_the_record_when_it_is_in_the_log(tmp_path: Path) -> None:
     async def story(world: World, gateway: Gateway, iom: Caller) -> None:
         first, second, third = (world.domain.record() for _ in range(3))
@@ -256,6 +282,8 @@ def test_a_manifest_whose_record_is_there_is_a_repeat_with_its_place_and_a_promi
         written, sent = world.domain.record(), world.domain.record()
         await post(iom, written)
         await write(gateway, written)
+        # Nothing but the log says so yet.
+        assert [(one["offset"], one["copy"]) for one in await post(iom, written)] == [(0, True)]
         await iom.send(sent)
         lines = await iom.send_lines([manifest_of(line_of(one)) for one in (written, sent)])
         for place in (0, 1):
