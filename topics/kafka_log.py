@@ -17,7 +17,8 @@ Who waits for whom; no call of the library ever runs on the event loop:
   next one. Of each topic at most one record batch is in flight: a batch is appended whole or not at all, so a call
   is never interleaved with another process's (a call with more than `BATCH_BYTES` for one topic takes several), and
   order needs no repair. After a failed produce the producer is closed and the same bytes go out once more, in the same
-  order, through a new one; after that the answer is `unavailable` and the caller appends again. The broker may then
+  order, through a new one, unless it failed by the clock (`DELIVERY_S`); after that the answer is `unavailable`, within
+  30 s even behind another that fails, and the caller appends again. The broker may then
   hold a second copy: this driver recognises none (`copy` is never True), readers do, by `ident`.
 - **Reading.** A few threads with a few consumers: assign, seek, fetch, exactly where the reader's cursor stands. No
   consumer groups, no committed offsets, no resets: a position that is not there is an error of its own.
@@ -377,7 +378,8 @@ class KafkaLog:
         self._raise_wrong([topic])
         if self._view is None:
             self._view = GrantsView(self._view_path)
-        generation = self._identity.recorded(topic) or ""
+        # Of the log too: a disk put back from a copy keeps its topics' ids, and what follows is another history.
+        generation = f"{self._identity.log_id}/{self._identity.recorded(topic) or ''}"
         at_ms = time.time_ns() // 1_000_000
         start = self._view.next(topic, generation, at_ms)
         for pairs, following in self._clients.through(topic, start):
