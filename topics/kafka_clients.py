@@ -84,7 +84,6 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (kafka_errors.MessageSizeTooLargeError, "too_large"),
     (kafka_errors.RecordListTooLargeError, "too_large"),
     (kafka_errors.InvalidTopicError, "topic_unknown"),
-    (kafka_errors.InvalidTimestampError, "log_inconsistent"),
 )
 
 
@@ -520,11 +519,15 @@ class Clients:
 
     # ---------------------------------------------------------------- writing; one thread only
 
-    def produce(self, items: Sequence[Item], attempts: int = ATTEMPTS) -> list[tuple[int, int] | LogError]:
+    def produce(
+        self, items: Sequence[Item], attempts: int = ATTEMPTS, *, time_refused: str = "unavailable"
+    ) -> list[tuple[int, int] | LogError]:
         """Offset and time of each, or why not; the caller sees to it that one topic's fit into one batch.
 
         Args:
             attempts: a second one may leave a second copy; who cannot have it looks what is there instead.
+            time_refused: code of a refusal for the record's time. A topic that takes our clock for it is an
+                administrator's to mend: until then it is no reason to give up.
         """
         results: list[tuple[int, int] | LogError] = [LogError("unavailable") for _ in items]
         if time.monotonic() < self._alone_until:
@@ -532,14 +535,16 @@ class Clients:
         waiting = list(range(len(items)))
         began = time.monotonic()
         for _ in range(attempts):
-            waiting = self._send(items, waiting, results)
+            waiting = self._send(items, waiting, results, time_refused)
             now = time.monotonic()
             # What took its whole time already is the caller's to try again: others wait behind it.
             if not waiting or self._closed or now < self._alone_until or now - began >= DELIVERY_S:
                 break
         return results
 
-    def _send(self, items: Sequence[Item], which: list[int], results: list[tuple[int, int] | LogError]) -> list[int]:
+    def _send(
+        self, items: Sequence[Item], which: list[int], results: list[tuple[int, int] | LogError], time_refused: str
+    ) -> list[int]:
         """One attempt; returns those to be sent again, in order."""
         broken: BaseException = kafka_errors.KafkaTimeoutError()
         sent = {}
@@ -568,7 +573,10 @@ class Clients:
                 results[place] = (one.value.offset, one.value.timestamp)
                 continue
             why = (one.exception if one is not None else None) or broken
-            results[place] = error = error_of(why, items[place].topic)
+            error = error_of(why, items[place].topic)
+            if isinstance(why, kafka_errors.InvalidTimestampError):
+                error = LogError(time_refused, items[place].topic)
+            results[place] = error
             if error.retriable:
                 again.append(place)
         if any(isinstance(results[place], LogError) for place in which):

@@ -47,6 +47,7 @@ _PROBE_BYTES = 1_200_000
 _PROBE_MS = 1 << 60
 """A record of so many bytes, dated so far ahead, is refused by every mailbox: as `too_large` by the catalogue's
 settings, for its time by those of the move."""
+_TIME_REFUSED = "log_inconsistent"
 _PROBES = 4
 IN_FORCE_S = 30.0
 PATIENCE_S = 60.0
@@ -333,7 +334,7 @@ class _Move:
             self._carry_grants(grants)
             moving |= {box.topic for box in waiting}
             self._clients.change_settings({box.topic: MOVING for box in waiting})
-            self._in_force([box.topic for box in waiting], "log_inconsistent")
+            self._in_force([box.topic for box in waiting], _TIME_REFUSED)
             self._carry_entries(waiting, sum(box.entries for box in boxes))
         except BaseException:
             # Whoever may write would choose his times until then. Failing, the next run or `kafka_admin.apply` does it.
@@ -378,12 +379,13 @@ class _Move:
         while waiting:
             asked, waiting = waiting[:_PROBES], waiting[_PROBES:]
             probes = [Item(topic, b"", bytes(_PROBE_BYTES), at_ms=_PROBE_MS) for topic in asked]
+            told = self._clients.produce(probes, attempts=1, time_refused=_TIME_REFUSED)
             again = []
-            for topic, answer in zip(asked, self._clients.produce(probes, attempts=1), strict=True):
+            for topic, answer in zip(asked, told, strict=True):
                 if not isinstance(answer, LogError) or answer.code not in (
                     code,
                     "too_large",
-                    "log_inconsistent",
+                    _TIME_REFUSED,
                     "unavailable",
                 ):
                     raise LogError(answer.code if isinstance(answer, LogError) else "log_inconsistent", topic)

@@ -69,7 +69,11 @@ def test_every_topic_is_synced_before_it_acknowledges_and_mailboxes_are_kept_for
         assert topic.settings["cleanup.policy"] == ("compact" if compacted else "delete")
         if not compacted:
             assert topic.settings["retention.ms"] == "-1"
-            assert topic.settings["message.timestamp.type"] == "LogAppendTime"
+
+
+def test_no_topic_leans_on_its_brokers_for_whose_clock_counts() -> None:
+    for name, topic in kafka_topics(REGISTRY, 3).items():
+        assert topic.settings["message.timestamp.type"] == "LogAppendTime", name
 
 
 @pytest.mark.parametrize(("nodes", "replicas", "in_sync"), [(1, 1, "1"), (2, 2, "2"), (3, 3, "2"), (5, 3, "2")])
@@ -169,7 +173,7 @@ def test_what_the_library_would_retry_is_retried_and_nothing_unknown_is_taken_fo
     assert codes["TopicAuthorizationFailedError"] == codes["ClusterAuthorizationFailedError"] == "not_permitted"
     assert codes["MessageSizeTooLargeError"] == codes["RecordListTooLargeError"] == "too_large"
     refused = {name for name, code in codes.items() if code not in ("unavailable", "storage_full")}
-    known = ("AuthorizationFailedError", "AuthorizationError", "TooLargeError", "TopicError", "TimestampError")
+    known = ("AuthorizationFailedError", "AuthorizationError", "TooLargeError", "TopicError")
     assert all(name.endswith(known) for name in refused)
 
 

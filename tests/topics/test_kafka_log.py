@@ -245,6 +245,19 @@ def test_what_was_erased_is_in_no_byte_of_the_view(gateway: KafkaAccess, tmp_pat
     run(story())
 
 
+def test_a_clock_ahead_never_refuses_a_grant_for_good(gateway: KafkaAccess, admin: KafkaAccess) -> None:
+    """Where somebody made a topic take its writers' clocks."""
+    ahead = Item(GRANTS, b"bi/n0/1|k", b"1", at_ms=time.time_ns() // 1_000_000 + 86_400_000)
+    with raw(admin) as clients, raw(gateway) as writer:
+        [placed] = writer.produce([ahead])
+        assert not isinstance(placed, LogError)  # by the catalogue's setting its own clock counts
+        clients.change_settings({GRANTS: {"message.timestamp.type": "CreateTime"}})
+        end = time.monotonic() + 10
+        while not isinstance(answer := writer.produce([ahead])[0], LogError):
+            assert time.monotonic() < end
+    assert (answer.code, answer.path, answer.retriable) == ("unavailable", GRANTS, True)
+
+
 def test_only_a_grants_topic_holds_grants(gateway: KafkaAccess) -> None:
     async def story() -> None:
         async with opened(gateway) as log:
