@@ -16,7 +16,7 @@ bytes whose lengths stand in the head, one after the other: to a checker the lin
         [hash, manifest, suspect, problem, length, [[key, length],...]]  in order (the grants' problem); what is kept
                                                                          follows: the record, its grants
         [problem, flow, kind, hash, manifest or null]                    refused
-    {"op":"check","lines":[[topic, at_ms, length],...]}                  [hash, manifest] or null for each line
+    {"op":"check","lines":[[topic, at_ms, length],...]}                  [hash, manifest], "unknown" or null each
 
 A problem is [class, code, path, expected] or null. A manifest is its fields, as JSON.
 """
@@ -90,7 +90,7 @@ def answer(body: bytes, rules: Rules | None) -> tuple[bytes | None, Rules | None
         else:
             topic, at_ms = about
             good = checked((rules.registry, (topic, at_ms, line)))
-            told.append(None if good is None else [good[1], good[0]])
+            told.append([good[1], good[0]] if isinstance(good, tuple) else good)
     return message(told, blobs), rules
 
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.checker import found_in, manifest_of, message, opened
-from gateway.examine import Examined, InLog, Refused, Rules, Task
+from gateway.examine import Checked, Examined, InLog, Refused, Rules, Task
 from gateway.intake import Checker
-from schemas.envelope import Manifest
 from schemas.errors import LogError
 from schemas.registry import registry_to_json
 
@@ -52,10 +51,18 @@ _LOST = object()
 
 
 @dataclass(slots=True, eq=False)
+class _Trip:
+    """What travels together; `overdue` ends the checker that keeps it too long."""
+
+    chunks: list[_Chunk]
+    overdue: asyncio.TimerHandle
+
+
+@dataclass(slots=True, eq=False)
 class _Checker:
     process: asyncio.subprocess.Process
     rules: Rules | None = None
-    trips: deque[list[_Chunk]] = field(default_factory=deque)
+    trips: deque[_Trip] = field(default_factory=deque)
 
 
 class Checkers:
@@ -93,7 +100,7 @@ class Checkers:
         found = await self._ask("examine", tasks[0].rules, [task.line for task in tasks], heads)
         return [Refused(LogError("unavailable")) if one is _LOST else one for one in found]
 
-    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[tuple[Manifest, str] | None]:
+    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[Checked]:
         """`gateway.examine.checked` of each.
 
         Raises:
@@ -150,14 +157,9 @@ class Checkers:
             writer.write(message({"op": "registry", "registry": registry_to_json(rules.registry)}))
         heads = [head for job, start, stop in trip for head in job.heads[start:stop]]
         writer.write(message({"op": op, "lines": heads}, [line for j, a, b in trip for line in j.lines[a:b]]))
-        checker.trips.append(trip)
-        asyncio.get_running_loop().call_later(OVERDUE_S, self._overdue, checker, trip)
-
-    def _overdue(self, checker: _Checker, trip: list[_Chunk]) -> None:
-        """It hangs without being dead: killed, which answers what it had."""
-        if any(one is trip for one in checker.trips):
-            with contextlib.suppress(ProcessLookupError):
-                checker.process.kill()
+        # Counts from when it was handed over, behind at most one other: it hangs without being dead, and is ended.
+        overdue = asyncio.get_running_loop().call_later(OVERDUE_S, _kill, checker.process)
+        checker.trips.append(_Trip(trip, overdue))
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -185,14 +187,17 @@ class Checkers:
             while True:
                 head = await reader.readexactly(4)
                 body = await reader.readexactly(int.from_bytes(head, "big"))
-                _deliver(checker.trips[0], body)
+                checker.trips[0].overdue.cancel()  # the timer would else keep everything that it holds
+                _deliver(checker.trips[0].chunks, body)
                 checker.trips.popleft()
                 self._hand_over()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:  # also of a bug of ours: nobody may wait for ever
             self._alive.remove(checker)
-            lost = [chunk for trip in checker.trips for chunk in trip]
+            lost = [chunk for trip in checker.trips for chunk in trip.chunks]
+            for trip in checker.trips:
+                trip.overdue.cancel()
             if not self._alive:
                 # Nobody would take what waits; whoever asks from now on is served here.
                 lost += self._waiting
@@ -220,8 +225,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(1.0):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        _kill(process)
         await process.wait()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):  # its end is not noticed yet
+        process.kill()
 
 
 def _deliver(trip: Sequence[_Chunk], body: bytes) -> None:
@@ -234,7 +244,7 @@ def _deliver(trip: Sequence[_Chunk], body: bytes) -> None:
                 outcome, place = found_in(one, body, place)
                 found.append(outcome)
             else:
-                found.append(None if one is None else (manifest_of(one[1]), one[0]))
+                found.append((manifest_of(one[1]), one[0]) if isinstance(one, list) else one)
         done += len(found)
         _back(chunk, found)
 

@@ -28,6 +28,7 @@ from topics.catalogue import policy, topics_of
 from topics.log import Log
 from topics.registry_file import RegistryFile
 
+_FOLLOWS_S = 30.0
 _LAG_EVERY_S = 15.0
 """One question per topic, which a cluster with hundreds of them should not be asked every two seconds."""
 
@@ -62,6 +63,8 @@ class Door:
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
     _background: asyncio.Task[None] | None = None
+    _followed: float = 0.0
+    """When the log was last followed to its end."""
     _date: tuple[int, bytes] = (0, b"")
 
     @property
@@ -80,11 +83,14 @@ class Door:
         return self._date[1]
 
     async def ready(self) -> None:
-        """Raises LogError when the log does not answer."""
-        topics = [
-            topic for topic in self.intake.rules.topics if ".grants." not in topic and topic not in self.intake.troubled
-        ]
+        """Raises LogError `unavailable` when the log does not answer, or this gateway no longer follows it."""
+        mailboxes = [topic for topic in self.intake.rules.topics if ".grants." not in topic]
+        topics = [topic for topic in mailboxes if topic not in self.intake.troubled]
         try:
+            if self._background is None or self._background.done() or (mailboxes and not topics):
+                raise LogError("unavailable")
+            if self.now() - self._followed > _FOLLOWS_S + 10 * self.settings.follow_seconds:
+                raise LogError("unavailable")
             if topics:
                 await self.log.ends(min(topics))
         except LogError:
@@ -96,6 +102,7 @@ class Door:
         """Catch up with the log. Raises LogError."""
         await self.intake.make_topics()
         await self.intake.follow()
+        self._followed = self.now()
         self.metrics.log_up.set(1)
         self.metrics.topics_missing.set(len(self.intake.troubled))
         await self.flush()
@@ -108,9 +115,10 @@ class Door:
             try:
                 await self.intake.make_topics()
                 if self.now() - measured >= _LAG_EVERY_S:
-                    self.metrics.index_lag.set(await self.intake.lag())
                     measured = self.now()
+                    self.metrics.index_lag.set(await self.intake.lag())
                 await self.intake.follow()
+                self._followed = self.now()
                 self.metrics.log_up.set(1)
             except LogError:  # not now: the next round, and /readyz says so meanwhile
                 self.metrics.log_up.set(0)
@@ -149,9 +157,11 @@ async def _is_ahead(index: Index, log: Log, registry: Registry) -> bool:
                 if index.next_offset(topic) > (await log.ends(topic)).next:
                     return True
             except LogError as exc:
-                if exc.code != "topic_unknown":
+                if exc.code == "topic_unknown":
+                    return True
+                if exc.path != topic:
                     raise
-                return True
+                # Not the topic that it was: following says so, and the others are served.
     return False
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import orjson
 
@@ -232,15 +233,23 @@ InLog = tuple[str, int, bytes]
 """Topic, the log's time in milliseconds, the record: of the log."""
 
 
-def checked(task: tuple[Registry, InLog]) -> tuple[Manifest, str] | None:
-    """A record of the log that counts: its issuer signed it with a key that counted then. Others are passed by; the
-    ledger says so of them."""
+Checked = tuple[Manifest, str] | Literal["unknown"] | None
+"""What a record of the log is: its manifest and hash; "unknown", signed by whom this registry does not name, perhaps a
+newer one does; or nothing that counts."""
+
+
+def checked(task: tuple[Registry, InLog]) -> Checked:
+    """A record of the log that counts: its issuer signed it with a key that counted then, and its parts are those that
+    were signed. Others are passed by; the ledger says so of them."""
     registry, (topic, at_ms, value) = task
     try:
         record = parse_record(value)
+        if record.manifest.topic != topic:
+            return None
         record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000))
+        record.verify_body()
+    except RegistryError as exc:
+        return "unknown" if exc.code in ("agency_unknown", "key_unknown") else None
     except UmuhuzaError:
-        return None
-    if record.manifest.topic != topic:
         return None
     return record.manifest, b64url(record.digest)

@@ -24,7 +24,7 @@ import apsw
 
 from schemas.envelope import Manifest
 
-VERSION = "2"
+VERSION = "3"
 _AT_ONCE = 250
 """Idents per statement."""
 _SCHEMA = """
@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS void (
     iss TEXT, topic TEXT, seq INTEGER, PRIMARY KEY (iss, topic, seq)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS disclosed (ident TEXT, agency TEXT, PRIMARY KEY (ident, agency)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS command (ident TEXT, iss TEXT, PRIMARY KEY (ident, iss)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS unverified (
+    topic TEXT, offset INTEGER, PRIMARY KEY (topic, offset)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS erasure (ident TEXT PRIMARY KEY, done INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 """
 
@@ -77,9 +79,13 @@ class _Unwritten:
     commands: set[tuple[str, str]] = field(default_factory=set)
     erasures: dict[str, bool] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
+    dropped: set[tuple[str, str, int, int]] = field(default_factory=set)
+    """Links (with their offsets) whose event turned out to stand earlier in the log."""
+    unverified: dict[tuple[str, int], bool] = field(default_factory=dict)
+    """Place in the log -> whether it still is."""
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.erasures or self.cursors)
+        return bool(self.events or self.erasures or self.cursors or self.unverified)
 
     def older(self, other: _Unwritten) -> None:
         """Take back what could not be written; what came since is newer."""
@@ -90,6 +96,8 @@ class _Unwritten:
         self.commands |= other.commands
         self.erasures = {**other.erasures, **self.erasures}
         self.cursors = {**other.cursors, **self.cursors}
+        self.dropped |= other.dropped
+        self.unverified = {**other.unverified, **self.unverified}
 
 
 class Index:
@@ -110,6 +118,7 @@ class Index:
         """Target that is not known yet -> who wants it erased: topics are followed one after the other."""
         for ident, iss in _rows(reader, "SELECT ident, iss FROM command"):
             self._commands.setdefault(ident, set()).add(iss)
+        self._unverified: set[tuple[str, int]] = set(_rows(reader, "SELECT topic, offset FROM unverified"))
 
     @classmethod
     def open(cls, path: Path | None, log_id: str) -> Index:
@@ -173,13 +182,9 @@ class Index:
         """The highest number of this chain in the log."""
         head = self._heads.get((iss, topic))
         if head is None:
-            rows = _rows(
-                self._reader,
-                "SELECT seq, hash, prev, offset FROM chain WHERE iss = ? AND topic = ? ORDER BY seq DESC LIMIT 1",
-                (iss, topic),
-            )
-            if rows:
-                head = self._heads[iss, topic] = Link(*rows[0])
+            found = self.links(iss, topic, 0, 1, last=True)
+            if found:
+                head = self._heads[iss, topic] = found[0]
         return head
 
     def link(self, iss: str, topic: str, seq: int) -> Link | None:
@@ -193,21 +198,28 @@ class Index:
             "SELECT seq, hash, prev, offset FROM chain WHERE iss = ? AND topic = ? AND seq = ?",
             place,
         )
-        return Link(*rows[0]) if rows else None
+        return Link(*rows[0]) if rows and not self._is_dropped(iss, topic, rows[0]) else None
 
-    def links(self, iss: str, topic: str, after: int, limit: int) -> list[Link]:
-        """Numbers above `after` that are in the log, ascending."""
+    def _is_dropped(self, iss: str, topic: str, row: tuple[int, str, str, int]) -> bool:
+        dropped = (iss, topic, row[0], row[3])
+        return dropped in self._new.dropped or dropped in self._writing.dropped
+
+    def links(self, iss: str, topic: str, after: int, limit: int, *, last: bool = False) -> list[Link]:
+        """Numbers above `after` that are in the log, ascending: the first of them, or the last."""
+        gone = len(self._new.dropped) + len(self._writing.dropped)
         rows = _rows(
             self._reader,
-            "SELECT seq, hash, prev, offset FROM chain WHERE iss = ? AND topic = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (iss, topic, after, limit),
+            "SELECT seq, hash, prev, offset FROM chain WHERE iss = ? AND topic = ? AND seq > ? "
+            f"ORDER BY seq {'DESC' if last else 'ASC'} LIMIT ?",
+            (iss, topic, after, limit + gone),
         )
-        found = {row[0]: Link(*row) for row in rows}
+        found = {row[0]: Link(*row) for row in rows if not self._is_dropped(iss, topic, row)}
         for unwritten in (self._writing, self._new):
             for (issuer, where, seq), link in unwritten.links.items():
                 if issuer == iss and where == topic and seq > after:
                     found[seq] = link
-        return [found[seq] for seq in sorted(found)][:limit]
+        numbers = sorted(found)
+        return [found[seq] for seq in (numbers[-limit:] if last else numbers[:limit])]
 
     def heads_of(self, iss: str, topics: Iterable[str]) -> dict[str, Link]:
         """Topic -> head of this issuer's chain there."""
@@ -246,35 +258,78 @@ class Index:
     def apply(self, manifest: Manifest, chain_hash: str, offset: int, at_ms: int, *, first: bool = False) -> None:
         """A verified record is in the log at this place. Idempotent.
 
+        Of several records with one identity, and of several with one number, the earliest in the log counts: whatever
+        order a gateway learns of them in, it says in the end what an index says that is made again.
+
         `first`: the log has just taken it for the first time and its number was judged to be free, so that nothing has
-        to be looked up.
+        to be looked up in the file.
         """
         m, new = manifest, self._new
+        place = (m.iss, m.topic, m.seq)
         # Asked of memory alone when it is new for the log: another gateway's copy may have been followed meanwhile.
         known = (new.events.get(m.ident) or self._writing.events.get(m.ident)) if first else self.event(m.ident)
-        if known is not None and known.topic == m.topic and known.hash == chain_hash and offset < known.offset:
-            # Two gateways appended it at once: the first copy counts, as it would if the index were made again.
+        if known is None or (at_ms, m.topic, offset) < (known.at_ms, known.topic, known.offset):
+            if known is not None:
+                self._drop_link(m.iss, known)
             new.events[m.ident] = Known(m.topic, offset, at_ms, chain_hash, m.to)
-            new.links[m.iss, m.topic, m.seq] = link = Link(m.seq, chain_hash, m.prev, offset)
-            head = self.head(m.iss, m.topic)
-            if head is not None and head.seq == m.seq:
-                self._heads[m.iss, m.topic] = link
-        elif known is None:
-            new.events[m.ident] = Known(m.topic, offset, at_ms, chain_hash, m.to)
-            if first or self.link(m.iss, m.topic, m.seq) is None:
+            at = (new.links.get(place) or self._writing.links.get(place)) if first else self.link(*place)
+            if at is None or offset < at.offset:
                 link = Link(m.seq, chain_hash, m.prev, offset)
                 head = self.head(m.iss, m.topic)
-                new.links[m.iss, m.topic, m.seq] = link
-                if head is None or m.seq > head.seq:
+                new.links[place] = link
+                if head is None or m.seq >= head.seq:
                     self._heads[m.iss, m.topic] = link
             new.voids |= {(m.iss, m.topic, seq) for seq in m.voids}
             for by in self._commands.pop(m.ident, ()):
                 self._command_erasure(m.ident, by)
             if m.acts is not None:
                 new.disclosed |= {(target, m.to) for target in m.acts.grant}
+                # Disclosed while it was being erased: the new holder's grants have to go as well.
+                new.erasures |= {target: False for target in m.acts.grant if target in self._erased}
                 for target in m.acts.erase:
                     self._command_erasure(target, m.iss)
         self.passed(m.topic, offset)
+
+    def _drop_link(self, iss: str, known: Known) -> None:
+        """The link of a record whose identity stands earlier in the log."""
+        sought = [seq for link in self._links_at(iss, known) for seq in (link.seq,)]
+        for seq in sought:
+            for unwritten in (self._new, self._writing):
+                link = unwritten.links.get((iss, known.topic, seq))
+                if link is not None and link.offset == known.offset and unwritten is self._new:
+                    del unwritten.links[iss, known.topic, seq]
+            self._new.dropped.add((iss, known.topic, seq, known.offset))
+        if sought:
+            self._heads.pop((iss, known.topic), None)
+
+    def _links_at(self, iss: str, known: Known) -> list[Link]:
+        rows = _rows(
+            self._reader,
+            "SELECT seq, hash, prev, offset FROM chain WHERE iss = ? AND topic = ? AND offset = ?",
+            (iss, known.topic, known.offset),
+        )
+        memory = [
+            link
+            for unwritten in (self._new, self._writing)
+            for (issuer, topic, _), link in unwritten.links.items()
+            if issuer == iss and topic == known.topic and link.offset == known.offset
+        ]
+        return [Link(*row) for row in rows] + memory
+
+    def unverified(self) -> list[tuple[str, int]]:
+        """Places in the log whose signer no registry has named so far."""
+        return sorted(self._unverified)
+
+    def leave_unverified(self, topic: str, offset: int) -> None:
+        """Passed by for now; asked again when there is a newer registry."""
+        self._unverified.add((topic, offset))
+        self._new.unverified[topic, offset] = True
+        self.passed(topic, offset)
+
+    def verified(self, topic: str, offset: int) -> None:
+        """Asked again, and answered."""
+        self._unverified.discard((topic, offset))
+        self._new.unverified[topic, offset] = False
 
     def _command_erasure(self, target: str, by: str) -> None:
         # Asked again here: a record that another gateway or a direct writer put into the log is not to be trusted
@@ -332,16 +387,25 @@ class Index:
         try:
             with self._writer:
                 many = self._writer.executemany
+                many("DELETE FROM chain WHERE iss = ? AND topic = ? AND seq = ? AND offset = ?", list(w.dropped))
+                many(
+                    "INSERT OR IGNORE INTO unverified VALUES (?,?)", [at for at, still in w.unverified.items() if still]
+                )
+                many(
+                    "DELETE FROM unverified WHERE topic = ? AND offset = ?",
+                    [at for at, still in w.unverified.items() if not still],
+                )
                 many(
                     """INSERT INTO event VALUES (?,?,?,?,?,?) ON CONFLICT (ident)
-                       DO UPDATE SET offset = excluded.offset, at_ms = excluded.at_ms
-                       WHERE excluded.topic = topic AND excluded.hash = hash AND excluded.offset < offset""",
+                       DO UPDATE SET topic = excluded.topic, offset = excluded.offset, at_ms = excluded.at_ms,
+                                     hash = excluded.hash, recipient = excluded.recipient
+                       WHERE (excluded.at_ms, excluded.topic, excluded.offset) < (at_ms, topic, offset)""",
                     [(i, e.topic, e.offset, e.at_ms, e.hash, e.recipient) for i, e in w.events.items()],
                 )
                 many(
                     """INSERT INTO chain VALUES (?,?,?,?,?,?) ON CONFLICT (iss, topic, seq)
-                       DO UPDATE SET offset = excluded.offset
-                       WHERE excluded.hash = hash AND excluded.offset < offset""",
+                       DO UPDATE SET hash = excluded.hash, prev = excluded.prev, offset = excluded.offset
+                       WHERE excluded.offset < offset""",
                     [(*place[:2], k.seq, k.hash, k.prev, k.offset) for place, k in w.links.items()],
                 )
                 many("INSERT OR IGNORE INTO void VALUES (?,?,?)", list(w.voids))

@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
-from gateway.examine import Examined, InLog, Refused, Rules, Task, checked, examine
+from gateway.examine import Checked, Examined, InLog, Refused, Rules, Task, checked, examine
 from gateway.index import Index, Link
 from gateway.quota import Quotas
 from schemas.envelope import Manifest, cloudevents_headers
@@ -38,7 +38,7 @@ from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
 from schemas.keys import SigningKey
 from schemas.registry import Registry
 from topics.catalogue import mailboxes_of
-from topics.log import Appended, Entry, Log, grant_key, grants_topic
+from topics.log import Appended, Entry, Log, Stored, grant_key, grants_topic
 from topics.promise import MAX_LINES, Line, Promised, make_promise
 
 COMMIT_RECORDS = 1000
@@ -67,7 +67,7 @@ class Checker(Protocol):
     async def examine(self, tasks: Sequence[Task]) -> list[Examined | Refused]:
         """`gateway.examine.examine` of each, in order."""
 
-    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[tuple[Manifest, str] | None]:
+    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[Checked]:
         """`gateway.examine.checked` of each, in order. Raises LogError `unavailable`: ask again."""
 
     async def close(self) -> None:
@@ -83,7 +83,7 @@ class Here:
     async def examine(self, tasks: Sequence[Task]) -> list[Examined | Refused]:
         return await self._run.map(examine, tasks)
 
-    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[tuple[Manifest, str] | None]:
+    async def check(self, rules: Rules, stored: Sequence[InLog]) -> list[Checked]:
         return await self._run.map(checked, [(rules.registry, one) for one in stored])
 
     async def close(self) -> None:
@@ -227,6 +227,7 @@ class Intake:
         self._chains: dict[tuple[str, str], _PendingChain] = {}
         self._queue: list[_Pending] = []
         self._forming: _Forming | None = None
+        self._verified_with: Rules | None = None
         self._committer: asyncio.Task[None] | None = None
         self._appending: asyncio.Task[None] | None = None
         self._following = asyncio.Lock()
@@ -331,8 +332,9 @@ class Intake:
         try:
             at, domain = int(self._now()), self._registry().domain
             forming.done.set_result(make_promise(forming.lines, self._key, iss=self._agency, at=at, domain=domain))
-        except UmuhuzaError as exc:
-            forming.done.set_exception(exc)
+        finally:
+            if not forming.done.done():  # a bug of ours: nobody may wait for ever
+                forming.done.set_exception(LogError("unavailable"))
 
     async def _learn(self, examined: Sequence[Examined | Refused]) -> None:
         """Before a line is called a gap, broken or without target: has another gateway written meanwhile? Before a
@@ -341,6 +343,9 @@ class Intake:
         heads: dict[str, int] = {}
         for one in examined:
             if isinstance(one, Refused):
+                # Another gateway may have taken it before, and then that is the answer: see `_again`.
+                if one.manifest is not None and self._index.event(one.manifest.ident) is None:
+                    topics.add(one.manifest.topic)
                 continue
             m = one.manifest
             expected = heads.get(m.topic)
@@ -353,11 +358,10 @@ class Intake:
                 and self._index.event(m.ident) is None
             ):
                 topics.add(m.topic)
-            if m.acts is not None:
-                unknown = [t for t in (*m.acts.erase, *m.acts.grant) if self._index.event(t) is None]
-                topics |= self.rules.topics if unknown else set()
+            if m.acts is not None:  # what it acts on may be unknown here, or erased meanwhile
+                topics |= self.rules.topics
             heads[m.topic] = max(m.seq, expected)
-        if topics:
+        if topics := topics & self.rules.topics:
             await self.follow(sorted(topics))
 
     def _head(self, iss: str, topic: str, also: _PendingChain | None = None) -> Link | None:
@@ -550,6 +554,14 @@ class Intake:
                 self._settle(pending, LogError("unavailable"))
             raise
         self.append_seconds(loop.time() - started)
+        try:
+            await self._appended(batch, answers)
+        finally:
+            for pending in batch:  # a bug of ours, or the end: whether they count is not known
+                if pending.placed is None:
+                    self._settle(pending, LogError("unavailable"))
+
+    async def _appended(self, batch: Sequence[_Pending], answers: Sequence[Appended | UmuhuzaError]) -> None:
         unsure: list[_Pending] = []
         erasing: list[_Pending] = []
         for pending, answer in zip(batch, answers, strict=True):
@@ -620,7 +632,8 @@ class Intake:
         count = 0
         async with self._following:
             rules = self.rules
-            wanted = {topic for topic in (rules.topics if topics is None else topics) if ".grants." not in topic}
+            asked = rules.topics if topics is None else topics
+            wanted = {topic for topic in asked if ".grants." not in topic}
             trouble: dict[str, str] = {}
             while wanted:
                 try:
@@ -637,19 +650,41 @@ class Intake:
                     continue
                 if not stored:
                     break
-                found = await self._checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
-                for one, good in zip(stored, found, strict=True):
-                    if good is None:
-                        self._index.passed(one.topic, one.offset)
-                    else:
-                        self._index.apply(good[0], good[1], one.offset, one.at_ms)
+                await self._apply(rules, stored)
                 count += len(stored)
-            asked = rules.topics if topics is None else topics
+            if topics is None and trouble and not wanted and set(trouble.values()) == {"unavailable"}:
+                raise LogError("unavailable")  # not this topic or that one: the log
             kept = {topic: code for topic, code in self.troubled.items() if topic not in asked}
             self.troubled = kept | trouble
+            if topics is None and self._verified_with is not rules:
+                await self._ask_again(rules)
+                self._verified_with = rules
         if self._index.erasures_to_do():
             await self.erase()
         return count
+
+    async def _apply(self, rules: Rules, stored: Sequence[Stored]) -> None:
+        found = await self._checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
+        for one, good in zip(stored, found, strict=True):
+            if good is None:
+                self._index.passed(one.topic, one.offset)
+            elif good == "unknown":
+                self._index.leave_unverified(one.topic, one.offset)
+            else:
+                self._index.apply(good[0], good[1], one.offset, one.at_ms)
+
+    async def _ask_again(self, rules: Rules) -> None:
+        """Records whose signer was not known: another gateway had a newer registry than this one then."""
+        for topic, offset in self._index.unverified():
+            try:
+                stored = await self._log.read(topic, offset - 1, limit=1)
+            except LogError as exc:
+                if exc.code == "unavailable" and exc.path != topic:
+                    raise
+                continue
+            at = [one for one in stored if one.offset == offset]
+            self._index.verified(topic, offset)
+            await self._apply(rules, at)
 
     async def lag(self) -> int:
         """Entries in the log that the index has not applied."""
@@ -659,7 +694,7 @@ class Intake:
                 try:
                     ends = await self._log.ends(topic)
                 except LogError as exc:
-                    if exc.code != "topic_unknown":
+                    if exc.code == "unavailable" and exc.path != topic:
                         raise
                     continue
                 total += max(ends.next - max(self._index.next_offset(topic), ends.first), 0)
@@ -681,7 +716,7 @@ class Intake:
                     keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
                     await self._log.delete_grants(grants_topic(agency), keys)
             except LogError:
-                return
+                continue
             self._index.erased([ident])
 
     # -----------------------------------------------------------------------------------------------------------------

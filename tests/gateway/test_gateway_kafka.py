@@ -297,6 +297,17 @@ def test_a_topic_that_was_deleted_is_refused_and_the_others_go_on(ground: Ground
             [line] = await publish(world, gateway, ground.domain.record("bi/k7t4", "bi/iom", kind="answer"))
             assert line["offset"] == 0
             assert await count_of(gateway, "bi.referral.iom") == 1
+        # Started again, as operators do first: it comes up, follows what others write, and says what is wrong.
+        async with world.opened(follow_seconds=0.2) as again, world.caller(again) as caller:
+            other = ground.world("other")
+            async with other.opened() as second:
+                sent = ground.domain.record("bi/k7t4", "bi/iom", kind="answer")
+                await publish(other, second, sent)
+            async with asyncio.timeout(30):
+                while again.door.index.event(sent.manifest.ident) is None:
+                    await asyncio.sleep(0.05)
+            assert await metric(caller, "umuhuza_gateway_topics_missing") == 1
+            assert await metric(caller, "umuhuza_gateway_log_up") == 1
 
     asyncio.run(run())
 
