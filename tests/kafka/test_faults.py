@@ -35,8 +35,8 @@ from umuhuza.kafka.cluster import Cluster
 __all__ = ["kafka_clusters"]
 pytestmark = pytest.mark.filterwarnings(LEAKS)
 
-TOLD_S = 35.0
-"""A publisher waits no longer for its `unavailable`: two attempts of the producer, and what was under way before."""
+TOLD_S = 30.0
+"""A publisher waits no longer for its `unavailable`: for what was under way before it, and for its own attempt."""
 RESUMED_S = 30.0
 """From the moment at which enough brokers answer again to the next acknowledgement."""
 
