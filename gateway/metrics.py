@@ -28,7 +28,7 @@ class Metrics:
         )
         self._records = Counter(
             "umuhuza_gateway_records",
-            "Records by flow, kind and outcome (accepted, copy, or the code of the refusal)",
+            "Records by flow, kind and outcome: accepted, copy, granted (its issuer writes it), or the refusal's code",
             ("flow", "kind", "code"),
             registry=self.collectors,
         )
