@@ -143,6 +143,8 @@ class Described:
     partitions: int = 0
     replication: int = 0
     code: str = ""
+    writable: bool = False
+    """By this principal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,10 @@ class Clients:
         for raw in found:
             if raw["error_code"] == 0:
                 replicas = [len(partition["replica_nodes"]) for partition in raw["partitions"]]
-                described[raw["name"]] = Described(str(raw["topic_id"]), len(replicas), min(replicas, default=0))
+                writable = "WRITE" in (raw.get("authorized_operations") or ())
+                described[raw["name"]] = Described(
+                    str(raw["topic_id"]), len(replicas), min(replicas, default=0), writable=writable
+                )
             else:
                 cause = kafka_errors.for_code(raw["error_code"])
                 unknown = issubclass(cause, kafka_errors.UnknownTopicOrPartitionError)

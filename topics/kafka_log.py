@@ -25,6 +25,11 @@ Who waits for whom; no call of the library ever runs on the event loop:
 - **Waiting.** However many readers wait, one consumer in one thread follows the topics that they wait on, by long
   polls, and wakes those whose topic grew; they read then. A handle that nobody waits on asks nothing.
 - **Grants** are read through `topics.kafka_view`, up to the topic's end seen at the call, whoever wrote them.
+- **Erased bytes.** Kafka compacts no segment that is still being written, and begins another only when something is
+  written: what was erased last would stay on the disks until somebody writes there again. So a handle that may write a
+  grants topic writes a tombstone of no grant (`TICK`) behind an erasure, once the segment is old enough, and again
+  until a read from the topic's beginning finds nothing erased. It asks the cluster once, soon after it was opened;
+  afterwards nothing as long as nothing was erased. Several gateways may do it side by side.
 
 Identity. Kafka remembers no log, and a topic that an administrator deleted and made again looks like an empty old one.
 So the topic `{domain}.registry.log` holds a random `log_id` and the Kafka id of every topic. A topic that has another
@@ -50,10 +55,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import LogError
-from topics.catalogue import is_grants_topic, kafka_topic
+from topics.catalogue import is_grants_topic, kafka_topic, policy
 from topics.kafka_clients import BATCH_BYTES, IDENT_HEADER, READERS, Clients, Follower, Item, KafkaAccess
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
-from topics.kafka_view import GrantsView
+from topics.kafka_view import TICK, GrantsView
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 
 __all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
@@ -64,6 +69,9 @@ SILENCE_S = 3.0
 """After so much silence the tail asks whether anybody is there."""
 PAUSE_S = 0.25
 """Between two attempts of the tail to reach a broker."""
+SWEEP_FIRST_S = 30.0
+SWEEP_S = 600.0
+"""After opening, and from then on: when erasures are looked after."""
 GROUP_ITEMS = 5_000
 GROUP_BYTES = 16 << 20
 """Of one produce, all topics together."""
@@ -115,6 +123,9 @@ class KafkaLog:
         self._forming: _Group | None = None
         self._last: asyncio.Task[list[list[_Answer]]] | None = None
         self._closed = False
+        self._sweeping: asyncio.Task[None] | None = None
+        self._swept = False
+        self._next_sweep: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
@@ -149,6 +160,7 @@ class KafkaLog:
         except BaseException:
             await log.close()
             raise
+        log._next_sweep = log._loop.call_later(SWEEP_FIRST_S, log._start_sweep)
         return log
 
     @staticmethod
@@ -246,8 +258,10 @@ class KafkaLog:
         return found
 
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
-        """As the contract: tombstones are durable when it returns, nobody finds the grants any more; their bytes leave
-        the brokers' disks with the next compaction (`max.compaction.lag.ms`, an hour)."""
+        """As the contract: tombstones are durable when it returns, and nobody finds the grants any more. Until a
+        compaction their bytes are still on the brokers' disks and can be read there by whoever may read the topic: an
+        hour (`segment.ms`) until a handle that may write here ends the segment, some minutes more until it and its
+        replicas are compacted. No handle of a gateway open, that waits until one is."""
         await self._change_grants(topic, dict.fromkeys(keys))
         await self.get_grants(topic, [])  # and leave our view at once
 
@@ -256,7 +270,11 @@ class KafkaLog:
         if self._closed:
             return
         self._closed = True
+        if self._next_sweep is not None:
+            self._next_sweep.cancel()
         self._wake(list(self._waiting))
+        if self._sweeping is not None:
+            await asyncio.wait([self._sweeping])
         if self._last is not None and not self._last.done():
             await asyncio.wait([self._last])
         await asyncio.to_thread(self._close_now)
@@ -375,12 +393,15 @@ class KafkaLog:
         return Ends(min(self._clients.first(topic), following), following)
 
     def _get_grants_now(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._read_on(topic).get(topic, keys)
+
+    def _read_on(self, topic: str) -> GrantsView:
         self._raise_wrong([topic])
         if self._view is None:
             self._view = GrantsView(self._view_path)
         # Of the log too: a disk put back from a copy keeps its topics' ids, and what follows is another history.
         generation = f"{self._identity.log_id}/{self._identity.recorded(topic) or ''}"
-        at_ms = time.time_ns() // 1_000_000
+        at_ms = _now_ms()
         start = self._view.next(topic, generation, at_ms)
         for pairs, following in self._clients.through(topic, start):
             if following <= start:  # the topic is shorter than it was: put back from a copy
@@ -388,7 +409,61 @@ class KafkaLog:
             changes = ((key.decode("utf-8", "replace"), value) for key, value in pairs)
             self._view.apply(topic, generation, changes, following, at_ms)
             start = following
-        return self._view.get(topic, keys)
+        return self._view
+
+    # ---------------------------------------------------------------- erased bytes
+
+    def _start_sweep(self) -> None:
+        self._sweeping = self._loop.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        # Whatever is in the way is in everybody's: it is said elsewhere, and here tried again.
+        with contextlib.suppress(LogError):
+            due = await self._in(self._grants, self._sweep_now)
+            answers = await self._produce([Item(topic, TICK.encode(), None) for topic in due])
+            done = [topic for topic, answer in zip(due, answers, strict=True) if not isinstance(answer, LogError)]
+            if done and self._view is not None:
+                await self._in(self._grants, self._view.looked_after, done, _now_ms())
+        if not self._closed:
+            self._next_sweep = self._loop.call_later(SWEEP_S, self._start_sweep)
+
+    def _sweep_now(self) -> list[str]:
+        """Topics that need a tick now. In the grants' thread."""
+        if not self._swept:  # what was erased while nobody looked
+            for topic in self._grants_of_ours():
+                self._read_on(topic)
+            self._swept = True
+        if self._view is None:
+            return []
+        waiting = self._view.erased(_now_ms() - _rolls_after_ms())
+        if not waiting:
+            return []
+        ours = self._grants_of_ours()
+        self._view.looked_after(set(waiting) - ours, _now_ms())  # not ours to write: asked again as seldom
+        shown = [topic for topic in waiting if topic in ours and self._shows_erased(topic)]
+        self._view.looked_after(ours.intersection(waiting).difference(shown), None)
+        return shown
+
+    def _grants_of_ours(self) -> set[str]:
+        """Grants topics that this principal may write."""
+        found = self._clients.describe()  # of all: who asks by name for what he may not see is noted as an intruder
+        return {
+            name for name in self._identity.names if is_grants_topic(name) and name in found and found[name].writable
+        }
+
+    def _shows_erased(self, topic: str) -> bool:
+        """Whether a value and its tombstone can both be read: then it is in the brokers' files."""
+        self._raise_wrong([topic])
+        there: set[bytes] = set()
+        for pairs, _ in self._clients.through(topic, 0):
+            if self._closed:
+                raise LogError("log_closed")
+            for key, value in pairs:
+                if value is not None:
+                    there.add(key)
+                elif key in there:
+                    return True
+        return False
 
     def _raise_wrong(self, topics: Iterable[str], *, afresh: bool = False) -> None:
         for error in self._identity.check(topics, afresh=afresh).values():
@@ -555,6 +630,16 @@ class _Tail:
                 if self._positions:
                     return dict(self._positions)
                 self._change.wait()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _rolls_after_ms() -> int:
+    """How old a segment must be before a write ends it."""
+    settings = policy().kafka["grants"]
+    return min(int(settings["segment.ms"]), int(settings["max.compaction.lag.ms"]))
 
 
 def _refused(entry: Entry) -> LogError | None:

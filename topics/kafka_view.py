@@ -7,7 +7,9 @@ older than `STALE_AFTER_MS` is made again from the topic. So it is not synced to
 a power cut SQLite gives back an earlier position, and the reading goes on from there.
 
 What a tombstone erased leaves the file as well: `secure_delete=ON` overwrites the row, and a rollback journal of the
-kind that is truncated keeps no copy. Used by one thread; never looks into a grant.
+kind that is truncated keeps no copy. The file also remembers in which topics something was erased of which the brokers
+may still hold the bytes, see `kafka_log`; made again, it learns that from the tombstones, which Kafka keeps for 30
+days. Used by one thread; never looks into a grant.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import apsw
 
 from schemas.errors import LogError
 
-_VERSION = 1
+_VERSION = 2
+TICK = "tick"
+"""Key of no grant. A tombstone of it is written only so that something is written."""
 STALE_AFTER_MS = 7 * 86_400_000
 """Tombstones stay in Kafka for 30 days (`delete.retention.ms`); a view that slept longer could miss one. Far less."""
 _SCHEMA = """
 CREATE TABLE topic(name TEXT PRIMARY KEY, generation TEXT NOT NULL, next INTEGER NOT NULL, at_ms INTEGER NOT NULL);
 CREATE TABLE granted(topic TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(topic, key))
     WITHOUT ROWID;
+CREATE TABLE erased(topic TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);
 """
 
 
@@ -64,6 +69,7 @@ class GrantsView:
                 raise apsw.NotADBError("another version's")
             db.execute("SELECT name, generation, next, at_ms FROM topic LIMIT 1").fetchall()
             db.execute("SELECT topic, key, value FROM granted LIMIT 1").fetchall()
+            db.execute("SELECT topic, at_ms FROM erased LIMIT 1").fetchall()
         except apsw.Error:
             db.close()
             raise
@@ -89,6 +95,7 @@ class GrantsView:
         with _said(), self._db:
             self._db.execute("DELETE FROM granted WHERE topic = ?", (topic,))
             self._db.execute("DELETE FROM topic WHERE name = ?", (topic,))
+            self._db.execute("DELETE FROM erased WHERE topic = ?", (topic,))
 
     def apply(
         self, topic: str, generation: str, changes: Iterable[tuple[str, bytes | None]], following: int, at_ms: int
@@ -101,6 +108,8 @@ class GrantsView:
             for key, value in changes:
                 if value is None:
                     self._db.execute("DELETE FROM granted WHERE topic = ? AND key = ?", (topic, key))
+                    if key != TICK:
+                        self._db.execute("INSERT OR IGNORE INTO erased VALUES(?, ?)", (topic, at_ms))
                 else:
                     self._db.execute("INSERT OR REPLACE INTO granted VALUES(?, ?, ?)", (topic, key, value))
             self._db.execute("INSERT OR REPLACE INTO topic VALUES(?, ?, ?, ?)", (topic, generation, following, at_ms))
@@ -113,6 +122,21 @@ class GrantsView:
                 if row is not None:
                     found[key] = row[0]
         return found
+
+    def erased(self, before_ms: int) -> list[str]:
+        """Topics in which something was erased, or last looked after, before then; sorted."""
+        with _said():
+            rows = self._db.execute("SELECT topic FROM erased WHERE at_ms < ? ORDER BY topic", (before_ms,))
+            return [name for (name,) in rows]
+
+    def looked_after(self, topics: Iterable[str], at_ms: int | None) -> None:
+        """Those topics were, then; None: nothing is left to do. Raises LogError `storage_full`, `unavailable`."""
+        with _said(), self._db:
+            for topic in topics:
+                if at_ms is None:
+                    self._db.execute("DELETE FROM erased WHERE topic = ?", (topic,))
+                else:
+                    self._db.execute("UPDATE erased SET at_ms = ? WHERE topic = ?", (at_ms, topic))
 
     def close(self) -> None:
         self._db.close()

@@ -24,7 +24,7 @@ from schemas.errors import LogError
 from tests.kafka.conftest import _shared
 from tests.topics.kafka_harness import KafkaHarness, appended, open_kafka, random_id, run
 from tests.topics.log_contract import everything, same, topic_of
-from topics import kafka_admin
+from topics import kafka_admin, kafka_log
 from topics.catalogue import kafka_topic
 from topics.kafka_clients import IDENT_HEADER, Clients, Item, KafkaAccess
 from topics.kafka_log import CHECK_S, KafkaLog
@@ -243,6 +243,88 @@ def test_what_was_erased_is_in_no_byte_of_the_view(gateway: KafkaAccess, tmp_pat
             assert words not in b"".join(file.read_bytes() for file in tmp_path.glob("view*"))
 
     run(story())
+
+
+QUICK: dict[str, str | None] = {
+    "segment.ms": "1000",
+    "max.compaction.lag.ms": "1000",
+    "file.delete.delay.ms": "100",
+}
+
+
+def on_disk(topic: str) -> bytes:
+    found = b""
+    for file in _shared().folder.glob(f"**/{topic}-0/*"):
+        with contextlib.suppress(FileNotFoundError):  # compaction is at work
+            found += file.read_bytes()
+    return found
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_log, "SWEEP_FIRST_S", 0.2)
+    monkeypatch.setattr(kafka_log, "SWEEP_S", 0.5)
+    monkeypatch.setattr(kafka_log, "_rolls_after_ms", lambda: 2000)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("kept", [True, False], ids=["with its view", "with a view made again"])
+def test_erased_bytes_leave_the_brokers_although_nobody_writes_there_again(
+    gateway: KafkaAccess, admin: KafkaAccess, tmp_path: Path, kept: bool
+) -> None:
+    words = b"a grant for somebody invented"
+    with raw(admin) as clients:
+        clients.change_settings({GRANTS: QUICK})
+
+    async def story() -> None:
+        async with opened(gateway, tmp_path / "view") as log:
+            await log.put_grants(GRANTS, {"bi/n0/1|k": words, "bi/n0/2|k": b"stays"})
+            assert words in on_disk(GRANTS)
+            await log.delete_grants(GRANTS, ["bi/n0/1|k"])
+        if not kept:
+            (tmp_path / "view").unlink()
+        async with opened(gateway, tmp_path / "view") as log:  # the gateway was restarted
+            end = time.monotonic() + 55
+            while words in on_disk(GRANTS):
+                assert time.monotonic() < end
+                await asyncio.sleep(0.5)
+            assert await log.get_grants(GRANTS, ["bi/n0/1|k", "bi/n0/2|k"]) == {"bi/n0/2|k": b"stays"}
+            # And then nothing more is written.
+            await asyncio.sleep(4)
+            with raw(admin) as clients:
+                before = clients.ends([GRANTS])
+                await asyncio.sleep(4)
+                assert clients.ends([GRANTS]) == before
+
+    run(story())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_agency_that_sees_an_erasure_leaves_the_rest_to_the_gateway(
+    harness: KafkaHarness, gateway: KafkaAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[set[str]] = []
+    sent: list[Item] = []
+
+    async def story() -> None:
+        async with opened(gateway) as log:
+            await log.put_grants(GRANTS, {"bi/n0/1|k": b"1"})
+            await log.delete_grants(GRANTS, ["bi/n0/1|k"])
+        asked = KafkaLog._grants_of_ours
+
+        def ask(log: KafkaLog) -> set[str]:
+            swept.append(asked(log))
+            return swept[-1]
+
+        monkeypatch.setattr(KafkaLog, "_grants_of_ours", ask)
+        monkeypatch.setattr(Clients, "produce", lambda _self, items, *_more: sent.extend(items))
+        async with opened(_shared().access("bi/k7t4")) as log:
+            assert await log.get_grants(GRANTS, ["bi/n0/1|k"]) == {}
+            await asyncio.sleep(4)
+
+    run(story())
+    assert swept == [set(), set()]  # when it was opened, and for the erasure; not at every sweep
+    assert sent == []
 
 
 def test_a_clock_ahead_never_refuses_a_grant_for_good(gateway: KafkaAccess, admin: KafkaAccess) -> None:

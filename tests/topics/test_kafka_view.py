@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from topics.kafka_view import STALE_AFTER_MS, GrantsView
+from topics.kafka_view import STALE_AFTER_MS, TICK, GrantsView
 
 TOPIC = "bi.grants.k7t4"
 AT = 1_793_000_000_000
@@ -62,6 +62,22 @@ def test_erased_bytes_leave_the_file(tmp_path: Path) -> None:
     assert WORDS not in _bytes(tmp_path)
     view.close()
     assert WORDS not in _bytes(tmp_path)
+
+
+def test_it_remembers_where_something_was_erased_until_that_was_looked_after(tmp_path: Path) -> None:
+    view = filled(tmp_path / "view")
+    view.apply(TOPIC, "one", [(TICK, None)], 3, AT)
+    assert view.erased(AT + 1) == []
+    view.apply(TOPIC, "one", [("a|k", None)], 4, AT)
+    view.apply(TOPIC, "one", [("b|k", None)], 5, AT + 900)
+    view.close()
+    view = GrantsView(tmp_path / "view")
+    assert (view.erased(AT), view.erased(AT + 1)) == ([], [TOPIC])  # the first counts: others cannot put it off
+    view.looked_after([TOPIC], AT + 1000)
+    assert (view.erased(AT + 1000), view.erased(AT + 1001)) == ([], [TOPIC])
+    view.looked_after([TOPIC], None)
+    assert view.erased(AT + 9999) == []
+    view.close()
 
 
 def _bytes(folder: Path) -> bytes:
