@@ -542,8 +542,8 @@ class Clients:
         for _ in range(attempts):
             waiting = self._send(items, waiting, results, time_refused)
             now = time.monotonic()
-            # What took its whole time already is the caller's to try again: others wait behind it.
-            if not waiting or self._closed or now < self._alone_until or now - began >= DELIVERY_S:
+            # What took long already is the caller's to try again: others wait behind it.
+            if not waiting or self._closed or now < self._alone_until or now - began >= DELIVERY_S / 2:
                 break
         return results
 

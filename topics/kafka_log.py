@@ -17,7 +17,7 @@ Who waits for whom; no call of the library ever runs on the event loop:
   next one. Of each topic at most one record batch is in flight: a batch is appended whole or not at all, so a call
   is never interleaved with another process's (a call with more than `BATCH_BYTES` for one topic takes several), and
   order needs no repair. After a failed produce the producer is closed and the same bytes go out once more, in the same
-  order, through a new one, unless it failed by the clock (`DELIVERY_S`); after that the answer is `unavailable`, within
+  order, through a new one, unless that took half of `DELIVERY_S`; after that the answer is `unavailable`, within
   30 s even behind another that fails, and the caller appends again. The broker may then
   hold a second copy: this driver recognises none (`copy` is never True), readers do, by `ident`.
 - **Reading.** A few threads with a few consumers: assign, seek, fetch, exactly where the reader's cursor stands. No
