@@ -331,6 +331,16 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
     return frozenset(acls)
 
 
+def kafka_quotas(registry: Registry) -> dict[str, dict[str, float]]:
+    """What each agency's certificate may take of a broker, by the principal's name; a gateway carries all: no limit."""
+    figures = {name: float(value) for name, value in policy().kafka["agency"].items()}
+    return {
+        kafka_principal(agency.id).removeprefix("User:"): dict(figures)
+        for agency in registry.agencies.values()
+        if "operator" not in agency.roles
+    }
+
+
 def _is_revoked(agency: Agency) -> bool:
     revoked = [key.revoked is not None for key in agency.keys if key.use == "sig"]
     return bool(revoked) and all(revoked)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the brokers as the catalogue says: topics, their settings, ACLs. For an administrator of the cluster.
+"""Make the brokers as the catalogue says: topics, their settings, ACLs, quotas. For an administrator of the cluster.
 
 `apply` compares and changes only what differs, so that it can be run at any time, by hand, at every start or after a
 crash in the middle of itself; with `dry_run` it says what it would do. The order is the safe one: topics first, then
 what is allowed too much is taken away, then what is missing is given.
 
 It touches only what is the domain's: topics of the registry's agencies, ACLs whose principal is one of the domain's
-(`User:bi.*`). It never deletes a topic, never changes a setting that the catalogue does not name, never shrinks or
-moves a topic. What it finds and may not mend by itself, it names in `Applied.findings`.
+(`User:bi.*`), quotas of its agencies. It never deletes a topic, never changes a setting that the catalogue does not
+name, never shrinks or moves a topic. What it finds and may not mend by itself, it names in `Applied.findings`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.registry import Registry
-from topics.catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_topics
+from topics.catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_quotas, kafka_topics
 from topics.kafka_clients import Clients, Described, KafkaAccess
 from topics.kafka_identity import establish
 from topics.kafka_log import recorder
@@ -50,10 +50,12 @@ class Applied:
     removed: tuple[KafkaAcl, ...]
     findings: tuple[Finding, ...]
     dry_run: bool
+    quotas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Principal's name -> quotas that differed, as they are now."""
 
     @property
     def changed(self) -> bool:
-        return bool(self.created or self.settings or self.allowed or self.removed)
+        return bool(self.created or self.settings or self.allowed or self.removed or self.quotas)
 
 
 async def apply(
@@ -90,14 +92,22 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
         found = clients.acls()
         ours = {acl for acl in found if acl.principal.startswith(f"User:{registry.domain}.")}
         needed = kafka_acls(registry)
+        limited = clients.quotas()
+        quotas = {
+            user: {key: value for key, value in wanted_of.items() if limited.get(user, {}).get(key) != value}
+            for user, wanted_of in sorted(kafka_quotas(registry).items())
+        }
+        quotas = {user: values for user, values in quotas.items() if values}
         if not dry_run:
+            clients.change_quotas(quotas)
             clients.change_settings(settings)
             clients.remove_acls(_sorted(ours - needed))
             clients.add_acls(_sorted(needed - ours))
         findings = [Finding("replaced", name) for name in done.replaced]
         findings += [finding for name, topic in there.items() for finding in _shape(topic, described[name])]
         findings += _foreign(found - ours, wanted)
-        return Applied(done.created, settings, _sorted(needed - ours), _sorted(ours - needed), tuple(findings), dry_run)
+        allowed, removed = _sorted(needed - ours), _sorted(ours - needed)
+        return Applied(done.created, settings, allowed, removed, tuple(findings), dry_run, quotas)
     finally:
         clients.close_producer()
         clients.close()

@@ -431,6 +431,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
     return {
         "created": list(applied.created),
         "settings": {topic: dict(values) for topic, values in applied.settings.items()},
+        "quotas": {user: dict(values) for user, values in applied.quotas.items()},
         "allowed": [_line(acl) for acl in applied.allowed],
         "removed": [_line(acl) for acl in applied.removed],
         "findings": [{"what": one.what, "topic": one.topic, "principal": one.principal} for one in applied.findings],

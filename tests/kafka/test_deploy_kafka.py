@@ -20,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.kafka.conftest import QUICK, needs_kafka
-from topics.catalogue import kafka_acls, kafka_topics
+from topics.catalogue import kafka_acls, kafka_quotas, kafka_topics
 from topics.settings import SettingsError
 from umuhuza.cli import build
 from umuhuza.kafka import artefacts, certificates, deployment
@@ -383,6 +383,7 @@ LABELLED = closed(
         "labels": closed({"strimzi.io/cluster": {"const": "umuhuza"}}),
     }
 )
+COUNT = {"type": "integer", "minimum": 0}
 SETTINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 ACL = closed(
     {
@@ -405,8 +406,10 @@ SPECS: dict[str, dict[str, Any]] = {
         {
             "authentication": closed({"type": {"enum": ["tls", "tls-external", "scram-sha-512"]}}),
             "authorization": closed({"type": {"const": "simple"}, "acls": {"type": "array", "items": ACL}}),
+            "quotas": closed(dict.fromkeys(("producerByteRate", "consumerByteRate", "requestPercentage"), COUNT)),
         },
         "authorization",
+        "quotas",
     ),
 }
 """The part of Strimzi's own schemas (kafka.strimzi.io/v1) that our resources use, closed: a member that we do not mean
@@ -438,6 +441,8 @@ def test_strimzis_topics_and_rights_are_the_catalogues_to_the_letter() -> None:
         if (acl["type"], acl["resource"]["patternType"]) == ("allow", "literal")
     }
     assert rights == {(acl.principal, acl.operation, acl.name) for acl in kafka_acls(registry)}
+    limited = {user["metadata"]["name"] for user in documents("users.yaml") if "quotas" in user["spec"]}
+    assert limited == kafka_quotas(registry).keys()
 
 
 def test_strimzis_cluster_asks_for_certificates_denies_by_default_and_is_told_nothing_that_it_refuses() -> None:

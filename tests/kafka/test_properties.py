@@ -72,6 +72,13 @@ def test_a_record_is_on_disk_before_it_is_acknowledged_and_stays(make: Make) -> 
     assert told["log.retention.ms"] == "-1"
 
 
+@pytest.mark.parametrize("make", [combined_properties, broker_properties], ids=["together", "broker"])
+def test_one_address_never_has_all_connections_but_on_one_machine(make: Make) -> None:
+    told = make(node(), layout(3))
+    assert int(told["max.connections.per.ip"]) * 5 <= int(told["max.connections"])
+    assert told["max.connections.per.ip.overrides"] == f"127.0.0.1:{told['max.connections']}"
+
+
 def test_roles_have_the_listeners_that_they_need() -> None:
     together, broker, controller = (make(node(), layout(3)) for make in ALL)
     assert together["process.roles"] == "broker,controller"

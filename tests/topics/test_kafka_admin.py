@@ -101,6 +101,23 @@ def test_settings_that_somebody_changed_come_back_and_others_stay(admin: KafkaAc
     assert (found["retention.ms"], found["flush.messages"], found["segment.ms"]) == ("-1", "1", "70000")
 
 
+def test_no_agency_takes_a_broker_for_itself_and_the_gateway_is_not_held_back(admin: KafkaAccess) -> None:
+    with raw(admin) as clients:
+        clients.change_quotas({"bi.iom": {"producer_byte_rate": 1.0}, "bi.operator": {"consumer_byte_rate": 9e9}})
+        told = apply(admin, dry_run=True)
+        assert told.quotas["bi.iom"]["producer_byte_rate"] == 2_000_000
+        assert clients.quotas()["bi.iom"]["producer_byte_rate"] == 1
+        assert apply(admin).quotas == told.quotas
+        assert not apply(admin).changed
+        limits = {"producer_byte_rate": 2e6, "consumer_byte_rate": 2e7, "request_percentage": 100.0}
+        members = {agency.replace("/", ".") for agency in REGISTRY.agencies} - {"bi.operator"}
+        found = clients.quotas()
+        assert {user: found[user] for user in members} == dict.fromkeys(members, limits)
+        assert found["bi.operator"] == {"consumer_byte_rate": 9e9}
+    with raw(_shared().access("bi/iom")) as agency, pytest.raises(LogError, match="not_permitted"):
+        agency.change_quotas({"bi.iom": {"producer_byte_rate": 9e9}})
+
+
 def test_what_our_principals_may_too_much_is_taken_away_and_others_are_only_named(admin: KafkaAccess) -> None:
     apply(admin)
     too_much = [

@@ -218,6 +218,10 @@ def _broker(node: Node, layout: Layout) -> dict[str, str]:
         "background.threads": "4",
         "queued.max.requests": "100",
         "max.connections": "1000",
+        # A client of ours takes about ten: one that loses them in a loop must not take everybody's. A cluster on one
+        # machine has all its clients at one address.
+        "max.connections.per.ip": "200",
+        "max.connections.per.ip.overrides": "127.0.0.1:1000",
     }
 
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.registry import Registry
-from topics.catalogue import kafka_acls, kafka_topics
+from topics.catalogue import kafka_acls, kafka_quotas, kafka_topics
 from umuhuza.kafka.certificates import ADMIN, principal_of
 from umuhuza.kafka.production import Hosts, node_properties
 
@@ -43,6 +43,11 @@ _STRIMZI_S = (
 )
 """What Strimzi says to its nodes itself and refuses to be told (`KafkaClusterSpec.FORBIDDEN_PREFIXES`, API 1.2), and
 the authorizer's default, which is ours."""
+_QUOTAS = {
+    "producer_byte_rate": "producerByteRate",
+    "consumer_byte_rate": "consumerByteRate",
+    "request_percentage": "requestPercentage",
+}
 _GENERATED = "Made by `umuhuza kafka strimzi` from the registry and the catalogue: make it again, do not edit."
 
 
@@ -113,6 +118,13 @@ def _users(registry: Registry) -> list[dict[str, Any]]:
     rights: dict[str, dict[str, set[str]]] = {f"User:{principal_of(agency)}": {} for agency in registry.agencies}
     for acl in kafka_acls(registry):
         rights[acl.principal].setdefault(acl.name, set()).add(acl.operation.capitalize())
+    agencies = {f"User:{principal_of(agency)}": agency for agency in registry.agencies}
+    quotas = kafka_quotas(registry)
+    limits = {
+        principal: {_QUOTAS[name]: int(value) for name, value in quotas[agency.replace("/", ".")].items()}
+        for principal, agency in agencies.items()
+        if agency.replace("/", ".") in quotas
+    }
     users = [_resource("KafkaUser", ADMIN, {"authentication": {"type": "tls"}})]
     for principal, topics in sorted(rights.items()):
         acls = [
@@ -123,7 +135,12 @@ def _users(registry: Registry) -> list[dict[str, Any]]:
             }
             for name, operations in sorted(topics.items())
         ]
-        spec = {"authentication": {"type": "tls"}, "authorization": {"type": "simple", "acls": acls}}
+        spec: dict[str, Any] = {
+            "authentication": {"type": "tls"},
+            "authorization": {"type": "simple", "acls": acls},
+        }
+        if principal in limits:
+            spec["quotas"] = limits[principal]
         users.append(_resource("KafkaUser", principal.removeprefix("User:"), spec))
     return users
 

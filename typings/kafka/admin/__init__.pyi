@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
+from kafka.protocol.admin.client_quotas import Message
 
 class ResourceType(IntEnum):
     ANY = 1
@@ -77,7 +78,12 @@ class OffsetSpec(IntEnum):
 class OffsetAndTimestamp(NamedTuple):
     offset: int
 
+class Manager:
+    def send(self, request: Message) -> Any: ...
+    def run(self, work: Callable[[Message], Any], request: Message) -> Message: ...
+
 class KafkaAdminClient:
+    _manager: Manager
     def __init__(self, **configs: object) -> None: ...
     def describe_topics(self, topics: Sequence[str] | None = None) -> list[dict[str, Any]]: ...
     def describe_cluster(self) -> dict[str, Any]: ...
