@@ -39,6 +39,10 @@ from topics.settings import SettingsError
 from topics.sqlite_store import Turn
 
 
+LOOK_S = 1.0
+"""How soon another log is noticed."""
+
+
 def root_key(text: str) -> VerifyKey:
     """The domain's key as settings hold it. Raises SettingsError."""
     try:
@@ -323,7 +327,15 @@ async def _keep_up(
             wait = min(60.0, wait * 2)
         else:
             wait = parts.settings.registry_seconds
-        await _pause(stop, wait)
+        await _pause_in(log, stop, wait)
+
+
+async def _pause_in(log: HttpLog, stop: asyncio.Event, seconds: float) -> None:
+    """Cut short when the log becomes another one (put back from a copy): what it lacks is sent again soon, not in the
+    next round, when newer records stand before it."""
+    known, until = log.log_id, time.monotonic() + seconds
+    while not stop.is_set() and log.log_id == known and (left := until - time.monotonic()) > 0:
+        await _pause(stop, min(left, LOOK_S))
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
