@@ -38,7 +38,6 @@ from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
 
-
 LOOK_S = 1.0
 """How soon another log is noticed."""
 
