@@ -7,6 +7,9 @@ another id was deleted and made again; one that is recorded and gone was deleted
 topic, until an operator renews the identity, because what the log promised about them does not hold. `topic_unknown` is
 only what is neither recorded nor visible, since senders give up on that code.
 
+A third key, `moving`, stands there while a log is being moved to Kafka (`kafka_move`), until that is done: half a log
+is `unavailable`, path `moving`, for everybody but the move and an administrator's `establish` and `renew`.
+
 Blocking; used from the driver's threads, by one at a time.
 """
 
@@ -25,6 +28,7 @@ CHECK_S = 2.0
 """How long an answer about a topic's identity counts, seconds."""
 _FOUNDED_S = 10.0
 _LOG_ID = b"log_id"
+_MOVING = b"moving"
 _TOPIC = b"topic/"
 
 
@@ -64,8 +68,11 @@ class Established:
 class Identity:
     """The recorded identity, read on as the topic grows."""
 
-    def __init__(self, clients: Topics, domain: str) -> None:
+    def __init__(self, clients: Topics, domain: str, *, moved_too: bool = False) -> None:
+        """`moved_too`: also while the log is being moved."""
         self._clients = clients
+        self._moved_too = moved_too
+        self.moving = False
         self.topic = registry_topic(domain)
         self.log_id = ""
         self._ids: dict[str, str] = {}
@@ -75,7 +82,8 @@ class Identity:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Raises LogError `unavailable` (path `log_id`: no log of this domain is there), `not_permitted`."""
+        """Raises LogError `unavailable` (path `log_id`: no log of this domain is there; `moving`: a move of it is not
+        done, expected: the command that goes on with it), `not_permitted`."""
         with self._lock:
             found = self._clients.describe([self.topic]).get(self.topic)
             if found is None or found.code == "topic_unknown":
@@ -116,7 +124,7 @@ class Identity:
                 return {}
             described = self._clients.describe(asked)
             wrong = {topic: self._verdict(topic, described.get(topic)) for topic in asked}
-            if afresh or any(wrong.values()) or now - self._read_at > CHECK_S:
+            if afresh or self.moving or any(wrong.values()) or now - self._read_at > CHECK_S:
                 self._read_on()
                 wrong = {topic: self._verdict(topic, described.get(topic)) for topic in asked}
             for topic, error in wrong.items():
@@ -143,6 +151,8 @@ class Identity:
             for key, value in pairs:
                 if key == _LOG_ID and value:
                     self.log_id = value.decode("ascii", "replace")
+                elif key == _MOVING:
+                    self.moving = value is not None
                 elif key.startswith(_TOPIC):
                     name = key.removeprefix(_TOPIC).decode("ascii", "replace")
                     if value is None:
@@ -156,6 +166,14 @@ class Identity:
             self._next = 1 << 62  # and so for ever: this handle's log is no more
             self._good.clear()
             raise other
+        if self.moving and not self._moved_too:
+            self._good.clear()
+            raise LogError("unavailable", "moving", expected="umuhuza log move")
+
+
+def moving(domain: str, record: Record, *, now: bool) -> None:
+    """Say that the log is being moved here, or that this is done. Durable when it returns; raises LogError."""
+    record(registry_topic(domain), {_MOVING: b"1" if now else None})
 
 
 def establish(
@@ -174,7 +192,7 @@ def establish(
     registry = registry_topic(domain)
     described = clients.describe()
     missing = [name for name in sorted({*topics, registry}) if name not in described]
-    identity = Identity(clients, domain)
+    identity = Identity(clients, domain, moved_too=True)
     if registry in described:
         try:
             identity.load()
@@ -223,7 +241,7 @@ def renew(clients: Topics, record: Record, domain: str, random_id: Callable[[], 
     Raises LogError `unavailable` (path `log_id`: there was none; then `establish` is what is meant).
     """
     registry = registry_topic(domain)
-    before = Identity(clients, domain)
+    before = Identity(clients, domain, moved_too=True)
     before.load()
     log_id = random_id()
     there = {name: found for name, found in clients.describe().items() if not found.code}

@@ -148,7 +148,8 @@ class KafkaLog:
 
         Raises LogError `not_permitted` (paths `tls.key`, `tls.ca`: a file of ours cannot be used; `tls.certificate`:
         the brokers refuse ours, because it is unknown or expired), `unavailable` (path `bootstrap`: nobody answers;
-        `tls.ca`: they are not the brokers that we were told of; `log_id`: no log of this domain is there).
+        `tls.ca`: they are not the brokers that we were told of; `log_id`: no log of this domain is there; `moving`: a
+        move of it to Kafka is not done: `umuhuza log move` again).
         """
         clients = await asyncio.to_thread(Clients, access)
         log = cls(clients, domain, view)

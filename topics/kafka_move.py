@@ -15,6 +15,9 @@ What has to hold, and how:
 - **Nobody else.** The file is opened alone, so no gateway has it open or opens it meanwhile. While a topic takes its
   writer's times, whatever others wrote in it would show: the offsets would not be the ones that follow.
 - **Done** means: read back and compared, settings as the catalogue says, nothing behind the last entry.
+- **One log.** Before the first record the log on Kafka says that it is being moved: nobody opens it. At the end the
+  file says where its log is now, durably, and nobody opens that; only then Kafka's is free. Run again after a crash
+  anywhere in between.
 
 What a topic holds that the file does not is never touched: then it is another log, and nothing is moved. A crash leaves
 a beginning of each topic and the settings of the move; run again, it goes on. Everything here blocks.
@@ -35,7 +38,8 @@ import apsw
 from schemas.errors import LogError, UmuhuzaError
 from topics.catalogue import is_grants_topic, kafka_topic, registry_topic
 from topics.kafka_clients import BATCH_BYTES, IDENT_HEADER, Clients, Item, KafkaAccess
-from topics.kafka_identity import Identity
+from topics.kafka_identity import Identity, moving
+from topics.kafka_log import recorder
 from topics.log import Stored
 from topics.sqlite_store import Store
 
@@ -125,6 +129,7 @@ def opened(path: Path, *, alone: bool) -> Iterator[Store]:
             clock_ms=lambda: time.time_ns() // 1_000_000,
             create=False,
             random_id=str,
+            moved_too=True,
         )
     except LogError as error:
         if isinstance(error.__cause__, apsw.BusyError):
@@ -254,7 +259,7 @@ class _Move:
         if len(domains) != 1:
             return _refused("", "", [Obstacle("domain")], dry_run)
         [domain] = domains
-        identity = Identity(self._clients, domain)
+        identity = Identity(self._clients, domain, moved_too=True)
         try:
             identity.load()
         except LogError as error:
@@ -280,7 +285,11 @@ class _Move:
         grants = [name for name in sorted(known) if is_grants_topic(name)]
         obstacles = self._compared(boxes)
         if not obstacles and not dry_run:
+            record = recorder(self._clients)
+            moving(domain, record, now=True)
             self._carry(boxes, grants)
+            self._source.mark_moved(identity.log_id)
+            moving(domain, record, now=False)
         elif not obstacles:
             self._count_grants(grants)
         in_all = sum(box.entries for box in boxes)
@@ -328,21 +337,21 @@ class _Move:
 
     def _carry(self, boxes: list[_Mailbox], grants: list[str]) -> None:
         settings = self._clients.settings([box.topic for box in boxes])
-        moving = {box.topic for box in boxes if _has(settings.get(box.topic, {}), MOVING)}
+        changed = {box.topic for box in boxes if _has(settings.get(box.topic, {}), MOVING)}
         waiting = [box for box in boxes if not box.complete]
         try:
             self._carry_grants(grants)
-            moving |= {box.topic for box in waiting}
+            changed |= {box.topic for box in waiting}
             self._clients.change_settings({box.topic: MOVING for box in waiting})
             self._in_force([box.topic for box in waiting], _TIME_REFUSED)
             self._carry_entries(waiting, sum(box.entries for box in boxes))
         except BaseException:
             # Whoever may write would choose his times until then. Failing, the next run or `kafka_admin.apply` does it.
             with contextlib.suppress(UmuhuzaError):
-                self._clients.change_settings({topic: {**_usual(topic), AHEAD: None} for topic in sorted(moving)})
+                self._clients.change_settings({topic: {**_usual(topic), AHEAD: None} for topic in sorted(changed)})
             raise
-        self._clients.change_settings({topic: {**_usual(topic), AHEAD: None} for topic in sorted(moving)})
-        self._in_force(sorted(moving), "too_large")
+        self._clients.change_settings({topic: {**_usual(topic), AHEAD: None} for topic in sorted(changed)})
+        self._in_force(sorted(changed), "too_large")
         ends = self._clients.ends([box.topic for box in boxes])
         for box in boxes:
             if ends[box.topic] != box.end:

@@ -95,6 +95,7 @@ class SqliteLog:
 
         Raises LogError `unavailable` (path `sqlite`: the library is older than 3.51.3; `file`: not there, or not a
         log; `schema_version`: a newer version made it), `storage_full`, `topic_unknown` (a name that is none).
+        Raises SettingsError when the log was moved to Kafka: two logs would grow apart.
         """
         alone = exclusive or vfs is not None
         writer = Store.make(path, vfs=vfs, exclusive=alone, clock_ms=clock_ms, create=create, random_id=random_id)

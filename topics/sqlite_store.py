@@ -37,6 +37,7 @@ import orjson
 
 from schemas.errors import LogError
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+from topics.settings import SettingsError
 
 if sys.platform != "win32":
     import fcntl
@@ -233,23 +234,28 @@ class Store:
         clock_ms: Callable[[], int],
         create: bool,
         random_id: Callable[[], str],
+        moved_too: bool = False,
     ) -> Store:
         """Open for writing; make the file (mode 0600) when `create`; bring its schema up to date; recover it.
 
         A crash in here leaves an empty file or an older schema: opening again goes on from there.
+
+        Raises SettingsError where the log was moved away (`mark_moved`), unless `moved_too`.
         """
         if vfs is None:
             _private_file(path, create)
         store = cls(path, vfs=vfs, exclusive=exclusive, clock_ms=clock_ms)
         try:
             store._migrate(create, random_id)
+            if not moved_too:
+                store._refuse_moved()
             if vfs is None:
                 _sync_directory(path)
             # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL: they go now. Readers of
             # other processes may be in the way; then the next one to open or delete does it.
             with contextlib.suppress(LogError):
                 store.scrub()
-        except LogError:
+        except (LogError, SettingsError):
             store.close()
             raise
         return store
@@ -293,6 +299,22 @@ class Store:
                 self._connection.pragma("application_id", _APPLICATION)
                 run("INSERT INTO meta VALUES ('log_id', ?)", (random_id(),))
             self.log_id = run("SELECT value FROM meta WHERE name = 'log_id'").get
+
+    def _refuse_moved(self) -> None:
+        with self._reporting():
+            now = self._connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").get
+        if now is not None:
+            raise SettingsError(
+                f"log: the log in this file was moved to Kafka, where it is log {now}. In gateway.toml, name Kafka's "
+                "folder (kafka) instead of the file (log)",
+                f"log : le journal de ce fichier a été porté dans Kafka, où c'est le journal {now}. Dans gateway.toml, "
+                "nommez le dossier de Kafka (kafka) à la place du fichier (log)",
+            )
+
+    def mark_moved(self, log_id: str) -> None:
+        """Durable when it returns: the log is elsewhere now, and from here on `make` refuses this file."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('moved_to', ?)", (log_id,))
 
     def renew_identity(self, random_id: Callable[[], str]) -> str:
         """A new `log_id`, durable when it returns: cursors into the log as it was no longer count."""

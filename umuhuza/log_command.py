@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`umuhuza log`: a domain's log as a whole. It moves from its SQLite file to Kafka; `topics.kafka_move` does the work.
 
-The file is only read. It stays as it was, so the operator can go back until the gateway has run on Kafka; and it keeps
-every grant that it holds, so it has to be deleted afterwards, which the command says and does not do.
+The file keeps its records and every grant that it holds, so it has to be deleted afterwards, which the command says and
+does not do. At the end it says where its log is now, and nothing opens it as a log any more.
 """
 
 from __future__ import annotations
@@ -229,7 +229,9 @@ def _lines(file: Path, moved: Moved) -> list[str]:
             "instead of log; then umuhuza gateway run. Agencies read from the beginning and recognise what they have.",
         ),
         t(
-            f"Quand tout marche, effacez {file} et ses copies : ce qui sera effacé dans Kafka y resterait.",
-            f"When all works, delete {file} and its copies: what is erased in Kafka later would stay there.",
+            f"Aucune passerelle n'ouvre plus {file}. Quand tout marche, effacez-le avec ses copies : "
+            "ce qui sera effacé dans Kafka y resterait.",
+            f"No gateway opens {file} any more. When all works, delete it and its copies: "
+            "what is erased in Kafka later would stay there.",
         ),
     ]

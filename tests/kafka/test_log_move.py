@@ -18,17 +18,21 @@ import pytest
 
 from adapters.runner import Runner
 from schemas.envelope import Kind
+from schemas.errors import LogError
 from tests.agencies import Agencies, referral
 from tests.domain import NOW, Domain
 from tests.gateway.gateway_world import World, erasing, grants_kept
 from tests.gateway.test_gateway_kafka import handed
 from tests.topics.kafka_harness import appended, open_kafka, wipe
+from tests.topics.test_kafka_log import until_refused
 from topics import kafka_admin
 from topics.catalogue import topics_of
 from topics.kafka_clients import IDENT_HEADER, Clients, Item, KafkaAccess
-from topics.kafka_log import KafkaLog
+from topics.kafka_identity import moving
+from topics.kafka_log import KafkaLog, recorder
 from topics.kafka_move import AHEAD, MOVING, opened
 from topics.log import Stored, grants_topic
+from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.kafka.cluster import Cluster
 
@@ -139,13 +143,19 @@ class Town:
         return run(work())
 
     def in_file(self) -> dict[str, list[Stored]]:
-        async def work() -> dict[str, list[Stored]]:
-            log = self.open()
-            found = {topic: await _all(log, topic) for topic in TOPICS}
-            await log.close()
-            return found
+        """Also when it says that its log is elsewhere."""
+        found: dict[str, list[Stored]] = {topic: [] for topic in TOPICS}
+        with opened(self.file, alone=False) as store:
+            for topic, many in found.items():
+                while more := store.read({topic: many[-1].offset if many else -1}, 500, 4 << 20, say_topic=True):
+                    many += more
+        return found
 
-        return run(work())
+    def as_before_the_move(self) -> None:
+        """The file as a copy of it would be."""
+        db = apsw.Connection(str(self.file))
+        db.execute("DELETE FROM meta WHERE name = 'moved_to'")
+        db.close()
 
     def kafka_grants(self) -> dict[str, bytes]:
         async def work() -> dict[str, bytes]:
@@ -178,7 +188,7 @@ class Town:
             clients.close()
 
 
-async def _all(log: KafkaLog | SqliteLog, topic: str) -> list[Stored]:
+async def _all(log: KafkaLog, topic: str) -> list[Stored]:
     found: list[Stored] = []
     while many := await log.read(topic, found[-1].offset if found else -1):
         found += many
@@ -303,9 +313,85 @@ def test_a_broker_that_is_killed_meanwhile_and_comes_back_has_everything_once(to
     assert town.settings()["bi.receipt.iom"]["message.timestamp.type"] == "LogAppendTime"
 
 
+def refused_on_kafka(town: Town) -> None:
+    with pytest.raises(LogError) as caught:
+        town.log_id()
+    assert (caught.value.code, caught.value.path) == ("unavailable", "moving")
+    assert "umuhuza log move" in caught.value.describe("fr")
+
+
+def test_a_log_that_was_moved_is_opened_in_one_place_only(town: Town) -> None:
+    town.write(1)
+    moved = town.move()
+    with pytest.raises(SettingsError) as caught:
+        town.open()
+    assert moved["log_id"] in caught.value.describe("en")
+    assert "gateway.toml" in caught.value.describe("fr")
+    with pytest.raises(SettingsError):
+        SqliteLog.renew_identity(str(town.file), clock_ms=lambda: 0, random_id=lambda: "another")
+    assert town.log_id() == moved["log_id"]
+    assert (town.move("--dry-run")["appended"], town.move()["appended"]) == (0, 0)
+    assert town.log_id() == moved["log_id"]
+
+
+MARKS = """
+import os, signal, sys
+from topics.sqlite_store import Store
+mark, after = Store.mark_moved, sys.argv.pop(1) == "after"
+def once(self, log_id):
+    if after:
+        mark(self, log_id)
+    os.kill(os.getpid(), signal.SIGKILL)
+Store.mark_moved = once
+from umuhuza.cli import main
+main()
+"""
+"""The command, killed just before or just after it marks the file."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_its_very_end_no_gateway_opens_half_of_it(town: Town, when: str) -> None:
+    town.write(1)
+    words = [sys.executable, "-c", MARKS, when, *town.command()[3:]]
+    assert subprocess.run(words, check=False, timeout=120, capture_output=True).returncode == -9
+    refused_on_kafka(town)
+    if when == "after":
+        with pytest.raises(SettingsError):
+            town.open()
+    else:
+        town.write(1)  # a gateway went on with the file
+    run(kafka_admin.apply(town.admin, town.domain.registry, nodes=1))
+    run(KafkaLog.renew_identity(town.admin, domain="bi", random_id=lambda: "renewed"))
+    refused_on_kafka(town)  # neither is the end of a move
+    assert town.move()["appended"] == (0 if when == "after" else 3)
+    assert town.log_id() == "renewed"
+    assert town.on_kafka() == town.in_file()
+
+
+def test_a_gateway_that_runs_on_that_kafka_stops_serving_while_a_log_is_moved_there(town: Town) -> None:
+    town.write(1)
+
+    async def work() -> None:
+        log = await town.kafka()
+        clients = Clients(town.admin)
+        moving("bi", recorder(clients), now=True)
+        assert await until_refused(lambda: log.read(TOPICS[0], -1)) == ("unavailable", "moving")
+        [answer] = await log.append([town.domain.record().entry])
+        assert isinstance(answer, LogError)
+        assert answer.path == "moving"
+        moving("bi", recorder(clients), now=False)
+        clients.close_producer()
+        clients.close()
+        assert await log.read(TOPICS[0], -1) == []
+        await log.close()
+
+    run(work())
+
+
 def test_what_came_into_the_file_since_is_moved_behind_it(town: Town) -> None:
     town.write(2)
     town.move()
+    town.as_before_the_move()
     town.write(1)
     assert town.move()["appended"] == 3
     assert town.on_kafka() == town.in_file()
@@ -345,7 +431,7 @@ main()
 """The command, with somebody who writes beside it while mailboxes take their writers' times."""
 
 
-@pytest.mark.parametrize(("topic", "behind"), [("bi.receipt.iom", 6), ("bi.receipt.iom", 8), ("bi.referral.r5w2", 6)])
+@pytest.mark.parametrize(("topic", "behind"), [("bi.receipt.iom", 7), ("bi.receipt.iom", 9), ("bi.referral.r5w2", 7)])
 def test_whoever_writes_beside_it_ends_the_move(town: Town, topic: str, behind: int) -> None:
     """In the mailbox that is being written, in one that is done by then, in one that follows."""
     town.write(4, size=200_000)
@@ -372,6 +458,7 @@ def test_once_kafka_is_in_use_nothing_more_is_moved(town: Town) -> None:
 
     run(work())
     erased = town.of("bi/k7t4")[0]
+    town.as_before_the_move()
     town.write(1)
     before = town.kafka_grants()
     assert town.move(code=1)["obstacles"] == [{"what": "foreign", "topic": "bi.referral.k7t4"}]
