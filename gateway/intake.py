@@ -38,7 +38,7 @@ from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
 from schemas.keys import SigningKey
 from schemas.registry import Registry
 from topics.catalogue import mailboxes_of
-from topics.log import Appended, Entry, Log, Stored, grant_key, grants_topic
+from topics.log import Appended, Entry, GrantsAtOnce, Log, Stored, grant_key, grants_topic
 from topics.promise import MAX_LINES, Line, Promised, make_promise
 
 COMMIT_RECORDS = 1000
@@ -227,6 +227,7 @@ class Intake:
         self._chains: dict[tuple[str, str], _PendingChain] = {}
         self._queue: list[_Pending] = []
         self._forming: _Forming | None = None
+        self._log_takes_both = isinstance(log, GrantsAtOnce)
         self._verified_with: Rules | None = None
         self._committer: asyncio.Task[None] | None = None
         self._appending: asyncio.Task[None] | None = None
@@ -482,12 +483,18 @@ class Intake:
         batch: list[_Pending] = []
         try:
             while self._queue:
+                if self._log_takes_both and self._appending is not None and not self._appending.done():
+                    await asyncio.wait([self._appending])  # meanwhile the next batch gathers
                 batch = self._next_batch()
-                granted = self._without_manifests(await self._put_grants(batch))
+                along: Mapping[str, Mapping[str, bytes]] | None = None
+                if self._log_takes_both and not any(pending.examined.alone for pending in batch):
+                    along = _grants_of(batch)
+                else:
+                    batch = self._without_manifests(await self._put_grants(batch))
                 # Grants of this batch and the append of the one before share the log's disk writes.
                 if self._appending is not None:
                     await asyncio.wait([self._appending])
-                self._appending = asyncio.create_task(self._append(granted))
+                self._appending = asyncio.create_task(self._append(batch, along))
         except BaseException:
             for pending in [*batch, *self._queue]:  # a bug or a cancellation: whether they are there is not known
                 self._settle(pending, LogError("unavailable"))
@@ -508,10 +515,7 @@ class Intake:
 
     async def _put_grants(self, batch: Sequence[_Pending]) -> list[_Pending]:
         """Those whose grants are durable; the others are answered."""
-        by_topic: dict[str, dict[str, bytes]] = {}
-        for pending in batch:
-            topic = grants_topic(pending.examined.manifest.to)
-            by_topic.setdefault(topic, {}).update(pending.examined.grants)
+        by_topic = _grants_of(batch)
         failed: dict[str, LogError] = {}
 
         async def put(topic: str, grants: Mapping[str, bytes]) -> None:
@@ -539,14 +543,19 @@ class Intake:
                 self._settle(pending, _NO_PLACE)
         return [pending for pending in batch if not pending.examined.alone]
 
-    async def _append(self, batch: Sequence[_Pending]) -> None:
+    async def _append(self, batch: Sequence[_Pending], grants: Mapping[str, Mapping[str, bytes]] | None = None) -> None:
+        """`grants`: those that are not durable yet, for a log that takes both."""
         if not batch:
             return
         entries = [_entry(pending.examined) for pending in batch]
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            answers: Sequence[Appended | UmuhuzaError] = await self._log.append(entries)
+            answers: Sequence[Appended | UmuhuzaError]
+            if grants is not None and isinstance(self._log, GrantsAtOnce):
+                answers = await self._log.append_granted(entries, grants)
+            else:
+                answers = await self._log.append(entries)
         except LogError as exc:
             answers = [LogError(exc.code)] * len(batch)
         except BaseException:
@@ -765,6 +774,14 @@ def _told(outcome: Outcome | _Pending | _Same) -> Outcome:
     copy = copy or outcome is not pending
     finding = None if copy else pending.finding
     return Accepted(m.evt, m.topic, offset, at_ms, one.hash, m.flow, m.kind, copy, finding, one.clock_suspect)
+
+
+def _grants_of(batch: Sequence[_Pending]) -> dict[str, dict[str, bytes]]:
+    by_topic: dict[str, dict[str, bytes]] = {}
+    for pending in batch:
+        topic = grants_topic(pending.examined.manifest.to)
+        by_topic.setdefault(topic, {}).update(pending.examined.grants)
+    return by_topic
 
 
 def _entry(one: Examined) -> Entry:

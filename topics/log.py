@@ -149,6 +149,17 @@ class AnswersAtOnce(Protocol):
         """`Log.ends` of each, all as they were at one moment or another during the call. Raises as `Log.ends`."""
 
 
+@runtime_checkable
+class GrantsAtOnce(Protocol):
+    """A log that stores entries and their grants in one step."""
+
+    async def append_granted(
+        self, entries: Sequence[Entry], grants: Mapping[str, Mapping[str, bytes]]
+    ) -> Sequence[Appended | UmuhuzaError]:
+        """`Log.put_grants` of all (topic -> key -> bytes), then `Log.append`, in half the time: no entry is durable
+        before these grants are. Refusals and errors as the two; grants may be there of entries that are refused."""
+
+
 async def ends_of(log: Log, topics: Sequence[str]) -> dict[str, Ends]:
     """`Log.ends` of each topic; one exchange where the log can. Raises as `Log.ends`."""
     if isinstance(log, AnswersAtOnce):

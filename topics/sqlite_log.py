@@ -131,11 +131,18 @@ class SqliteLog:
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
         """As the contract. Cancelled, it may still be carried out: append the same again."""
+        return await self.append_granted(entries, {})
+
+    async def append_granted(
+        self, entries: Sequence[Entry], grants: Mapping[str, Mapping[str, bytes]]
+    ) -> list[Appended | LogError]:
+        """As `topics.log.GrantsAtOnce`: one transaction, one sync. What is refused for the disk is as if the grants had
+        been put first."""
         if self._closed:
             return [LogError("log_closed") for _ in entries]
         if not entries:
             return []
-        done = await self._commit(Append.of(entries))
+        done = await self._commit(Append.of(entries, [_put(topic, some) for topic, some in grants.items()]))
         if not isinstance(done, list):
             raise done or LogError("unavailable")
         self._wake({entry.topic for entry, at in zip(entries, done, strict=True) if isinstance(at, Appended)})
@@ -161,11 +168,7 @@ class SqliteLog:
         """As the contract. Raises LogError `topic_unknown` (not a grants topic), `too_large`, `storage_full`,
         `unavailable`, `log_closed`; then none of these grants is stored."""
         self._refuse_closed()
-        if not GRANTS.fullmatch(topic):
-            raise LogError("topic_unknown")
-        if any(len(value) > MAX_VALUE_BYTES for value in grants.values()):
-            raise LogError("too_large", expected=MAX_VALUE_BYTES)
-        done = await self._commit(Put(topic, tuple(grants.items())))
+        done = await self._commit(_put(topic, grants))
         if isinstance(done, LogError):
             raise done
 
@@ -332,3 +335,11 @@ class SqliteLog:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise LogError("log_closed")
+
+
+def _put(topic: str, grants: Mapping[str, bytes]) -> Put:
+    if not GRANTS.fullmatch(topic):
+        raise LogError("topic_unknown")
+    if any(len(value) > MAX_VALUE_BYTES for value in grants.values()):
+        raise LogError("too_large", expected=MAX_VALUE_BYTES)
+    return Put(topic, tuple(grants.items()))

@@ -100,25 +100,6 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    """Entries of one call, with their headers as stored."""
-
-    entries: tuple[Entry, ...]
-    headers: tuple[bytes | None, ...]
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry]) -> Append:
-        """Raises ValueError when an `ident` is not ASCII: it would break the transaction of others."""
-        if not all(entry.ident.isascii() for entry in entries):
-            raise ValueError("an entry's ident is not ASCII")
-        return cls(tuple(entries), tuple(_pack(entry.headers) for entry in entries))
-
-    @property
-    def weight(self) -> int:
-        return sum(len(entry.value) for entry in self.entries)
-
-
-@dataclass(frozen=True, slots=True)
 class Put:
     topic: str
     grants: tuple[tuple[str, bytes], ...]
@@ -126,6 +107,27 @@ class Put:
     @property
     def weight(self) -> int:
         return sum(len(value) for _, value in self.grants)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Entries of one call, with their headers as stored."""
+
+    entries: tuple[Entry, ...]
+    headers: tuple[bytes | None, ...]
+    grants: tuple[Put, ...] = ()
+    """Stored with them: in the same transaction, or before it."""
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], grants: Sequence[Put] = ()) -> Append:
+        """Raises ValueError when an `ident` is not ASCII: it would break the transaction of others."""
+        if not all(entry.ident.isascii() for entry in entries):
+            raise ValueError("an entry's ident is not ASCII")
+        return cls(tuple(entries), tuple(_pack(entry.headers) for entry in entries), tuple(grants))
+
+    @property
+    def weight(self) -> int:
+        return sum(len(entry.value) for entry in self.entries) + sum(put.weight for put in self.grants)
 
 
 Answers = list[Appended | LogError]
@@ -384,6 +386,8 @@ class Store:
         for call in calls:
             if isinstance(call, Put):
                 done.append(self._put_alone(call))
+            elif (why := next(filter(None, map(self._put_alone, call.grants)), None)) is not None:
+                done.append(_refused(call, why.code))
             else:
                 answers: Answers = []
                 for entry, headers in zip(call.entries, call.headers, strict=True):
@@ -411,6 +415,8 @@ class Store:
                     self._put(call)
                     done.append(None)
                     continue
+                for put in call.grants:
+                    self._put(put)
                 answers: Answers = []
                 for entry, headers in zip(call.entries, call.headers, strict=True):
                     answers.append(self._place(entry, headers, now, known, tails, rows))

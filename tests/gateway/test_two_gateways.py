@@ -160,18 +160,18 @@ def test_what_is_disclosed_while_it_is_erased_is_erased_too(tmp_path: Path) -> N
             )
             extra = grant_for(world, target, "bi/r5w2")
             log: Any = gateway.door.log
-            append, at_the_log, go_on = log.append, asyncio.Event(), asyncio.Event()
+            append, at_the_log, go_on = log.append_granted, asyncio.Event(), asyncio.Event()
 
-            async def held(entries: Sequence[Entry]) -> Sequence[Appended | UmuhuzaError]:
+            async def held(entries: Sequence[Entry], grants: Any) -> Sequence[Appended | UmuhuzaError]:
                 at_the_log.set()
                 await go_on.wait()
-                answers: Sequence[Appended | UmuhuzaError] = await append(entries)
+                answers: Sequence[Appended | UmuhuzaError] = await append(entries, grants)
                 return answers
 
-            log.append = held
+            log.append_granted = held
             sending = asyncio.create_task(shelter.send_lines([line_of(disclosing, [*disclosing.grants, extra])]))
-            await at_the_log.wait()  # its grants are durable, its record is not there yet
-            await append([erasing(world, target, "bi/iom", "bi/k7t4").entry])
+            await at_the_log.wait()  # judged, and not there yet
+            await append([erasing(world, target, "bi/iom", "bi/k7t4").entry], {})
             await gateway.door.intake.follow()
             go_on.set()
             assert "offset" in (await sending)[0]

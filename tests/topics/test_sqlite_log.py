@@ -289,6 +289,8 @@ class Promised:
     tried: set[str] = field(default_factory=set)
     unanswered: list[Entry] = field(default_factory=list)
     grants: dict[str, bytes] = field(default_factory=dict)
+    along: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """Ident -> the grant that went with it in one call: where the entry is, that is too."""
 
 
 async def one_life(disk: PowerCutVFS, rng: random.Random, promised: Promised) -> None:
@@ -296,26 +298,34 @@ async def one_life(disk: PowerCutVFS, rng: random.Random, promised: Promised) ->
     disk.crash_after(rng.randint(1, 120))
     log = simulated(disk)
 
-    async def append(entries: list[Entry]) -> None:
+    async def append(entries: list[Entry], along: Mapping[str, bytes] | None = None) -> None:
         promised.unanswered = entries
         promised.tried |= {e.ident for e in entries}
-        answers = placed(await log.append(entries))
+        if along is None:
+            answers = placed(await log.append(entries))
+        else:
+            promised.along |= dict.fromkeys([e.ident for e in entries], next(iter(along.items())))
+            answers = placed(await log.append_granted(entries, {GRANTS: along}))
         if not disk.dead:
             promised.unanswered = []
             for sent, at in zip(entries, answers, strict=True):
                 promised.entries[sent.ident] = (at.offset, sent.value)
 
-    await append(promised.unanswered)
+    again = promised.along.get(promised.unanswered[0].ident) if promised.unanswered else None
+    await append(promised.unanswered, None if again is None else dict([again]))
     for _ in range(60):
         entries = [
             entry(f"bi/iom/{len(promised.tried)}-{n}", rng.randbytes(rng.choice((20, 300, 5_000, 40_000))))
             for n in range(rng.randint(1, 4))
         ]
         key, value = f"{entries[0].ident}|k", rng.randbytes(1_500)
-        await log.put_grants(GRANTS, {key: value})
-        if not disk.dead:
-            promised.grants[key] = value
-        await append(entries)
+        if rng.random() < 0.5:
+            await append(entries, {key: value})
+        else:
+            await log.put_grants(GRANTS, {key: value})
+            if not disk.dead:
+                promised.grants[key] = value
+            await append(entries)
         if promised.grants and rng.random() < 0.2:
             key = rng.choice(sorted(promised.grants))
             value = promised.grants.pop(key)
@@ -331,6 +341,7 @@ async def what_was_lost(disk: PowerCutVFS, promised: Promised) -> str | None:
         try:
             stored = await everything(log, TOPIC)
             grants = await log.get_grants(GRANTS, sorted(promised.grants))
+            along = await log.get_grants(GRANTS, sorted({key for key, _ in promised.along.values()}))
         finally:
             await log.close()
         there = {s.ident: (s.offset, s.value) for s in stored}
@@ -340,6 +351,8 @@ async def what_was_lost(disk: PowerCutVFS, promised: Promised) -> str | None:
             return "an acknowledged entry is not there"
         if not there.keys() <= promised.tried:
             return "an entry nobody sent"
+        if any(along.get(key) != value for ident, (key, value) in promised.along.items() if ident in there):
+            return "an entry without the grant that went with it"
         return None if grants == promised.grants else "an acknowledged grant is not there"
     return "it does not open"
 
@@ -426,8 +439,10 @@ def test_a_failing_disk_loses_and_doubles_nothing(disk: PowerCutVFS, failure: An
             sent.append(entry(f"bi/iom/{n}", rng.randbytes(rng.choice((50, 20_000)))))
             if rng.random() < 0.6:
                 disk.fail(failure, on=("write", "sync", "truncate"), skip=rng.randint(0, 6), times=rng.randint(1, 3))
-            while isinstance((await log.append([sent[-1]]))[0], LogError):
+            grants = {GRANTS: {f"bi/iom/{n}|k": b"grant %d" % n}}
+            while isinstance((await log.append_granted([sent[-1]], grants))[0], LogError):
                 refused += 1
+            assert await log.get_grants(GRANTS, [f"bi/iom/{n}|k"]) == grants[GRANTS]
         assert refused > 10
         stored = await everything(log, TOPIC)
         assert [s.offset for s in stored] == list(range(80))
