@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/umuhuza demo $(if $(ONCE),--once) $(if $(JSON),--json) $(if $(DIR),--dir "$(DIR)") $(if $(LOG),--log "$(LOG)")
 
 test: setup
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@tests/run $(ARGS)
 
 check: lint test
 
