@@ -292,12 +292,11 @@ class Index:
 
     def _drop_link(self, iss: str, known: Known) -> None:
         """The link of a record whose identity stands earlier in the log."""
-        sought = [seq for link in self._links_at(iss, known) for seq in (link.seq,)]
+        sought = [link.seq for link in self._links_at(iss, known)]
         for seq in sought:
-            for unwritten in (self._new, self._writing):
-                link = unwritten.links.get((iss, known.topic, seq))
-                if link is not None and link.offset == known.offset and unwritten is self._new:
-                    del unwritten.links[iss, known.topic, seq]
+            link = self._new.links.get((iss, known.topic, seq))
+            if link is not None and link.offset == known.offset:
+                del self._new.links[iss, known.topic, seq]
             self._new.dropped.add((iss, known.topic, seq, known.offset))
         if sought:
             self._heads.pop((iss, known.topic), None)
@@ -321,7 +320,7 @@ class Index:
         return sorted(self._unverified)
 
     def leave_unverified(self, topic: str, offset: int) -> None:
-        """Passed by for now; asked again when there is a newer registry."""
+        """Passed by; asked again when there is a newer registry."""
         self._unverified.add((topic, offset))
         self._new.unverified[topic, offset] = True
         self.passed(topic, offset)
