@@ -23,6 +23,7 @@ from typing import Any
 import apsw
 
 from schemas.envelope import Manifest
+from topics.sqlite_transaction import transaction
 
 VERSION = "3"
 _AT_ONCE = 250
@@ -384,7 +385,7 @@ class Index:
         """In any thread, between `begin_flush` and `end_flush`: False when the file could not take it."""
         w = self._writing
         try:
-            with self._writer:
+            with transaction(self._writer):
                 many = self._writer.executemany
                 many("DELETE FROM chain WHERE iss = ? AND topic = ? AND seq = ? AND offset = ?", list(w.dropped))
                 many(
@@ -418,7 +419,7 @@ class Index:
                     "INSERT INTO cursor VALUES (?,?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next",
                     list(w.cursors.items()),
                 )
-        except (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.LockedError):
+        except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.BusyError, apsw.LockedError):
             return False
         return True
 
@@ -453,7 +454,7 @@ def _rows(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -
 
 
 def _prepare(connection: apsw.Connection, log_id: str) -> None:
-    with connection:
+    with transaction(connection):
         connection.execute(_SCHEMA)
         held = dict(_rows(connection, "SELECT name, value FROM meta"))
         if held and held != {"version": VERSION, "log": log_id}:

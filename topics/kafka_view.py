@@ -21,6 +21,7 @@ from pathlib import Path
 import apsw
 
 from schemas.errors import LogError
+from topics.sqlite_transaction import code_of, transaction
 
 _VERSION = 2
 TICK = "tick"
@@ -43,8 +44,8 @@ class GrantsView:
         self._path = path
         try:
             self._db = self._open()
-        except apsw.FullError:
-            raise LogError("storage_full", "view") from None
+        except LogError:
+            raise
         except (apsw.Error, OSError):
             self._remove()
             try:
@@ -53,8 +54,14 @@ class GrantsView:
                 raise LogError("unavailable", "view") from None
 
     def _open(self) -> apsw.Connection:
+        """Raises LogError `storage_full`; apsw.Error and OSError where the file does not serve."""
         if self._path is not None:
-            self._path.touch(mode=0o600)
+            try:
+                self._path.touch(mode=0o600)
+            except OSError as error:
+                if code_of(error, None) == "storage_full":
+                    raise LogError("storage_full", "view") from None
+                raise
         db = apsw.Connection(":memory:" if self._path is None else str(self._path))
         try:
             db.set_busy_timeout(10_000)
@@ -62,7 +69,7 @@ class GrantsView:
                 db.execute(f"PRAGMA {pragma}").fetchall()
             version = db.pragma("user_version")
             if version == 0:
-                with db:
+                with transaction(db):
                     db.execute(_SCHEMA)
                     db.pragma("user_version", _VERSION)
             elif version != _VERSION:
@@ -70,8 +77,11 @@ class GrantsView:
             db.execute("SELECT name, generation, next, at_ms FROM topic LIMIT 1").fetchall()
             db.execute("SELECT topic, key, value FROM granted LIMIT 1").fetchall()
             db.execute("SELECT topic, at_ms FROM erased LIMIT 1").fetchall()
-        except apsw.Error:
+        except apsw.Error as error:
+            full = code_of(error, db) == "storage_full"
             db.close()
+            if full:  # the file is good
+                raise LogError("storage_full", "view") from None
             raise
         return db
 
@@ -92,7 +102,7 @@ class GrantsView:
 
     def forget(self, topic: str) -> None:
         """Raises LogError `storage_full`, `unavailable`."""
-        with _said(), self._db:
+        with self._said(), transaction(self._db):
             self._db.execute("DELETE FROM granted WHERE topic = ?", (topic,))
             self._db.execute("DELETE FROM topic WHERE name = ?", (topic,))
             self._db.execute("DELETE FROM erased WHERE topic = ?", (topic,))
@@ -104,7 +114,7 @@ class GrantsView:
 
         Raises LogError `storage_full`, `unavailable`; then nothing of it was applied.
         """
-        with _said(), self._db:
+        with self._said(), transaction(self._db):
             for key, value in changes:
                 if value is None:
                     self._db.execute("DELETE FROM granted WHERE topic = ? AND key = ?", (topic, key))
@@ -116,7 +126,7 @@ class GrantsView:
 
     def get(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        with _said():
+        with self._said():
             for key in keys:
                 row = self._db.execute("SELECT value FROM granted WHERE topic = ? AND key = ?", (topic, key)).fetchone()
                 if row is not None:
@@ -125,13 +135,13 @@ class GrantsView:
 
     def erased(self, before_ms: int) -> list[str]:
         """Topics in which something was erased, or last looked after, before then; sorted."""
-        with _said():
+        with self._said():
             rows = self._db.execute("SELECT topic FROM erased WHERE at_ms < ? ORDER BY topic", (before_ms,))
             return [name for (name,) in rows]
 
     def looked_after(self, topics: Iterable[str], at_ms: int | None) -> None:
         """Those topics were, then; None: nothing is left to do. Raises LogError `storage_full`, `unavailable`."""
-        with _said(), self._db:
+        with self._said(), transaction(self._db):
             for topic in topics:
                 if at_ms is None:
                     self._db.execute("DELETE FROM erased WHERE topic = ?", (topic,))
@@ -141,12 +151,9 @@ class GrantsView:
     def close(self) -> None:
         self._db.close()
 
-
-@contextlib.contextmanager
-def _said() -> Iterator[None]:
-    try:
-        yield
-    except apsw.FullError:
-        raise LogError("storage_full", "view") from None
-    except apsw.Error:
-        raise LogError("unavailable", "view") from None
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise LogError(code_of(error, self._db), "view") from None

@@ -21,7 +21,6 @@ lock, and beside a busy event loop it may take milliseconds to get it back: so w
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import heapq
 import os
@@ -38,6 +37,7 @@ import orjson
 from schemas.errors import LogError
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
+from topics.sqlite_transaction import code_of, transaction
 
 if sys.platform != "win32":
     import fcntl
@@ -338,18 +338,9 @@ class Store:
         try:
             yield
         except apsw.Error as error:
-            raise LogError(self._code(error)) from error
+            raise LogError(code_of(error, self._connection)) from error
         except OSError as error:  # the lock file
             raise LogError("unavailable") from error
-
-    def _code(self, error: apsw.Error) -> str:
-        full = (errno.ENOSPC, errno.EDQUOT)
-        if isinstance(error, apsw.FullError):
-            return "storage_full"
-        # Delayed allocation shows a full disk at the sync, shared memory at its mapping: both as I/O errors.
-        if isinstance(error, apsw.IOError | apsw.CantOpenError) and self._connection.system_errno in full:
-            return "storage_full"
-        return "unavailable"
 
     @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
@@ -357,15 +348,12 @@ class Store:
 
         After a failed COMMIT the outcome is unknown to the caller, as the contract allows.
         """
-        with self._reporting(), self._turn if begin == "BEGIN IMMEDIATE" else contextlib.nullcontext():
-            try:
-                self._connection.execute(begin)
-                yield
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    with contextlib.suppress(apsw.Error):  # SQLite may have rolled back by itself
-                        self._connection.execute("ROLLBACK")
+        with (
+            self._reporting(),
+            self._turn if begin == "BEGIN IMMEDIATE" else contextlib.nullcontext(),
+            transaction(self._connection, begin),
+        ):
+            yield
 
     def _snapshot(self) -> contextlib.AbstractContextManager[None]:
         return self._transaction("BEGIN")
@@ -718,8 +706,7 @@ def _private_file(path: str, create: bool) -> None:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).chmod(0o600)
     except OSError as error:
-        code = "storage_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unavailable"
-        raise LogError(code, "file") from error
+        raise LogError(code_of(error, None), "file") from error
 
 
 def _sync_directory(path: str) -> None:

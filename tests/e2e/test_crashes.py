@@ -7,12 +7,8 @@ The gateway and one agency live on small file systems of their own where this pr
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +19,7 @@ from schemas.errors import CODES
 from tests.e2e.commands import umuhuza, until
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, workbook
 from tests.e2e.planted import every_file, forms, traces
+from tests.small_disk import full, mounted, unmount
 
 MEMBERS = (
     Member("bi/iom", ("screener", "assistance", "facilitator")),
@@ -41,31 +38,8 @@ def domain(tmp_path_factory: pytest.TempPathFactory, log: str) -> Iterator[Domai
         for folder, megabytes in (("passerelle", 48), ("iom", 48)):
             (root / folder).mkdir(parents=True)
             if mounted(root / folder, megabytes):
-                stack.callback(subprocess.run, ["umount", str(root / folder)], check=True)
+                stack.callback(unmount, root / folder)
         yield stack.enter_context(DomainOnDisk.made(root, MEMBERS, log=log))
-
-
-def mounted(folder: Path, megabytes: int) -> bool:
-    mount = shutil.which("mount")
-    if mount is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return False
-    command = [mount, "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@contextlib.contextmanager
-def full(folder: Path) -> Iterator[None]:
-    """Not a byte is free on this file system."""
-    if not os.path.ismount(folder):
-        pytest.skip("a small disk to fill needs root and a system that lets it mount one")
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4_096))
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 def queued(domain: DomainOnDisk, name: str, count: int, to: str) -> list[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from gateway.index import Index
+from schemas.envelope import chain_hash
 from tests.gateway.gateway_world import World, count_of, erasing
 from tests.gateway.test_gateway_publish import TOPIC, twin_of
+from tests.small_disk import full, small_disk
 from topics.sqlite_log import SqliteLog
 
 
@@ -162,3 +164,20 @@ def test_what_retention_took_is_skipped_not_waited_for(tmp_path: Path) -> None:
             assert await gateway.door.intake.lag() == 0
 
     asyncio.run(run())
+
+
+def test_a_full_disk_keeps_it_in_memory_until_there_is_room(tmp_path: Path) -> None:
+    domain = World(tmp_path).domain
+    records = [domain.record() for _ in range(60)]
+    with small_disk(tmp_path / "small") as folder:
+        index = Index.open(folder / "index.db", "log")
+        with full(folder):
+            for offset, record in enumerate(records):
+                index.apply(record.manifest, chain_hash(record.value.partition(b"\n")[0]), offset, 1)
+            assert not index.flush()
+            assert [index.event(record.manifest.ident) for record in records].count(None) == 0
+        assert index.flush()
+        index.close()
+        index = Index.open(folder / "index.db", "log")
+        assert index.next_offset(TOPIC) == len(records)
+        index.close()

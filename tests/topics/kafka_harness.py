@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -42,10 +43,18 @@ async def open_kafka(access: KafkaAccess, view: Path | None = None) -> KafkaLog:
 def wipe(admin: KafkaAccess) -> None:
     """A cluster without the domain's topics."""
     clients = Clients(admin)
+
+    def ours() -> list[str]:
+        return [name for name in clients.describe() if name.startswith(f"{DOMAIN}.")]
+
     try:
-        for name in clients.describe():
-            if name.startswith(f"{DOMAIN}."):
-                clients.delete_topic(name)
+        for name in ours():
+            clients.delete_topic(name)
+        # The controller has deleted them; a broker that has not heard of it yet would call them still there.
+        end = time.monotonic() + 60
+        while ours():
+            assert time.monotonic() < end, "topics are not deleted"
+            time.sleep(0.05)
     finally:
         clients.close()
 

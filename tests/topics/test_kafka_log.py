@@ -254,9 +254,10 @@ QUICK: dict[str, str | None] = {
 
 def on_disk(topic: str) -> bytes:
     found = b""
-    for file in _shared().folder.glob(f"**/{topic}-0/*"):
-        with contextlib.suppress(FileNotFoundError):  # compaction is at work
-            found += file.read_bytes()
+    for folder, _, files in os.walk(_shared().folder):  # which passes by what is deleted meanwhile
+        for name in files if folder.endswith(f"{os.sep}{topic}-0") else ():
+            with contextlib.suppress(FileNotFoundError):  # compaction is at work
+                found += Path(folder, name).read_bytes()
     return found
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from schemas.errors import LogError
+from tests.small_disk import full, small_disk
 from topics.kafka_view import STALE_AFTER_MS, TICK, GrantsView
 
 TOPIC = "bi.grants.k7t4"
@@ -102,3 +104,19 @@ def test_a_file_that_is_no_view_of_ours_is_made_again(tmp_path: Path, damage: st
     view.apply(TOPIC, "one", [("a|k", b"again")], 1, AT)
     assert view.get(TOPIC, ["a|k"]) == {"a|k": b"again"}
     view.close()
+
+
+def test_a_full_disk_is_called_that_and_costs_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as folder:
+        view = filled(folder / "view")
+        with full(folder):
+            with pytest.raises(LogError) as caught:
+                view.apply(TOPIC, "one", [(f"{number}|k", SECRET) for number in range(200)], 202, AT)
+            assert (caught.value.code, caught.value.path) == ("storage_full", "view")
+            assert view.get(TOPIC, ["a|k", "1|k"]) == {"a|k": SECRET}
+            with pytest.raises(LogError) as caught:
+                GrantsView(folder / "another")
+            assert caught.value.code == "storage_full"
+        view.apply(TOPIC, "one", [("c|k", b"3")], 3, AT)
+        assert view.next(TOPIC, "one", AT) == 3
+        view.close()

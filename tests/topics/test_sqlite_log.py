@@ -10,7 +10,6 @@ import itertools
 import os
 import random
 import selectors
-import shutil
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import pytest
 
 from schemas.errors import LogError
 from tests.power_cut import PowerCut, PowerCutVFS
+from tests.small_disk import full, small_disk
 from tests.topics.log_contract import EntryMaker, SmallDisk, code, everything, fill_up_and_go_on, placed, refusal
 from tests.topics.test_log_contract import TOPICS, open_sqlite
 from topics import sqlite_store
@@ -606,38 +606,20 @@ def test_a_writer_that_died_in_its_turn_blocks_nobody(tmp_path: Path) -> None:
 
 def test_a_full_tmpfs_refuses_and_recovers(tmp_path: Path) -> None:
     """A kernel's answer to a full disk, not a simulated one."""
-    mount = shutil.which("mount")
-    if mount is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    target = tmp_path / "small"
-    target.mkdir()
-    made = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(target)], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"mounting a small tmpfs is not allowed here (mount ended with {made.returncode})")
-    filler = target / "filler"
 
-    def fill() -> None:
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4_096))
-
-    async def scenario() -> None:
+    async def scenario(target: Path) -> None:
         log = open_sqlite(str(target / "log.db"))
-        await fill_up_and_go_on(SmallDisk(log, fill, filler.unlink), EntryMaker())
+        with contextlib.ExitStack() as filled:
+            disk = SmallDisk(log, lambda: filled.enter_context(full(target)), filled.close)
+            await fill_up_and_go_on(disk, EntryMaker())
         await log.close()
-        fill()
         again = target / "second.db"
-        with pytest.raises(LogError) as caught:
+        with full(target), pytest.raises(LogError) as caught:
             open_sqlite(str(again))
         assert caught.value.code == "storage_full"
-        filler.unlink()
         log = open_sqlite(str(again))
         assert await log.topics() == sorted(TOPICS)
         await log.close()
 
-    try:
-        asyncio.run(scenario())
-    finally:
-        subprocess.run(["umount", str(target)], check=True)
+    with small_disk(tmp_path / "small") as target:
+        asyncio.run(scenario(target))

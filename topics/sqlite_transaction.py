@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One transaction of a SQLite connection, and what its errors mean for whoever has to mend them.
+
+`with connection:` of apsw does not do: when the disk is full SQLite may have rolled back by itself, and apsw's own
+rollback then fails with an error that hides the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from typing import Literal
+
+import apsw
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def transaction(connection: apsw.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Committed when it ends; nothing of it is there when it raises, but for a failed COMMIT, which may be.
+
+    Raises apsw.Error, the one that was the reason.
+    """
+    try:
+        connection.execute(begin)
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with contextlib.suppress(apsw.Error):  # SQLite may have rolled back by itself
+                connection.execute("ROLLBACK")
+
+
+def code_of(error: apsw.Error | OSError, connection: apsw.Connection | None) -> Literal["storage_full", "unavailable"]:
+    """Which of our codes an error of the disk is. `connection`: where it came from, not closed since."""
+    if isinstance(error, apsw.FullError):
+        return "storage_full"
+    if isinstance(error, OSError):
+        return "storage_full" if error.errno in _FULL else "unavailable"
+    # Delayed allocation shows a full disk at the sync, shared memory at its mapping: both as I/O errors.
+    if isinstance(error, apsw.IOError | apsw.CantOpenError) and connection and connection.system_errno in _FULL:
+        return "storage_full"
+    return "unavailable"
