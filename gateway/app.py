@@ -37,7 +37,7 @@ from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_root_key, read_signing_key
-from gateway.workers import Threads
+from gateway.workers import Threads, seldom_collect
 from schemas.errors import AccessError, LogError, UmuhuzaError
 from schemas.keys import RandomBytes
 from topics.catalogue import topics_of
@@ -202,7 +202,8 @@ def build(
     key = read_signing_key(settings.signing_key)
     registry_file = RegistryFile(settings.registry, read_root_key(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
-    checkers = min((os.cpu_count() or 1) - 1, 4) if settings.checkers is None else settings.checkers
+    cores = os.cpu_count() or 1
+    checkers = (0 if cores == 1 else min(cores, 4)) if settings.checkers is None else settings.checkers
 
     if (settings.log is None) == (settings.kafka is None):
         raise SettingsError(
@@ -382,6 +383,7 @@ def serve(
             os.replace(half, settings.ready_file)
         if on_ready is not None:
             on_ready(address)
+        seldom_collect()
 
     _server_log(sys.stderr)
     # With Python's 5 ms the log's threads wait that long for the lock, several times per commit.

@@ -13,12 +13,14 @@ bytes whose lengths stand in the head, one after the other: to a checker the lin
 
     {"op":"registry","registry":{...}}                                   no answer
     {"op":"examine","lines":[[agency, now, grants_limit, length],...]}   one of the two for each line:
-        [hash, manifest, suspect, problem, length, [[key, length],...]]  in order (the grants' problem); what is kept
-                                                                         follows: the record, its grants
+        [hash, manifest, suspect, problem, place, [[key, place],...]]    in order (the grants' problem), and where what
+                                                                         is kept is found: the record, its grants
         [problem, flow, kind, hash, manifest or null]                    refused
     {"op":"check","lines":[[topic, at_ms, length],...]}                  [hash, manifest], "unknown" or null each
 
-A problem is [class, code, path, expected] or null. A manifest is its fields, as JSON.
+A problem is [class, code, path, expected] or null. A manifest is its fields, as JSON. A place is [start, length] in the
+line that was asked about, which the gateway still has (in a record there, the line end is written as in JSON), or
+[-1, length]: the bytes follow the head.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from gateway.examine import Examined, Refused, Rules, Task, checked, examine
+from gateway.workers import seldom_collect
 from schemas.envelope import Acts, Manifest, Part
 from schemas.errors import UmuhuzaError
 from schemas.registry import registry_from_json
@@ -86,7 +89,7 @@ def answer(body: bytes, rules: Rules | None) -> tuple[bytes | None, Rules | None
         place += size
         if head["op"] == "examine":
             agency, now, limit = about
-            told.append(_told(examine(Task(line, agency, rules, now, limit)), blobs))
+            told.append(_told(examine(Task(line, agency, rules, now, limit)), line, blobs))
         else:
             topic, at_ms = about
             good = checked((rules.registry, (topic, at_ms, line)))
@@ -94,29 +97,49 @@ def answer(body: bytes, rules: Rules | None) -> tuple[bytes | None, Rules | None
     return message(told, blobs), rules
 
 
-def _told(found: Examined | Refused, blobs: list[bytes]) -> list[Any]:
+def _told(found: Examined | Refused, line: bytes, blobs: list[bytes]) -> list[Any]:
     if isinstance(found, Refused):
         return [problem_of(found.error), found.flow, found.kind, found.hash, found.manifest]
-    blobs.append(found.value)
-    blobs.extend(found.grants.values())
-    sizes = [(key, len(data)) for key, data in found.grants.items()]
-    problem = problem_of(found.grants_problem)
-    return [found.hash, found.manifest, found.clock_suspect, problem, len(found.value), sizes]
+    value = _place(found.value.replace(b"\n", b"\\n"), line)
+    if value is None:
+        blobs.append(found.value)
+        value = (-1, len(found.value))
+    grants: list[tuple[str, tuple[int, int]]] = []
+    for key, data in found.grants.items():
+        place = _place(data, line)
+        if place is None:
+            blobs.append(data)
+            place = (-1, len(data))
+        grants.append((key, place))
+    return [found.hash, found.manifest, found.clock_suspect, problem_of(found.grants_problem), value, grants]
 
 
-def found_in(told: Sequence[Any], body: bytes, place: int) -> tuple[Examined | Refused, int]:
-    """What `examine` found in another process, from its answer; `place` is where its bytes start in `body`."""
+def _place(data: bytes, line: bytes) -> tuple[int, int] | None:
+    """Where these very bytes stand in the line, if they do: wherever it is, they are the same."""
+    start = line.find(data)
+    return None if start < 0 else (start, len(data))
+
+
+def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple[Examined | Refused, int]:
+    """What `examine` found in another process, from its answer about this line; `place` is where what follows its head
+    starts in `body`."""
     if len(told) == 5:
         problem, flow, kind, chain_hash, fields = told
         manifest = None if fields is None else manifest_of(fields)
         return Refused(error_of(problem), flow, kind, manifest, chain_hash), place
-    chain_hash, fields, suspect, problem, size, sizes = told
-    value = body[place : place + size]
-    place += size
-    grants: dict[str, bytes] = {}
-    for key, size in sizes:
-        grants[key] = body[place : place + size]
+    chain_hash, fields, suspect, problem, (start, size), grants_at = told
+    if start < 0:
+        value = body[place : place + size]
         place += size
+    else:
+        value = line[start : start + size].replace(b"\\n", b"\n")
+    grants: dict[str, bytes] = {}
+    for key, (start, size) in grants_at:
+        if start < 0:
+            grants[key] = body[place : place + size]
+            place += size
+        else:
+            grants[key] = line[start : start + size]
     error = None if problem is None else error_of(problem)
     return Examined(manifest_of(fields), value, chain_hash, grants, error, suspect), place
 
@@ -138,4 +161,5 @@ def main(source: BinaryIO, sink: BinaryIO) -> None:
 if __name__ == "__main__":
     # Ctrl-C in a terminal reaches the whole group: the gateway ends first, and with it this process's input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seldom_collect()
     main(sys.stdin.buffer, sys.stdout.buffer)

@@ -27,6 +27,10 @@ _TRIP_LINES = 32
 _TRIP_BYTES = 1 << 20
 _AHEAD = 2
 """Messages on their way to one checker: one that it works on and one that it finds when it is done."""
+_ANOTHER_ABOVE = 16
+"""Lines that have to wait before one more checker is worth waking: it takes time from the gateway where cores are few,
+and makes many small messages of a few large ones."""
+_READ_BYTES = 4 << 20
 START_AGAIN_S = 1.0
 OVERDUE_S = 30.0
 """A message takes milliseconds; on a machine that swaps, seconds."""
@@ -134,10 +138,11 @@ class Checkers:
         return await job.future
 
     def _hand_over(self) -> None:
-        for ahead in range(_AHEAD):
-            for checker in self._alive:
-                if self._waiting and len(checker.trips) <= ahead:
-                    self._send(checker)
+        for place, checker in enumerate(self._alive):
+            if place and sum(stop - start for _, start, stop in self._waiting) < _ANOTHER_ABOVE:
+                return
+            while self._waiting and len(checker.trips) < _AHEAD:
+                self._send(checker)
 
     def _send(self, checker: _Checker) -> None:
         op, rules = self._waiting[0][0].op, self._waiting[0][0].rules
@@ -170,6 +175,7 @@ class Checkers:
             "gateway.checker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=_READ_BYTES,
         )
         checker = _Checker(process)
         if self._closing.is_set():
@@ -238,10 +244,11 @@ def _deliver(trip: Sequence[_Chunk], body: bytes) -> None:
     told, place = opened(body)
     done = 0
     for chunk in trip:
+        job, start, stop = chunk
         found: list[Any] = []
-        for one in told[done : done + chunk[2] - chunk[1]]:
-            if chunk[0].op == "examine":
-                outcome, place = found_in(one, body, place)
+        for line, one in zip(job.lines[start:stop], told[done : done + stop - start], strict=True):
+            if job.op == "examine":
+                outcome, place = found_in(one, line, body, place)
                 found.append(outcome)
             else:
                 found.append((manifest_of(one[1]), one[0]) if isinstance(one, list) else one)

@@ -172,8 +172,9 @@ class _Same:
 class _Forming:
     """A promise that is about to be signed."""
 
-    done: asyncio.Future[Promised]
     lines: list[Line] = field(default_factory=list)
+    requests: list[asyncio.Future[Promised]] = field(default_factory=list)
+    """Gone when the client's task was cancelled."""
 
 
 @dataclass(slots=True)
@@ -319,23 +320,31 @@ class Intake:
         forming = self._forming
         if forming is None or len(forming.lines) + len(lines) > MAX_LINES:
             loop = asyncio.get_running_loop()
-            forming = self._forming = _Forming(loop.create_future())
+            forming = self._forming = _Forming()
             # The requests of one append are woken in one turn of the loop: by the next one all have joined.
             loop.call_soon(lambda: loop.call_soon(self._sign, forming))
         first = len(forming.lines)
         forming.lines += lines
-        promised = await asyncio.shield(forming.done)
+        signed: asyncio.Future[Promised] = asyncio.get_running_loop().create_future()
+        forming.requests.append(signed)
+        promised = await signed
         return replace(promised, first=first, paths=promised.paths[first : first + len(lines)])
 
     def _sign(self, forming: _Forming) -> None:
         if self._forming is forming:
             self._forming = None
+        promised: Promised | None = None
         try:
             at, domain = int(self._now()), self._registry().domain
-            forming.done.set_result(make_promise(forming.lines, self._key, iss=self._agency, at=at, domain=domain))
+            promised = make_promise(forming.lines, self._key, iss=self._agency, at=at, domain=domain)
         finally:
-            if not forming.done.done():  # a bug of ours: nobody may wait for ever
-                forming.done.set_exception(LogError("unavailable"))
+            for request in forming.requests:
+                if request.done():
+                    continue
+                if promised is None:  # a bug of ours: nobody may wait for ever
+                    request.set_exception(LogError("unavailable"))
+                else:
+                    request.set_result(promised)
 
     async def _learn(self, examined: Sequence[Examined | Refused]) -> None:
         """Before a line is called a gap, broken or without target: has another gateway written meanwhile? Before a

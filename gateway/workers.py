@@ -8,6 +8,7 @@ requests share a trip, one large request is spread over all threads. Belongs to 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,16 @@ class _Job:
 
 
 _Chunk = tuple[_Job, int, int]
+
+
+def seldom_collect() -> None:
+    """Look for unreachable cycles seldom, and never again among what is there now (modules, code, the registry).
+
+    With Python's own setting it is looked for after every 700 objects, a few times per record: a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class Threads:

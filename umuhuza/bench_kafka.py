@@ -40,6 +40,8 @@ from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
 from umuhuza.registry_command import add_agency, held
 
+FLOWS = ("referral", "receipt")
+"""Of the two mailboxes that are written to straight, in turns."""
 LATENCIES = 200
 """Records sent one by one, each when the one before has arrived."""
 CALLERS = 4
@@ -99,9 +101,8 @@ async def _measured(
         folder / "registry",
         writer.enrolment({"fr": "Agence inventée"}, ("assistance",), False, int(time.time())),
     )
-    made = await asyncio.to_thread(make_records, writer, registry, events + LATENCIES)
+    made = await asyncio.to_thread(make_records, writer, registry, 2 * LATENCIES)
     access = cluster.access("bi/operator")
-    told["direct"] = await _direct(access, made[:events], rounds)
     told["latency_ms"] = await _latencies(bench, access, writer, made)
     told["memory_mb"] = {
         "broker": _resident(cluster.pid(1)),
@@ -109,6 +110,10 @@ async def _measured(
         "gateway_checkers": sum(_resident(pid) for pid in _children(bench.process.pid)),
         "adapter": await asyncio.to_thread(_adapter, bench, cluster, folder),
     }
+    # It would follow what is written and verify it, now beside the one client and now beside the other.
+    await asyncio.to_thread(bench.stop)
+    chains = [await asyncio.to_thread(make_records, writer, registry, events // len(FLOWS), flow) for flow in FLOWS]
+    told["direct"] = await _direct(access, [one for ones in zip(*chains, strict=True) for one in ones], rounds)
     return told
 
 
@@ -158,7 +163,8 @@ async def _driver(log: Log, made: list[Made]) -> float:
 def _bare(clients: Clients, made: list[Made]) -> float:
     producer = clients.bare_producer()
     try:
-        producer.partitions_for(made[0].entry.topic)  # the connection is not what is measured
+        for topic in {one.entry.topic for one in made}:
+            producer.partitions_for(topic)  # the connection is not what is measured
         started = time.perf_counter()
         sent = [
             producer.send(one.entry.topic, one.entry.value, one.entry.key, list(one.entry.headers), partition=0)
