@@ -24,6 +24,7 @@ from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
+from schemas.event_types import EVENTS
 from schemas.forms import Facts, Receipt
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
@@ -270,7 +271,7 @@ class Inbox:
 
     def _step(self, item: Incoming, record: Record, opened: events.Opened) -> tuple[Incoming, Thread | None]:
         """The item as it will be stored and its thread after it; a receipt or chain.voided has no thread of its own."""
-        machine = events.EVENTS[opened.type].machine
+        machine = EVENTS[opened.type].machine
         if machine is None:
             return replace(item, state="delivered"), None
         manifest = record.manifest
@@ -429,7 +430,7 @@ class Inbox:
             issuer_label=self._label(item.iss),
             late=item.late,
             at_ms=item.at_ms,
-            may_answer=tuple(name for name in possible if name in events.EVENTS),
+            may_answer=tuple(name for name in possible if name in EVENTS),
         )
 
     def _label(self, agency: str) -> str:

@@ -37,6 +37,7 @@ from schemas.envelope import (
     split_topic,
 )
 from schemas.errors import CODES, LogError, OrderError, PayloadError, PolicyError, RegistryError, UmuhuzaError
+from schemas.event_types import EVENTS
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
@@ -137,7 +138,7 @@ class Outbox:
             UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
         """
         desk = self._desk
-        known = events.EVENTS.get(draft.type)
+        known = EVENTS.get(draft.type)
         if known is None or known.machine is None:
             raise PayloadError("payload_invalid", "type")
         registry = desk.registry()
@@ -259,7 +260,7 @@ class Outbox:
         answer_by: int | None,
     ) -> None:
         desk = self._desk
-        kind = events.EVENTS[type].kind
+        kind = EVENTS[type].kind
         services = () if facts.referral is None else facts.referral.services
         sealable = events.compose(
             type,

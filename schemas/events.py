@@ -32,9 +32,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 
-from schemas import fhir, htcds, ijson
+from schemas import fhir, htcds, ijson, plain
 from schemas.elements import CONTENT, IDENTITY, TABLES, check_pair
 from schemas.errors import PayloadError, PolicyError
+from schemas.event_types import EVENTS, PURPOSES, EventType, Purpose
 from schemas.forms import (
     Answer,
     Basis,
@@ -65,59 +66,16 @@ from schemas.shape import (
     closed,
     form_of,
     leaves,
+    moment,
     of_model,
 )
 
-Kind = Literal["request", "answer", "update", "control"]
-Purpose = Literal["assistance", "identification", "coordination", "receipt"]
 Age = Literal["adult", "child", "unknown"]
 
 MAX_PART_BYTES = 256 * 1024
 """Of content and of identity, padding included: the largest pad size."""
 ADULT_YEARS = 18
 SALT_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class EventType:
-    """One row of the event catalogue: where an event travels, as what, and what may be inside."""
-
-    name: str
-    flow: str
-    """`*`: whichever flow the mailbox has that it goes to (`chain.voided` mends a chain where it is broken)."""
-    kind: Kind
-    schema: str
-    """Version of its content."""
-    machine: Literal["referral", "case"] | None
-    """Whose states it moves; None: no thread's."""
-    identity: bool
-    """Whether it may carry identity."""
-
-
-EVENTS: Mapping[str, EventType] = MappingProxyType(
-    {
-        event.name: event
-        for event in (
-            EventType("case.identified", "case", "request", "1.0", "case", identity=True),
-            EventType("case.screened", "case", "update", "1.0", "case", identity=True),
-            EventType("referral.requested", "referral", "request", "1.0", "referral", identity=True),
-            EventType("referral.received", "referral", "answer", "1.0", "referral", identity=False),
-            EventType("referral.accepted", "referral", "answer", "1.0", "referral", identity=False),
-            EventType("referral.declined", "referral", "answer", "1.0", "referral", identity=False),
-            EventType("referral.started", "referral", "update", "1.0", "referral", identity=False),
-            EventType("referral.completed", "referral", "update", "1.0", "referral", identity=False),
-            EventType("service.provided", "referral", "update", "1.0", "referral", identity=False),
-            EventType("receipt.delivered", "receipt", "control", "1.0", None, identity=False),
-            EventType("receipt.rejected", "receipt", "control", "1.0", None, identity=False),
-            EventType("chain.voided", "*", "control", "1.0", None, identity=False),
-        )
-    }
-)
-
-PURPOSES: Mapping[str, Purpose] = MappingProxyType(
-    {"case.identified": "identification", "case.screened": "coordination", "referral.requested": "assistance"}
-)
-"""Events that share what is known of a person, and therefore carry claims, and for what."""
 
 
 class ConsentClaim(Form):
@@ -210,7 +168,7 @@ def _claims_shape(event: str) -> Shape:
     said: dict[str, Shape] = {
         "purpose": Const(PURPOSES[event]),
         "recipient": Given("to"),
-        "safeguards": of_model(SafeguardClaim),
+        "safeguards": Const(None) if event in plain.PLAIN else of_model(SafeguardClaim),
     }
     return Object({**of_model(Claims).required, **said})
 
@@ -234,6 +192,8 @@ def _not_null(shape: Shape) -> Shape:
 def _payload_shape(event: str) -> Shape:
     if event in CONTENT:
         return CONTENT[event]
+    if event in plain.PLAIN:
+        return plain.content_shape(event, claims=event in PURPOSES)
     if event.startswith("receipt."):
         return _receipt_shape(rejected=event == "receipt.rejected")
     return closed()
@@ -253,7 +213,18 @@ SHAPES: Mapping[str, Object] = MappingProxyType(
         for event in EVENTS.values()
     }
 )
-"""What `content` must be, per event type; the identity part's are `schemas.elements.IDENTITY`."""
+"""What `content` must be, per event type."""
+NAMED: Mapping[str, Shape] = MappingProxyType(
+    {
+        **IDENTITY,
+        **{
+            event: shape
+            for event in EVENTS
+            if event in plain.PLAIN and (shape := plain.identity_shape(event, claims=event in PURPOSES)) is not None
+        },
+    }
+)
+"""What the identity part must be, where somebody may be named."""
 
 
 # ---- minimisation ----
@@ -364,6 +335,8 @@ def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[F
             continue
         if name in _WHOLE:
             data[name] = value.model_dump() if keep(name) else None
+        elif name == "said":  # made for one kind of reader: nothing in it is anybody's to leave out
+            data[name] = value
         else:
             data[name] = _strip(value, name, keep)
     after = validated(Facts, data)
@@ -381,25 +354,15 @@ def _members(type: str, facts: Facts) -> None:
         PayloadError: `payload_invalid`, one is missing or has no place.
         PolicyError: `consent_missing`, neither consent nor another basis.
     """
-    needed: tuple[str, ...]
-    may: tuple[str, ...] = ()
-    if type in PURPOSES:
-        if facts.lawful is None:
-            raise PolicyError("consent_missing", path="lawful")
-        needed = ("lawful", "referral") if type == "referral.requested" else ("lawful",)
-        may = () if type == "referral.requested" else ("birth", "caregiver")
-    elif type in ("referral.declined", "referral.completed"):
-        needed = ("answer",)
-    elif type == "service.provided":
-        needed = ("service",)
-    elif type.startswith("receipt."):
-        needed = ("receipt",)
-    else:
-        needed = ()
-    for name in ("lawful", "referral", "birth", "caregiver", "answer", "service", "receipt"):
+    event = EVENTS[type]
+    if type in PURPOSES and facts.lawful is None:
+        raise PolicyError("consent_missing", path="lawful")
+    for name in ("lawful", "referral", "birth", "caregiver", "answer", "service", "receipt", "said"):
         there = getattr(facts, name) is not None
-        if there != (name in needed) and not (there and name in may):
+        if there != (name in event.needs) and not (there and name in event.may):
             raise PayloadError("payload_invalid", path=name)
+    if facts.said is not None and facts.said.__class__ is not plain.PLAIN[type]:
+        raise PayloadError("payload_invalid", path="said")
     if facts.htcds and type not in TABLES:
         raise PayloadError("payload_invalid", path="htcds")
     if facts.answer is not None:
@@ -552,7 +515,9 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
         recipient=to,
         consent=consent,
         legal_reference=lawful.legal_reference,
-        safeguards=SafeguardClaim(
+        safeguards=None
+        if type in plain.PLAIN
+        else SafeguardClaim(
             age=age_of(facts),
             guardian=caregiver.status if caregiver is not None else None,
             best_interest=caregiver is not None and caregiver.best_interest_note is not None,
@@ -563,8 +528,8 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
 def _written_claims(claims: Claims) -> dict[str, Any]:
     data = claims.model_dump()
     if claims.consent is not None:
-        data["consent"]["given_at"] = fhir.moment(claims.consent.given_at)
-        data["consent"]["expires_at"] = fhir.moment(claims.consent.expires_at)
+        data["consent"]["given_at"] = moment(claims.consent.given_at)
+        data["consent"]["expires_at"] = moment(claims.consent.expires_at)
     return data
 
 
@@ -575,7 +540,7 @@ def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | 
         PayloadError: `payload_invalid` below `content.claims`.
     """
     at = "content.claims"
-    if facts.lawful is None or claims.safeguards is None:
+    if facts.lawful is None:
         raise PayloadError("payload_invalid", path=at)
     consent = facts.lawful.consent
     if (claims.consent is None) != (consent is None):
@@ -587,6 +552,8 @@ def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | 
         salted = base64.urlsafe_b64decode((salt or "") + "=")
         if claims.consent.commitment != commitment(consent, claims.recipient, claims.purpose, salted):
             raise PayloadError("payload_invalid", path=f"{at}.consent.commitment")
+    if claims.safeguards is None:  # of a plain event, see `_claims_shape`
+        return
     caregiver = facts.referral.caregiver if facts.referral is not None else facts.caregiver
     if claims.safeguards.guardian != (caregiver.status if caregiver is not None else None):
         raise PayloadError("payload_invalid", path=f"{at}.safeguards.guardian")
@@ -608,7 +575,20 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 def _written_receipt(receipt: Receipt) -> dict[str, Any]:
     data = receipt.model_dump(exclude_none=True)
-    return {**data, "received_at": fhir.moment(receipt.received_at)}
+    return {**data, "received_at": moment(receipt.received_at)}
+
+
+def _written_plain(said: Form, lawful: Lawful | None, salt: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    content, named = plain.halves(said)
+    payload: dict[str, Any] = {"said": content}
+    identity: dict[str, Any] = {"said": named} if named else {}
+    if lawful is not None:
+        payload["lawful"], author = plain.halves(lawful)
+        if lawful.consent is not None:
+            payload["salt"] = _base64url(salt)
+        if author:
+            identity["lawful"] = author
+    return payload, identity or None
 
 
 def compose(
@@ -657,14 +637,16 @@ def compose(
     if type in TABLES:
         names = fhir.Names(iss, to, evt, thread, ref, pseudonym)
         payload, named = fhir.write(type, reduced, names, _base64url(salt))
+    elif reduced.said is not None:
+        payload, named = _written_plain(reduced.said, reduced.lawful, salt)
     elif reduced.receipt is not None:
         payload = _written_receipt(reduced.receipt)
     content = _json(
         {
             "type": type,
             "schema": EVENTS[type].schema,
-            "occurred_at": fhir.moment(facts.occurred_at),
-            "recorded_at": fhir.moment(recorded_at),
+            "occurred_at": moment(facts.occurred_at),
+            "recorded_at": moment(recorded_at),
             "claims": None if claims is None else _written_claims(claims),
             "payload": payload,
             "withheld": withheld,
@@ -739,10 +721,10 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
     checked(SHAPES[event.name], value, context, "content")
     named: dict[str, Any] | None = None
     if identity.strip(b" "):
-        if event.name not in IDENTITY:
+        if event.name not in NAMED:
             raise PayloadError("payload_invalid", path="identity")
         named = _loads(identity, "identity")
-        checked(IDENTITY[event.name], named, replace(context, references=[]), "identity")
+        checked(NAMED[event.name], named, replace(context, references=[]), "identity")
     payload = value["payload"]
     bundle: dict[str, Any] = {}
     salt = pseudonym = None
@@ -751,12 +733,18 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
         bundle = payload
         said = _read(event.name, payload, named)
         data, salt, pseudonym = said.facts, said.salt, said.pseudonym
+    elif event.name in plain.PLAIN:
+        if named is None and event.name in NAMED:
+            checked(NAMED[event.name], {}, context, "identity")
+        data, salt = _read_plain(event.name, payload, named or {})
     elif event.name.startswith("receipt."):
         data = {"receipt": payload}
     claims = None
     if value["claims"] is not None:
         claims = validated(Claims, value["claims"], "content.claims")
         lawful = data.setdefault("lawful", {})
+        if lawful.get("basis", claims.basis) != claims.basis:
+            raise PayloadError("payload_invalid", path="content.claims.basis")
         lawful["basis"] = claims.basis
         lawful["legal_reference"] = claims.legal_reference
     facts = validated(Facts, {**data, "occurred_at": value["occurred_at"]})
@@ -792,3 +780,12 @@ def _read(event: str, payload: dict[str, Any], named: dict[str, Any] | None) -> 
                 fhir.oracle(named, "identity")
             return said
     raise PayloadError("payload_invalid", path=path)
+
+
+def _read_plain(event: str, payload: dict[str, Any], named: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Members of `Facts`, and the salt of the consent's commitment."""
+    said = plain.together(payload["said"], named.get("said", {}))
+    data: dict[str, Any] = {"said": validated(plain.PLAIN[event], said, "said")}
+    if "lawful" in payload:
+        data["lawful"] = plain.together(payload["lawful"], named.get("lawful", {}))
+    return data, payload.get("salt")

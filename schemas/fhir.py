@@ -14,7 +14,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from fhir.resources.R4B.bundle import Bundle
@@ -45,7 +44,7 @@ from schemas.elements import (
 )
 from schemas.errors import PayloadError
 from schemas.forms import Caregiver, Consent, Facts, Service
-from schemas.shape import Const, Items, Leaf, Object, WrongError
+from schemas.shape import Const, Items, Leaf, Object, WrongError, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +84,6 @@ def oracle(bundle: Mapping[str, Any], at: str) -> None:
 
 
 # ---- facts -> messages ----
-
-
-def moment(value: datetime) -> str:
-    """RFC 3339, to the microsecond where there is one; an offset FHIR cannot write becomes UTC."""
-    offset = value.utcoffset()
-    if offset is None:
-        raise ValueError("a time without zone")
-    if offset % timedelta(minutes=1) or abs(offset) > timedelta(hours=14):
-        value = value.astimezone(UTC)
-    return value.isoformat()
 
 
 def full_url(names: Names, role: str) -> str:

@@ -304,6 +304,8 @@ class Facts(Form):
     answer: Answer | None = None
     service: Service | None = None
     receipt: Receipt | None = None
+    said: Form | None = None
+    """What an event says for which FHIR has nothing; of the class that `schemas.plain.PLAIN` names."""
 
 
 FormT = TypeVar("FormT", bound=BaseModel)

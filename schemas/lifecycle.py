@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which step may follow which: the state machines of a referral and of a case, as data (`data/lifecycle.toml`).
+"""Which step may follow which: the state machines of threads, as data (`data/lifecycle/`).
 
 Purpose: sender's and receiver's adapters ask the same table, so that nobody sends what the other must refuse.
 A machine belongs to one thread between one pair of agencies: the `initiator` sent the thread's first event, the
@@ -23,10 +23,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
 
+from schemas.data_files import read_together
 from schemas.errors import OrderError
 
 Party = Literal["initiator", "recipient"]
@@ -78,9 +78,9 @@ def _read(table: dict[str, Any]) -> Machine:
     for key, step in _each_step(table.get("step", [])):
         before, _, by = key
         if key in steps:
-            raise ValueError(f"lifecycle.toml: two steps for {key}")
+            raise ValueError(f"lifecycle: two steps for {key}")
         if (before is not None and before not in states) or step.state not in states or by not in PARTIES:
-            raise ValueError(f"lifecycle.toml: unknown state or party in {key}")
+            raise ValueError(f"lifecycle: unknown state or party in {key}")
         steps[key] = step
     return Machine(
         MappingProxyType(states),
@@ -90,12 +90,13 @@ def _read(table: dict[str, Any]) -> Machine:
     )
 
 
-_DATA = tomllib.loads(resources.files("schemas").joinpath("data", "lifecycle.toml").read_text(encoding="utf-8"))
-
-MACHINES: Mapping[str, Machine] = MappingProxyType({name: _read(_DATA[name]) for name in ("referral", "case")})
-"""`referral` and `case`."""
-
+_DATA = tomllib.loads(read_together("schemas", "data", "lifecycle"))
 _OUTGOING = _read(_DATA["outgoing"])  # words for the states of `adapters.mailbox`; no steps
+
+MACHINES: Mapping[str, Machine] = MappingProxyType(
+    {name: _read(table) for name, table in sorted(_DATA.items()) if name not in ("version", "outgoing")}
+)
+"""By name: `referral`, `case`, ..."""
 
 
 def step(machine: str, state: str | None, event: str, by: Party) -> Step:

@@ -19,7 +19,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, NoReturn, Protocol, cast
 
 from pydantic import AwareDatetime, BaseModel
@@ -39,6 +39,16 @@ _MOMENT = (
 _DAY = _YEAR + r"(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?"
 _URN = r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MOMENT_RE, _DAY_RE, _URN_RE = re.compile(_MOMENT), re.compile(_DAY), re.compile(_URN)
+
+
+def moment(value: datetime) -> str:
+    """RFC 3339, to the microsecond where there is one; an offset FHIR cannot write becomes UTC."""
+    offset = value.utcoffset()
+    if offset is None:
+        raise ValueError("a time without zone")
+    if offset % timedelta(minutes=1) or abs(offset) > timedelta(hours=14):
+        value = value.astimezone(UTC)
+    return value.isoformat()
 
 
 class WrongError(Exception):

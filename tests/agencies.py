@@ -30,6 +30,7 @@ from adapters.runner import Runner
 from schemas import events
 from schemas.envelope import Kind, new_evt, new_thread
 from schemas.errors import LogError, UmuhuzaError
+from schemas.event_types import EVENTS
 from schemas.forms import Answer, Consent, Facts, Lawful, Name, Priority, Referral, Service
 from schemas.forms import Birth as BirthForm
 from schemas.registry import Registry
@@ -343,7 +344,7 @@ class Agencies(AbstractContextManager["Agencies"]):
 
         `spoil` changes (content, identity) between composing and sealing.
         """
-        known = events.EVENTS[type]
+        known = EVENTS[type]
         evt = evt or new_evt(int(self.now * 1000), self.domain.random)
         thread = thread or new_thread(self.domain.random)
         parts = events.compose(

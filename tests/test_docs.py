@@ -27,7 +27,7 @@ from adapters.settings import AgencySettings
 from gateway.access import ASSERTION_TYPE, Access
 from gateway.settings import Settings as GatewaySettings
 from schemas.errors import CODES
-from schemas.events import EVENTS
+from schemas.event_types import EVENTS
 from schemas.keys import SigningKey
 from schemas.registry import empty_registry
 from tests.command_lines import parse
@@ -124,7 +124,6 @@ def test_every_error_code_is_described_in_both_languages() -> None:
 
 
 def test_every_event_type_is_described() -> None:
-    assert reference.EVENT_NAMES.keys() == EVENTS.keys()
     page = text("events.md")
     for name in EVENTS:
         assert f"| `{name}` |" in page

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one policy: flows, mailboxes, who may do what, what must be inside. Data (`policy.toml`) plus `may()`.
+"""The one policy: flows, mailboxes, who may do what, what must be inside. Data (`policy/`) plus `may()`.
 
 The gateway asks it before it appends, adapters ask it before they send and again after they receive, topic lists and
-quotas are compiled from it. No rule stands anywhere else. No I/O but reading its own data file at import.
+quotas are compiled from it. No rule stands anywhere else. No I/O but reading its own data files once.
 
 What the gateway cannot see (the exact type, the claims) it does not ask about: it asks by flow and kind. Adapters ask
 with everything. `Verdict.rule` is the dotted path of the line of the policy that decided, so that a refusal can be
@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
+from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import LogError, PolicyError, RecordError, RegistryError
 from schemas.forms import Basis, Priority
@@ -206,7 +206,7 @@ def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
 @lru_cache(maxsize=1)
 def policy() -> Policy:
     """The policy that ships with this version."""
-    return read_policy(resources.files("topics").joinpath("policy.toml").read_text(encoding="utf-8"))
+    return read_policy(read_together("topics", "policy"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

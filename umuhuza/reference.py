@@ -28,28 +28,12 @@ from gateway.problems import STATUS
 from gateway.settings import PREFIX as GATEWAY_PREFIX
 from gateway.settings import Settings as GatewaySettings
 from schemas.errors import CODES, Language, UmuhuzaError
-from schemas.events import EVENTS
+from schemas.event_types import EVENTS
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES
 from topics.catalogue import EventRule, policy
 
 _MADE = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m umuhuza.publish` from {source}. -->\n"
-
-EVENT_NAMES: Mapping[str, tuple[str, str]] = {
-    "case.identified": ("Personne identifiée", "Person identified"),
-    "case.screened": ("Évaluation faite", "Screening done"),
-    "referral.requested": ("Orientation demandée", "Referral requested"),
-    "referral.received": ("Reçue par une personne", "Received by a person"),
-    "referral.accepted": ("Acceptée", "Accepted"),
-    "referral.declined": ("Déclinée", "Declined"),
-    "referral.started": ("Accompagnement commencé", "Service started"),
-    "service.provided": ("Service fourni", "Service provided"),
-    "referral.completed": ("Terminée", "Completed"),
-    "receipt.delivered": ("Accusé de réception : arrivé sur la machine", "Receipt: arrived on the machine"),
-    "receipt.rejected": ("Accusé de réception : refusé par la machine", "Receipt: refused by the machine"),
-    "chain.voided": ("Numéros refusés, annulés", "Refused numbers, voided"),
-}
-"""French and English names of event types."""
 
 _WHO: Mapping[str, tuple[str, str]] = {
     "initiator": ("qui a ouvert l'échange", "who opened the thread"),
@@ -210,7 +194,7 @@ def events() -> str:
     """Event types, flows, who may send to whom, what may travel."""
     rules = policy()
     parts = [
-        _MADE.format(source="`topics/policy.toml` and `schemas/events.py`"),
+        _MADE.format(source="`topics/policy/` and `schemas/data/events/`"),
         "# Événements · Events\n",
         "Ce qui peut voyager, de qui à qui. Les rôles sont ceux du registre. Les délais et les règles de droit "
         "restent à confirmer par la commission.\n",
@@ -288,7 +272,7 @@ def _reachable(machine: str) -> set[str]:
 
 def _event_row(name: str, rule: EventRule) -> tuple[str, ...]:
     event = EVENTS[name]
-    french, english = EVENT_NAMES[name]
+    french, english = event.labels["fr"], event.labels["en"]
     who_fr, who_en = _WHO[rule.by]
     return (
         f"`{name}`",

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from schemas import htcds
 from schemas.errors import PayloadError, PolicyError, UmuhuzaError
-from schemas.events import EVENTS, MAX_PART_BYTES, Sealable, compose, decompose, field_paths, minimise
+from schemas.event_types import EVENTS
+from schemas.events import MAX_PART_BYTES, Sealable, compose, decompose, field_paths, minimise
 from schemas.forms import (
     Answer,
     Birth,

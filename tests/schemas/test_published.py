@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas import htcds, publish
-from schemas.events import EVENTS
+from schemas.event_types import EVENTS
 from schemas.forms import Facts
 from tests.schemas.samples import SAMPLES, sealable
 from tests.schemas.test_fhir import MUTATIONS, Change, spoilt

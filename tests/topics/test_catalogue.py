@@ -8,14 +8,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from typing import get_args
 
 import pytest
 
 from schemas import events, lifecycle
+from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic
 from schemas.errors import PolicyError
+from schemas.event_types import EVENTS, PURPOSES
 from schemas.registry import ROLES, Agency, Registry, Role
 from tests.domain import MEMBERS, NOW, Domain
 from topics.catalogue import (
@@ -32,7 +33,7 @@ from topics.catalogue import (
     topics_of,
 )
 
-POLICY = resources.files("topics").joinpath("policy.toml").read_text(encoding="utf-8")
+POLICY = read_together("topics", "policy")
 REGISTRY = Domain().registry
 AT = datetime.fromtimestamp(NOW, UTC)
 POLICE, IOM, MINISTRY, SHELTER, SHELTER2, OPERATOR = MEMBERS
@@ -56,7 +57,7 @@ def claims(to: str, basis: str = "consent") -> Claimed:
 
 def send(sender: str, to: str, type: str, registry: Registry = REGISTRY) -> Verdict:
     """Asked as an adapter asks, with everything."""
-    event = events.EVENTS[type]
+    event = EVENTS[type]
     flow = event.flow if event.flow != "*" else "referral"
     return may(Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to), AT), registry)
 
@@ -132,7 +133,7 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     "case.identified": {(POLICE, IOM), (IOM, IOM)},
     # The screener tells those who assist.
     "case.screened": {(IOM, one) for one in ASSISTANCE},
-    **{type: REFERRALS for type in events.EVENTS if type.startswith("referral.") or type == "service.provided"},
+    **{type: REFERRALS for type in EVENTS if type.startswith("referral.") or type == "service.provided"},
     # Everybody, but law enforcement and shelters to each other.
     **{
         type: set(itertools.product(MEMBERS, MEMBERS))
@@ -144,15 +145,15 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("type", events.EVENTS)
+@pytest.mark.parametrize("type", EVENTS)
 def test_for_every_event_exactly_these_may_send_to_exactly_those(type: str) -> None:
     allowed = {pair for pair in itertools.product(MEMBERS, MEMBERS) if send(*pair, type).ok}
     assert allowed == EXPECTED[type]
 
 
-@pytest.mark.parametrize("type", events.EVENTS)
+@pytest.mark.parametrize("type", EVENTS)
 def test_receiver_and_sender_are_told_the_same(type: str) -> None:
-    event = events.EVENTS[type]
+    event = EVENTS[type]
     flow = event.flow if event.flow != "*" else "referral"
     for sender, to in itertools.product(MEMBERS, MEMBERS):
         sent = Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to), AT)
@@ -163,7 +164,7 @@ def test_a_gateway_lets_pass_whatever_some_event_of_that_flow_and_kind_would_be(
     for sender, to, flow, kind in itertools.product(MEMBERS, MEMBERS, ("case", "referral", "receipt"), KINDS):
         typed = [
             may(Act("send", sender, mailbox_topic(flow, to), kind, type, claims(to), AT), REGISTRY).ok
-            for type, event in events.EVENTS.items()
+            for type, event in EVENTS.items()
             if event.kind == kind
         ]
         assert gateway(sender, to, flow, kind).ok == any(typed), (sender, to, flow, kind)
@@ -265,14 +266,14 @@ def test_a_referral_needs_a_basis_for_this_recipient_now(
 
 def test_policy_and_event_catalogue_say_the_same() -> None:
     rules = policy().events
-    assert rules.keys() == events.EVENTS.keys()
-    for name, event in events.EVENTS.items():
+    assert rules.keys() == EVENTS.keys()
+    for name, event in EVENTS.items():
         assert (rules[name].flow, rules[name].kind, rules[name].machine) == (event.flow, event.kind, event.machine)
 
 
 def test_who_is_asked_for_a_basis_is_who_shares_what_is_known_of_a_person() -> None:
-    assert {name for name, rule in policy().events.items() if rule.basis} == set(events.PURPOSES)
-    assert set(policy().always) == {name for name, event in events.EVENTS.items() if event.identity}
+    assert {name for name, rule in policy().events.items() if rule.basis} == set(PURPOSES)
+    assert set(policy().always) == {name for name, event in EVENTS.items() if event.identity}
 
 
 def test_who_may_speak_is_who_has_a_step_in_the_machine() -> None:
