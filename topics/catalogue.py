@@ -147,9 +147,11 @@ def read_policy(text: str) -> Policy:
     for name, item in raw["minimise"].items():
         _members(f"minimise {name}", item, {"always"}, {"service"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
-    mailboxes = {name: _roles(flow["mailbox"]) for name, flow in raw["flow"].items()}
+    if not raw["flow"].keys() <= set(FLOWS):
+        raise ValueError("unknown flow")
+    mailboxes = {name: _roles(raw["flow"][name]["mailbox"]) for name in FLOWS if name in raw["flow"]}
     events = {name: _event(name, event) for name, event in raw["event"].items()}
-    if not mailboxes.keys() <= set(FLOWS) or not {e.flow for e in events.values()} <= mailboxes.keys() | {"*"}:
+    if not {e.flow for e in events.values()} <= mailboxes.keys() | {"*"}:
         raise ValueError("unknown flow")
     if not raw["minimise"].keys() <= events.keys():
         raise ValueError("minimise: unknown event")
