@@ -73,10 +73,10 @@ def gateway(sender: str, to: str, flow: str, kind: Kind, registry: Registry = RE
 def test_a_mailbox_exists_where_somebody_may_send() -> None:
     assert {name: flows_of(agency) for name, agency in REGISTRY.agencies.items()} == {
         POLICE: ("receipt",),
-        IOM: ("case", "referral", "receipt"),
-        MINISTRY: ("case", "referral", "receipt"),
-        SHELTER: ("case", "referral", "receipt"),
-        SHELTER2: ("case", "referral", "receipt"),
+        IOM: ("referral", "case", "receipt"),
+        MINISTRY: ("referral", "case", "receipt"),
+        SHELTER: ("referral", "case", "receipt"),
+        SHELTER2: ("referral", "case", "receipt"),
         OPERATOR: ("receipt",),
     }
     assert mailboxes_of(REGISTRY.agency(IOM)) == ("bi.case.iom", "bi.referral.iom", "bi.receipt.iom")
@@ -161,7 +161,7 @@ def test_receiver_and_sender_are_told_the_same(type: str) -> None:
 
 
 def test_a_gateway_lets_pass_whatever_some_event_of_that_flow_and_kind_would_be() -> None:
-    for sender, to, flow, kind in itertools.product(MEMBERS, MEMBERS, ("case", "referral", "receipt"), KINDS):
+    for sender, to, flow, kind in itertools.product(MEMBERS, MEMBERS, ("referral", "case", "receipt"), KINDS):
         typed = [
             may(Act("send", sender, mailbox_topic(flow, to), kind, type, claims(to), AT), REGISTRY).ok
             for type, event in EVENTS.items()
@@ -217,7 +217,7 @@ def test_law_enforcement_never_addresses_a_protected_handle_nor_is_addressed_by_
     everything = tuple(one for one in ROLES if one not in ("police", "judiciary"))
     law = replace(REGISTRY.agency(POLICE), id="bi/law", roles=(*everything, role))
     registry = with_member(law)
-    for flow, kind, shelter in itertools.product(("case", "referral", "receipt"), KINDS, (SHELTER, SHELTER2)):
+    for flow, kind, shelter in itertools.product(("referral", "case", "receipt"), KINDS, (SHELTER, SHELTER2)):
         for verdict in (
             gateway("bi/law", shelter, flow, kind, registry),
             gateway(shelter, "bi/law", flow, kind, registry),
