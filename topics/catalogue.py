@@ -222,7 +222,7 @@ def flows_of(agency: Agency) -> tuple[str, ...]:
 
 
 def mailboxes_of(agency: Agency) -> tuple[str, ...]:
-    """`bi.case.iom`, `bi.referral.iom`, `bi.receipt.iom`."""
+    """`bi.referral.iom`, `bi.case.iom`, `bi.receipt.iom`."""
     return tuple(mailbox_topic(flow, agency.id) for flow in flows_of(agency))
 
 

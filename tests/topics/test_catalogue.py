@@ -79,7 +79,7 @@ def test_a_mailbox_exists_where_somebody_may_send() -> None:
         SHELTER2: ("referral", "case", "receipt"),
         OPERATOR: ("receipt",),
     }
-    assert mailboxes_of(REGISTRY.agency(IOM)) == ("bi.case.iom", "bi.referral.iom", "bi.receipt.iom")
+    assert mailboxes_of(REGISTRY.agency(IOM)) == ("bi.referral.iom", "bi.case.iom", "bi.receipt.iom")
     for topic in topics_of(REGISTRY):
         domain, flow, name = topic.split(".")
         if flow != "grants":
