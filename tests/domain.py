@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from schemas.envelope import (
@@ -79,12 +80,14 @@ class Signed:
 
 @dataclass
 class Domain:
-    """Six agencies of `bi`, their keys, and the chains they have written so far."""
+    """Agencies of `bi` (six, if nobody says otherwise), their keys, and the chains they have written so far."""
 
     seed: str = "domain"
     now: int = NOW
     extra_issuers: int = 0
     """Further members `bi/n0`, `bi/n1`, ... with the role assistance: one issuer per concurrent writer."""
+    cast: Mapping[str, tuple[str, tuple[Role, ...], bool]] = field(default_factory=lambda: dict(MEMBERS))
+    """Agency -> its name, its roles, and whether it is a protected place."""
     members: dict[str, Member] = field(init=False, default_factory=dict)
     root: SigningKey = field(init=False)
     registry: Registry = field(init=False)
@@ -95,7 +98,7 @@ class Domain:
         self.random = seeded(self.seed)
         self.root = SigningKey.generate(self.random)
         registry = empty_registry("bi", self.now - 86_400)
-        wanted = dict(MEMBERS)
+        wanted = dict(self.cast)
         wanted |= {f"bi/n{i}": (f"Agence {i} (inventée)", ("assistance",), False) for i in range(self.extra_issuers)}
         for agency, (name, roles, protected) in wanted.items():
             member = Member(agency, SigningKey.generate(self.random), SealingKey.generate(self.random))
