@@ -22,9 +22,9 @@ from adapters.connectors.contract import Arrived, Connector, NotNowError, Undeli
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
-from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record
+from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
-from schemas.event_types import EVENTS
+from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
@@ -230,7 +230,7 @@ class Inbox:
             box.wake_held(thread.id)
         if opened.facts.receipt is not None:
             self._settle_receipt(record, opened)
-        elif item.kind != "control":
+        elif EVENTS[opened.type].machine is not None:
             self._receipt("receipt.delivered", item, None)
 
     def _hold(self, item: Incoming, code: str, *, store: bool) -> None:
@@ -278,6 +278,8 @@ class Inbox:
         thread = self._desk.mailbox.thread(item.thread)
         if thread is None:
             try:
+                if machine == "*":
+                    raise OrderError("thread_unknown")
                 first = lifecycle.step(machine, None, opened.type, "initiator")
             except OrderError:
                 raise OrderError("thread_unknown", "L1.thread") from None
@@ -293,10 +295,15 @@ class Inbox:
                 manifest.answer_by,
             )
             return replace(item, state="ready", thread_state=first.state), made
-        if thread.peer != manifest.iss or thread.machine != machine:
+        if thread.peer != manifest.iss or machine not in (thread.machine, "*"):
             raise PolicyError("not_permitted", "L1.thread")
+        if machine == "*" and split_topic(manifest.topic)[0] != THREAD_FLOW[thread.machine]:
+            raise PolicyError("not_permitted", "L1.topic")
         after = lifecycle.step(
-            machine, thread.state, opened.type, "recipient" if thread.role == "initiator" else "initiator"
+            thread.machine,
+            thread.state,
+            events.step_of(opened.type, opened.facts),
+            "recipient" if thread.role == "initiator" else "initiator",
         )
         moved = replace(thread, state=after.state, crossed=thread.crossed or after.crossed)
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
@@ -430,7 +437,7 @@ class Inbox:
             issuer_label=self._label(item.iss),
             late=item.late,
             at_ms=item.at_ms,
-            may_answer=tuple(name for name in possible if name in EVENTS),
+            may_answer=tuple(name for name in possible if name in EVENTS and EVENTS[name].machine != "*"),
         )
 
     def _label(self, agency: str) -> str:

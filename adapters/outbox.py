@@ -37,7 +37,7 @@ from schemas.envelope import (
     split_topic,
 )
 from schemas.errors import CODES, LogError, OrderError, PayloadError, PolicyError, RegistryError, UmuhuzaError
-from schemas.event_types import EVENTS
+from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.registry import Registry
@@ -150,6 +150,7 @@ class Outbox:
             raise RegistryError("registry_stale")
         evt = new_evt(int(desk.now() * 1000), desk.random)
         thread, before = self._step(draft, known.machine, evt)
+        flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
         referral = draft.facts.referral
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
@@ -163,7 +164,7 @@ class Outbox:
             registry=registry,
             evt=evt,
             to=draft.to,
-            flow=known.flow,
+            flow=flow,
             thread=thread.id,
             pseudonym=thread.pseudonym,
             ref=ref,
@@ -186,6 +187,8 @@ class Outbox:
         if wanted is not None and thread is None:
             raise OrderError("thread_unknown", where)
         if thread is None:
+            if machine == "*":
+                raise OrderError("thread_unknown", where)  # it belongs to a thread, and begins none
             step = lifecycle.step(machine, None, draft.type, "initiator")
             identifier = new_thread(desk.random)
             if draft.person is None:
@@ -196,9 +199,9 @@ class Outbox:
                 Thread(identifier, draft.to, draft.person, machine, "initiator", pseudonym, step.state, evt),
                 None,
             )
-        if thread.peer != draft.to or thread.machine != machine:
+        if thread.peer != draft.to or machine not in (thread.machine, "*"):
             raise OrderError("transition_invalid", "thread")
-        step = lifecycle.step(machine, thread.state, draft.type, thread.role)
+        step = lifecycle.step(thread.machine, thread.state, events.step_of(draft.type, draft.facts), thread.role)
         if step.crossed:
             raise OrderError("transition_invalid", draft.type)
         person = thread.person if draft.person is None else draft.person

@@ -438,6 +438,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         for table in (
             _case("case.identified", "planned"),
             _case("case.screened", "active"),
+            _case("case.updated", "active"),
             _request(),
             _answer("referral.received", "received", "active"),
             _answer("referral.accepted", "accepted", "active"),

@@ -347,6 +347,12 @@ def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[F
 # ---- rules that both sides enforce ----
 
 
+def step_of(type: str, facts: Facts) -> str:
+    """What `lifecycle.step` calls this event: its type, with its code where that makes another step of it."""
+    variant = EVENTS[type].variant
+    return type if variant is None else f"{type}/{getattr(facts.said, variant, '')}"
+
+
 def _members(type: str, facts: Facts) -> None:
     """Which members of Facts an event has.
 

@@ -12,6 +12,9 @@ reopens a case that the other one closes: no rule can know who is right).
 Never: knows clocks or deadlines (whether an expiry counts is the initiator's mailbox's to say), rights (`topics.
 catalogue`), or persons.
 
+An event whose code matters to the step has a name for each ("consent.withdrawn/service"); a machine to which it does
+not matter lists the event alone.
+
 `received` is a person's act. That a machine has a record is not a state here but a receipt (`receipt.delivered`).
 
 Sources: HL7 FHIR R4 Task.status; HL7 BSeR's transitions (here revocation is unilateral: a withdrawal of consent
@@ -109,9 +112,10 @@ def step(machine: str, state: str | None, event: str, by: Party) -> Step:
         OrderError: `transition_invalid`, path the event type, or `*` when that is none of ours.
         KeyError: no such machine.
     """
-    found = MACHINES[machine].steps.get((state, event, by))
+    known, whole = MACHINES[machine], event.partition("/")[0]
+    found = known.steps.get((state, event, by)) or known.steps.get((state, whole, by))
     if found is None:
-        raise OrderError("transition_invalid", path=event if event in MACHINES[machine].events else "*")
+        raise OrderError("transition_invalid", path=next((one for one in (event, whole) if one in known.events), "*"))
     return found
 
 

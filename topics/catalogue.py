@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, get_args
 from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import LogError, PolicyError, RecordError, RegistryError
+from schemas.event_types import FLOWS_WITH
 from schemas.forms import Basis, Priority
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES, Agency, Registry
@@ -87,7 +88,8 @@ class Verdict:
 class EventRule:
     name: str
     flow: str
-    """"*": whichever flow its sender may otherwise send in to that owner (the flow of the chain it mends)."""
+    """"*": whichever flow its sender may otherwise send in to that owner (the flow of the chain it mends, of the thread
+    it belongs to)."""
     kind: Kind
     machine: str | None
     by: Literal["initiator", "recipient", "holder"]
@@ -188,7 +190,7 @@ def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
     _members(f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, {"machine", "basis", "answer_within"})
     if raw["kind"] not in KINDS or raw["by"] not in ("initiator", "recipient", "holder"):
         raise ValueError(f"event {name}: unknown kind or party")
-    if raw.get("machine") not in (None, *MACHINES) or not set(raw.get("basis", ())) <= set(get_args(Basis)):
+    if raw.get("machine") not in (None, "*", *MACHINES) or not set(raw.get("basis", ())) <= set(get_args(Basis)):
         raise ValueError(f"event {name}: unknown machine or basis")
     if not raw.get("answer_within", {}).keys() <= set(get_args(Priority)):
         raise ValueError(f"event {name}: unknown priority")
@@ -406,9 +408,12 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
 
 
 def _flow_fits(event: EventRule, flow: str, sender: Agency, owner: Agency) -> bool:
-    """`*` is no way around the table: only into flows in which this sender may say something else to this owner."""
+    """`*` is no way around the table: only into flows in which this sender may say something else to this owner, and
+    in which threads know it."""
     if event.flow != "*":
         return event.flow == flow
+    if event.machine == "*" and flow not in FLOWS_WITH[event.name]:
+        return False
     return any(other.flow == flow and _roles_fit(other, sender, owner) for other in policy().events.values())
 
 

@@ -28,7 +28,7 @@ from gateway.problems import STATUS
 from gateway.settings import PREFIX as GATEWAY_PREFIX
 from gateway.settings import Settings as GatewaySettings
 from schemas.errors import CODES, Language, UmuhuzaError
-from schemas.event_types import EVENTS
+from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES
 from topics.catalogue import EventRule, policy
@@ -263,7 +263,11 @@ def _reachable(machine: str) -> set[str]:
     steps = MACHINES[machine].steps
     known: set[str | None] = {None}
     while (
-        more := {step.state for (before, event, _), step in steps.items() if before in known and event in EVENTS}
+        more := {
+            step.state
+            for (before, event, _), step in steps.items()
+            if before in known and (event.partition("/")[0] in EVENTS or machine not in THREAD_FLOW)
+        }
         - known
     ):
         known |= more

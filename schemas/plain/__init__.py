@@ -23,13 +23,35 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.forms import Form, Lawful
-from schemas.plain import alert, consent, directory, investigation, knowledge, rights, statistics, transfer
+from schemas.plain import (
+    alert,
+    case,
+    consent,
+    directory,
+    investigation,
+    knowledge,
+    record,
+    rights,
+    statistics,
+    transfer,
+)
 from schemas.shape import Object, Shape, String, form_of, moment, of_annotation
 
 PLAIN: Mapping[str, type[Form]] = MappingProxyType(
     {
         event: model
-        for module in (alert, consent, directory, investigation, knowledge, rights, statistics, transfer)
+        for module in (
+            alert,
+            case,
+            consent,
+            directory,
+            investigation,
+            knowledge,
+            record,
+            rights,
+            statistics,
+            transfer,
+        )
         for event, model in module.MODELS.items()
     }
 )

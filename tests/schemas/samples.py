@@ -22,6 +22,7 @@ from schemas.forms import (
     SafeContact,
     Service,
 )
+from tests.schemas import samples_case
 
 NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
 EVT = "019a4960-7c00-7000-8000-000000000001"
@@ -144,6 +145,7 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
         ),
     ),
     "chain.voided": (Facts(occurred_at=NOW),),
+    **samples_case.SAMPLES,
 }
 
 

@@ -155,7 +155,7 @@ def test_a_final_state_is_left_only_by_the_events_listed_here(machine: str) -> N
     retraction = {
         (state, "record.retracted", "retracted")
         for state, what in MACHINES[machine].states.items()
-        if what.final and state != "retracted"
+        if what.final and state != "retracted" and "retracted" in MACHINES[machine].states
     }
     others = {
         "referral": {
@@ -165,6 +165,10 @@ def test_a_final_state_is_left_only_by_the_events_listed_here(machine: str) -> N
             ("declined", "referral.revoked", "revoked"),
             ("completed", "referral.revoked", "revoked"),
             ("ended", "referral.revoked", "revoked"),
+            *(
+                (state, "consent.withdrawn/service", "revoked")
+                for state in ("expired", "declined", "completed", "ended")
+            ),
         },
         "case": {
             ("closed", "case.reopened", "screened"),
@@ -172,12 +176,12 @@ def test_a_final_state_is_left_only_by_the_events_listed_here(machine: str) -> N
             ("closed-unscreened", "case.screened", "closed"),
         },
     }
-    assert leaving == retraction | others[machine]
+    assert leaving == retraction | others.get(machine, set())
 
 
 def test_nothing_leaves_a_retraction() -> None:
     for machine in MACHINES.values():
-        assert {found.state for (before, _, _), found in machine.steps.items() if before == "retracted"} == {
+        assert {found.state for (before, _, _), found in machine.steps.items() if before == "retracted"} <= {
             "retracted"
         }
 
@@ -247,13 +251,24 @@ def test_replaying_an_accepted_sequence_gives_the_same_state(machine: str, data:
         state = found.state
 
 
+def quiet(machine: str) -> set[str]:
+    """Events that leave every state as it is."""
+    steps = MACHINES[machine].steps
+    moving = {event for (before, event, _), found in steps.items() if found.state != before}
+    return {event for _, event, _ in steps} - moving
+
+
 def sequences(machine: str, state: str | None, by: Party, longest: int) -> list[list[Event]]:
-    """Every sequence up to a length that one side may send on its own view."""
+    """Every sequence up to a length that one side may send on its own view.
+
+    Quiet events only at the end: what comes after one is the same as what would have come without it.
+    """
     found: list[list[Event]] = [[]]
     if longest:
         for event in next_events(machine, state, by):
             after = step(machine, state, event, by).state
-            found += [[(event, by), *rest] for rest in sequences(machine, after, by, longest - 1)]
+            further = [[]] if event in quiet(machine) else sequences(machine, after, by, longest - 1)
+            found += [[(event, by), *rest] for rest in further]
     return found
 
 
@@ -280,4 +295,4 @@ def test_next_steps_are_offered_in_a_steady_order() -> None:
         "referral.accepted",
         "referral.declined",
     )
-    assert next_events("referral", "revoked", "recipient") == ()
+    assert next_events("referral", "revoked", "recipient") == ("consent.acknowledged",)
