@@ -41,7 +41,7 @@ from schemas.forms import Answer, Birth, Caregiver, Consent, Facts, Lawful, Name
 from schemas.registry import Agency as Registered
 from schemas.registry import Registry, Role
 from tests.agencies import InMemory
-from tests.domain import Domain
+from tests.domain import Domain, Signed
 from tests.e2e.planted import every_file, traces
 from tests.kafka.conftest import _shared
 from tests.topics.http_harness import write_gateway
@@ -50,7 +50,7 @@ from topics import kafka_admin
 from topics.catalogue import topics_of
 from topics.http_log import HttpLog
 from topics.kafka_log import KafkaLog
-from topics.log import Appended, Ends, Entry, Log, Stored
+from topics.log import Appended, Ends, Entry, Log, Stored, grants_topic
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 from umuhuza.kafka.cluster import Cluster
@@ -372,6 +372,18 @@ class Town(AbstractContextManager["Town"]):
             if not moved:
                 return
         raise AssertionError("never comes to rest")
+
+    def put(self, record: Signed) -> None:
+        """A record made by hand into the log, through the gateway, as its issuer's own program would."""
+        log = self._members[record.manifest.iss].log
+
+        async def both() -> None:
+            await log.put_grants(grants_topic(record.manifest.to), record.grant_puts())
+            [answer] = await log.append([record.entry])
+            if isinstance(answer, Exception):
+                raise answer
+
+        self.run(both())
 
     # -- what agencies say, good as it is ---------------------------------------------------------------------------
 
