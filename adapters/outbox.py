@@ -151,7 +151,7 @@ class Outbox:
         evt = new_evt(int(desk.now() * 1000), desk.random)
         thread, before = self._step(draft, known.machine, evt)
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
-        referral = draft.facts.referral
+        referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
             thread = replace(thread, answer_by=None if within is None else now + within)
@@ -264,7 +264,8 @@ class Outbox:
     ) -> None:
         desk = self._desk
         kind = EVENTS[type].kind
-        services = () if facts.referral is None else facts.referral.services
+        referral = events.referral_of(facts)
+        services = () if referral is None else referral.services
         sealable = events.compose(
             type,
             facts,

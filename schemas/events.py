@@ -51,6 +51,7 @@ from schemas.forms import (
     Text,
     validated,
 )
+from schemas.plain.transfer import AgreementId, Authority, Country, TransferRequested
 from schemas.shape import (
     Code,
     Const,
@@ -98,6 +99,18 @@ class SafeguardClaim(Form):
     """A best-interest note exists; it may be withheld from this reader."""
 
 
+class AgreementClaim(Form):
+    """Under what a person is transferred or returned, as far as the policy asks."""
+
+    id: AgreementId
+    authorisations: tuple[Authority, ...]
+    """Whose are held and in force; sorted, each once."""
+    origin: Country
+    asylum_wished: bool
+    voluntary: bool
+    """Established to be her own wish, and recorded."""
+
+
 class Claims(Form):
     """Why this may be shared, in codes, for `may(...)`. Author and reason are identity and stand there."""
 
@@ -108,6 +121,8 @@ class Claims(Form):
     consent: ConsentClaim | None
     legal_reference: Text | None
     safeguards: SafeguardClaim | None
+    agreement: AgreementClaim | None = None
+    """With a transfer, and with nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +180,12 @@ _KNOWN_PATHS = frozenset({*(leaf.path for leaf in _LEAVES), *(f"htcds.{name}" fo
 def _claims_shape(event: str) -> Shape:
     if event not in PURPOSES:
         return Const(None)
+    transfer = plain.PLAIN.get(event) is TransferRequested
     said: dict[str, Shape] = {
         "purpose": Const(PURPOSES[event]),
         "recipient": Given("to"),
-        "safeguards": Const(None) if event in plain.PLAIN else of_model(SafeguardClaim),
+        "safeguards": Const(None) if event in plain.PLAIN and not transfer else of_model(SafeguardClaim),
+        **({"agreement": of_model(AgreementClaim)} if transfer else {}),
     }
     return Object({**of_model(Claims).required, **said})
 
@@ -385,6 +402,9 @@ def _members(type: str, facts: Facts) -> None:
             raise PayloadError("payload_invalid", path="receipt.path")
 
 
+_CONSENT_SCOPES = {"referral.requested": "referral", "transfer.requested": "return"}
+
+
 def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
     """Rule 1: consent for this recipient, purpose and period; else a coded basis with author and reason.
 
@@ -397,7 +417,8 @@ def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
             raise PolicyError("consent_missing", path="lawful.consent")
         if lawful.consent.expires_at <= recorded_at:
             raise PolicyError("consent_expired", path="lawful.consent.expires_at")
-        if type == "referral.requested" and "referral" not in lawful.consent.scope:
+        asked = _CONSENT_SCOPES.get(type)
+        if asked is not None and asked not in lawful.consent.scope:
             raise PolicyError("consent_missing", path="lawful.consent.scope")
     elif lawful.consent is not None:
         raise PayloadError("payload_invalid", path="lawful.consent")
@@ -427,9 +448,23 @@ def _age_at(text: str, on: date) -> Age:
     return "child" if _years(earliest, on) < ADULT_YEARS else "unknown"
 
 
+def referral_of(facts: Facts) -> Referral | None:
+    """The referral form of an event: its own, or that of a transfer."""
+    return facts.said.referral if isinstance(facts.said, TransferRequested) else facts.referral
+
+
+def _caregiver_of(facts: Facts) -> tuple[Caregiver | None, str]:
+    """The caregiver, and where in the facts."""
+    referral = referral_of(facts)
+    if referral is None:
+        return facts.caregiver, "caregiver"
+    return referral.caregiver, "referral.caregiver" if facts.referral is not None else "said.referral.caregiver"
+
+
 def age_of(facts: Facts) -> Age:
     """Adult, child or unknown at `occurred_at`: from the birth, else from `prs_Birthdate`. Disputed is unknown."""
-    birth = facts.referral.birth if facts.referral is not None else facts.birth
+    referral = referral_of(facts)
+    birth = referral.birth if referral is not None else facts.birth
     on = facts.occurred_at.date()
     if birth is None:
         born = facts.htcds.get("prs_Birthdate")
@@ -449,9 +484,8 @@ def _safeguards(claim: SafeguardClaim, facts: Facts) -> None:
     Raises:
         PayloadError: `safeguard_missing`, at the caregiver or the member of it that is missing.
     """
-    referral, basis = facts.referral, facts.lawful.basis if facts.lawful is not None else None
-    caregiver = referral.caregiver if referral is not None else facts.caregiver
-    path = "referral.caregiver" if referral is not None else "caregiver"
+    basis = facts.lawful.basis if facts.lawful is not None else None
+    caregiver, path = _caregiver_of(facts)
     if caregiver is not None and caregiver.status == "suspected" and caregiver.informed:
         raise PayloadError("safeguard_missing", path=f"{path}.informed")  # never notified
     if claim.age == "adult":
@@ -472,6 +506,25 @@ def _rules(type: str, facts: Facts, claims: Claims | None, recorded_at: datetime
         _lawful(type, facts.lawful, recorded_at)
     if claims is not None and claims.safeguards is not None:
         _safeguards(claims.safeguards, facts)
+    if isinstance(facts.said, TransferRequested):
+        _transfer(facts.said, facts.lawful, recorded_at)
+
+
+def _transfer(said: TransferRequested, lawful: Lawful | None, recorded_at: datetime) -> None:
+    """What the policy need not be asked: an authorisation that has run out is none, and a refusal of hers counts.
+
+    Raises PolicyError: `agreement_missing`, `consent_missing`.
+    """
+    for index, one in enumerate(said.authorisations):
+        if one.expires_at is not None and one.expires_at <= recorded_at:
+            raise PolicyError("agreement_missing", path=f"said.authorisations[{index}].expires_at")
+    if lawful is not None and lawful.basis == "consent":
+        refused = frozenset(
+            name for each in said.referral.told_and_refused for name in (each, each.removeprefix("referral."))
+        )
+        for path in fhir.said(Facts(occurred_at=recorded_at, referral=said.referral), _LEAVES):
+            if _listed(path.removeprefix("referral."), refused):
+                raise PolicyError("consent_missing", path=f"said.{path}")
 
 
 # ---- claims ----
@@ -514,7 +567,8 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
             expires_at=lawful.consent.expires_at,
             scope=lawful.consent.scope,
         )
-    caregiver = facts.referral.caregiver if facts.referral is not None else facts.caregiver
+    caregiver, _ = _caregiver_of(facts)
+    said = facts.said
     return Claims(
         basis=lawful.basis,
         purpose=PURPOSES[type],
@@ -522,17 +576,28 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
         consent=consent,
         legal_reference=lawful.legal_reference,
         safeguards=None
-        if type in plain.PLAIN
+        if type in plain.PLAIN and not isinstance(said, TransferRequested)
         else SafeguardClaim(
             age=age_of(facts),
             guardian=caregiver.status if caregiver is not None else None,
             best_interest=caregiver is not None and caregiver.best_interest_note is not None,
         ),
+        agreement=_agreement_claim(said) if isinstance(said, TransferRequested) else None,
+    )
+
+
+def _agreement_claim(said: TransferRequested) -> AgreementClaim:
+    return AgreementClaim(
+        id=said.agreement,
+        authorisations=tuple(sorted({one.authority for one in said.authorisations})),
+        origin=said.origin,
+        asylum_wished=said.asylum_wished,
+        voluntary=said.voluntariness == "voluntary",
     )
 
 
 def _written_claims(claims: Claims) -> dict[str, Any]:
-    data = claims.model_dump()
+    data = claims.model_dump(exclude={"agreement"} if claims.agreement is None else None)
     if claims.consent is not None:
         data["consent"]["given_at"] = moment(claims.consent.given_at)
         data["consent"]["expires_at"] = moment(claims.consent.expires_at)
@@ -558,9 +623,11 @@ def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | 
         salted = base64.urlsafe_b64decode((salt or "") + "=")
         if claims.consent.commitment != commitment(consent, claims.recipient, claims.purpose, salted):
             raise PayloadError("payload_invalid", path=f"{at}.consent.commitment")
+    if isinstance(facts.said, TransferRequested) and claims.agreement != _agreement_claim(facts.said):
+        raise PayloadError("payload_invalid", path=f"{at}.agreement")
     if claims.safeguards is None:  # of a plain event, see `_claims_shape`
         return
-    caregiver = facts.referral.caregiver if facts.referral is not None else facts.caregiver
+    caregiver, _ = _caregiver_of(facts)
     if claims.safeguards.guardian != (caregiver.status if caregiver is not None else None):
         raise PayloadError("payload_invalid", path=f"{at}.safeguards.guardian")
     noted = caregiver is not None and caregiver.best_interest_note is not None

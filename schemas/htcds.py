@@ -255,6 +255,14 @@ def _codes_of(what: str) -> Sequence[str]:
     return tuple(BOOLEANS if what == "boolean" else CODELISTS[what])
 
 
+@cache
+def codes(field: str) -> frozenset[str]:
+    """Every code that may answer a field; none for one without a list, or that names somebody."""
+    known = FIELDS.get(field)
+    what = None if known is None or known.identity else _list_of(known)
+    return frozenset() if what is None else frozenset(_codes_of(what))
+
+
 def options(field: str, language: str) -> list[tuple[str, str]]:
     """(code, label) for a pick list: the standard's order; countries and languages near to here first, then by label.
 

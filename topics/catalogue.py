@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
@@ -26,6 +26,7 @@ from schemas.errors import LogError, PolicyError, RecordError, RegistryError
 from schemas.event_types import FLOWS_WITH
 from schemas.forms import Basis, Priority
 from schemas.lifecycle import MACHINES
+from schemas.plain.transfer import Authority
 from schemas.registry import ROLES, Agency, Registry
 from topics.log import grants_topic
 
@@ -43,11 +44,33 @@ class Claims(Protocol):
     def recipient(self) -> str: ...
     @property
     def consent(self) -> ConsentClaim | None: ...
+    @property
+    def safeguards(self) -> SafeguardClaim | None: ...
+    @property
+    def agreement(self) -> AgreementClaim | None: ...
 
 
 class ConsentClaim(Protocol):
     @property
     def expires_at(self) -> datetime: ...
+
+
+class SafeguardClaim(Protocol):
+    @property
+    def age(self) -> str: ...
+
+
+class AgreementClaim(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def authorisations(self) -> Iterable[str]: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def asylum_wished(self) -> bool: ...
+    @property
+    def voluntary(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,29 @@ class EventRule:
     to: frozenset[str]
     basis: frozenset[str]
     answer_within_s: Mapping[str, int]
+    agreement: bool = False
+    """Only under an agreement in force, with the authorisations that the domains concerned ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What two bodies may transfer persons under."""
+
+    domains: frozenset[str]
+    flows: frozenset[str]
+    since: date
+    until: date
+    """The first day on which it is no longer in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisations:
+    """Whose authorisation a domain asks for; `schemas.plain.transfer.Authority`."""
+
+    child: frozenset[str]
+    """For a child, and for somebody who may be one."""
+    abroad: frozenset[str]
+    """To pass its border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +165,14 @@ class Policy:
     by_service: Mapping[str, Mapping[str, frozenset[str]]]
     quota: Quota
     kafka: Mapping[str, Mapping[str, str]]
+    agreements: Mapping[str, Agreement]
+    authorisations: Mapping[str, Authorisations]
+    """By domain."""
 
 
+_SECTIONS = frozenset(
+    ("version", "flow", "event", "firewall", "minimise", "quota", "kafka", "agreement", "authorisations")
+)
 _SPAN = re.compile(r"([0-9]+)([hd])")
 
 
@@ -141,7 +193,7 @@ def _roles(raw: Iterable[str]) -> frozenset[str]:
 def read_policy(text: str) -> Policy:
     """Read a policy strictly: an unknown or missing flow, kind, role or member is a ValueError (its author sees it)."""
     raw = tomllib.loads(text)
-    if raw.keys() != {"version", "flow", "event", "firewall", "minimise", "quota", "kafka"} or raw["version"] != 1:
+    if raw.keys() != _SECTIONS or raw["version"] != 1:
         raise ValueError("unknown or missing section")
     for name, flow in raw["flow"].items():
         _members(f"flow {name}", flow, {"mailbox", "retention_days"})
@@ -178,7 +230,26 @@ def read_policy(text: str) -> Policy:
         ),
         quota=Quota(**raw["quota"]),
         kafka=MappingProxyType({name: MappingProxyType(item) for name, item in raw["kafka"].items()}),
+        agreements=MappingProxyType({name: _agreement(name, item) for name, item in raw["agreement"].items()}),
+        authorisations=MappingProxyType(
+            {name: _authorisations(name, item) for name, item in raw["authorisations"].items()}
+        ),
     )
+
+
+def _agreement(name: str, raw: Mapping[str, Any]) -> Agreement:
+    members = {"title_fr", "title_en", "domains", "flows", "from", "until", "source"}
+    _members(f"agreement {name}", raw, members)
+    if not set(raw["flows"]) <= set(FLOWS) or not isinstance(raw["from"], date) or not isinstance(raw["until"], date):
+        raise ValueError(f"agreement {name}: unknown flow or date")
+    return Agreement(frozenset(raw["domains"]), frozenset(raw["flows"]), raw["from"], raw["until"])
+
+
+def _authorisations(name: str, raw: Mapping[str, Any]) -> Authorisations:
+    _members(f"authorisations {name}", raw, {"child", "abroad"})
+    if not {*raw["child"], *raw["abroad"]} <= set(get_args(Authority)):
+        raise ValueError(f"authorisations {name}: unknown authority")
+    return Authorisations(frozenset(raw["child"]), frozenset(raw["abroad"]))
 
 
 def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable[str] = ()) -> None:
@@ -187,7 +258,9 @@ def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable
 
 
 def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
-    _members(f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, {"machine", "basis", "answer_within"})
+    _members(
+        f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, {"machine", "basis", "answer_within", "agreement"}
+    )
     if raw["kind"] not in KINDS or raw["by"] not in ("initiator", "recipient", "holder"):
         raise ValueError(f"event {name}: unknown kind or party")
     if raw.get("machine") not in (None, "*", *MACHINES) or not set(raw.get("basis", ())) <= set(get_args(Basis)):
@@ -204,6 +277,7 @@ def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
         to=_roles(raw["to"]),
         basis=frozenset(raw.get("basis", ())),
         answer_within_s=MappingProxyType({k: _span(v) for k, v in raw.get("answer_within", {}).items()}),
+        agreement=bool(raw.get("agreement", False)),
     )
 
 
@@ -404,7 +478,10 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
         return _no("not_permitted", f"{rule}.from")
     if not known.to & set(owner.roles):
         return _no("not_permitted", f"{rule}.to")
-    return _claims_fit(act, known, owner.id, rule)
+    verdict = _claims_fit(act, known, owner.id, rule)
+    if verdict.ok and known.agreement:
+        return agreement_fits(act, flow, sender.id, owner.id, verdict)
+    return verdict
 
 
 def _flow_fits(event: EventRule, flow: str, sender: Agency, owner: Agency) -> bool:
@@ -432,6 +509,42 @@ def _claims_fit(act: Act, event: EventRule, recipient: str, rule: str) -> Verdic
             if claims.consent.expires_at <= act.at:
                 return _no("consent_expired", f"{rule}.basis")
     return Verdict(True, _YES, rule)
+
+
+def agreement_fits(act: Act, flow: str, sender: str, owner: str, otherwise: Verdict) -> Verdict:
+    """Whether an agreement in force, and the authorisations that the domains ask for, allow it; `otherwise` then.
+
+    Never against her wish, and never to the State of origin of somebody who wants asylum, whatever is signed.
+    """
+    rules = policy()
+    claim = None if act.claims is None else act.claims.agreement
+    if claim is None or act.at is None:
+        return _no("agreement_missing", f"event.{act.type}.agreement")
+    signed = rules.agreements.get(claim.id)
+    if signed is None:
+        return _no("agreement_missing", "agreement.*")
+    domains = [agency.partition("/")[0] for agency in (sender, owner)]
+    if not signed.domains.issuperset(domains):
+        return _no("agreement_missing", f"agreement.{claim.id}.domains")
+    if flow not in signed.flows:
+        return _no("agreement_missing", f"agreement.{claim.id}.flows")
+    if not signed.since <= act.at.date() < signed.until:
+        return _no("agreement_missing", f"agreement.{claim.id}.until")
+    if not claim.voluntary:
+        return _no("not_permitted", "agreement.voluntary")
+    if claim.asylum_wished and claim.origin == domains[1]:
+        return _no("not_permitted", "agreement.origin")
+    held = set(claim.authorisations)
+    adult = act.claims is not None and act.claims.safeguards is not None and act.claims.safeguards.age == "adult"
+    for domain in dict.fromkeys(domains):
+        asked = rules.authorisations.get(domain)
+        if asked is None:
+            return _no("agreement_missing", "authorisations.*")
+        if not adult and not asked.child <= held:
+            return _no("safeguard_missing", f"authorisations.{domain}.child")
+        if domains[0] != domains[1] and not asked.abroad <= held:
+            return _no("agreement_missing", f"authorisations.{domain}.abroad")
+    return otherwise
 
 
 # ---------------------------------------------------------------------------------------------------------------------
