@@ -258,9 +258,8 @@ def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable
 
 
 def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
-    _members(
-        f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, {"machine", "basis", "answer_within", "agreement"}
-    )
+    optional = {"machine", "basis", "answer_within", "agreement"}
+    _members(f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, optional)
     if raw["kind"] not in KINDS or raw["by"] not in ("initiator", "recipient", "holder"):
         raise ValueError(f"event {name}: unknown kind or party")
     if raw.get("machine") not in (None, "*", *MACHINES) or not set(raw.get("basis", ())) <= set(get_args(Basis)):

@@ -95,9 +95,7 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
     "erasure.requested": (_facts(ErasureRequested(record=RECORD, ground="person")),),
     "erasure.executed": (_facts(ErasureExecuted(record=RECORD, where="mailbox")),),
     "erasure.attested": (
-        _facts(
-            ErasureAttested(record=RECORD, gone=("grant", "delivered-copies"), remains=("backups", "what-was-read"))
-        ),
+        _facts(ErasureAttested(record=RECORD, gone=("grant", "delivered-copies"), remains=("backups", "paper"))),
         _facts(ErasureAttested(record=RECORD, gone=("never-held",))),
     ),
 }

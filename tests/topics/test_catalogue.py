@@ -45,10 +45,26 @@ class Consent:
 
 
 @dataclass(frozen=True)
+class Safeguards:
+    age: str = "adult"
+
+
+@dataclass(frozen=True)
+class Agreed:
+    id: str = "demo-2026"
+    authorisations: tuple[str, ...] = ()
+    origin: str = "bi"
+    asylum_wished: bool = False
+    voluntary: bool = True
+
+
+@dataclass(frozen=True)
 class Claimed:
     basis: str
     recipient: str
     consent: Consent | None = None
+    safeguards: Safeguards | None = Safeguards()
+    agreement: Agreed | None = Agreed()
 
 
 def claims(to: str, basis: str = "consent") -> Claimed:
@@ -72,14 +88,16 @@ def gateway(sender: str, to: str, flow: str, kind: Kind, registry: Registry = RE
 
 def test_a_mailbox_exists_where_somebody_may_send() -> None:
     assert {name: flows_of(agency) for name, agency in REGISTRY.agencies.items()} == {
-        POLICE: ("receipt",),
-        IOM: ("referral", "case", "receipt"),
-        MINISTRY: ("referral", "case", "receipt"),
-        SHELTER: ("referral", "case", "receipt"),
-        SHELTER2: ("referral", "case", "receipt"),
-        OPERATOR: ("receipt",),
+        POLICE: ("rights", "receipt"),
+        IOM: ("referral", "case", "bilateral", "rights", "receipt"),
+        MINISTRY: ("referral", "case", "rights", "receipt"),
+        SHELTER: ("referral", "case", "rights", "receipt"),
+        SHELTER2: ("referral", "case", "rights", "receipt"),
+        OPERATOR: ("rights", "receipt"),
     }
-    assert mailboxes_of(REGISTRY.agency(IOM)) == ("bi.referral.iom", "bi.case.iom", "bi.receipt.iom")
+    assert mailboxes_of(REGISTRY.agency(MINISTRY)) == tuple(
+        f"bi.{flow}.min-solidarity" for flow in ("referral", "case", "rights", "receipt")
+    )
     for topic in topics_of(REGISTRY):
         domain, flow, name = topic.split(".")
         if flow != "grants":
@@ -92,7 +110,7 @@ def test_a_mailbox_exists_where_somebody_may_send() -> None:
 def test_every_agency_has_one_topic_for_its_grants() -> None:
     grants = [topic for topic in topics_of(REGISTRY) if topic.split(".")[1] == "grants"]
     assert grants == sorted(f"bi.grants.{name[3:]}" for name in REGISTRY.agencies)
-    assert len(topics_of(REGISTRY)) == len(set(topics_of(REGISTRY))) == 6 + 4 * 3 + 2
+    assert len(topics_of(REGISTRY)) == len(set(topics_of(REGISTRY))) == 6 + 4 * 4 + 1 + 2 * 2
 
 
 def test_only_the_owner_reads_a_mailbox() -> None:
@@ -128,6 +146,10 @@ def test_what_is_unknown_is_not_permitted_and_not_repeated(topic: str, agency: s
 
 ASSISTANCE = (IOM, MINISTRY, SHELTER, SHELTER2)
 REFERRALS = set(itertools.product(ASSISTANCE, ASSISTANCE))
+# Everybody, but law enforcement and shelters to each other.
+EVERYBODY = set(itertools.product(MEMBERS, MEMBERS)) - {
+    pair for shelter in (SHELTER, SHELTER2) for pair in ((POLICE, shelter), (shelter, POLICE))
+}
 EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     # Those who assist her tell one another.
     **{type: REFERRALS for type in EVENTS if type.startswith(("case.", "reflection.", "conference."))}
@@ -140,12 +162,17 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     # Of any thread: asked here for the referral's.
     **{type: REFERRALS for type in EVENTS if type.startswith(("consent.", "record."))},
     **{type: REFERRALS for type in EVENTS if type.startswith("referral.") or type == "service.provided"},
-    # Everybody, but law enforcement and shelters to each other.
-    **{
-        type: set(itertools.product(MEMBERS, MEMBERS))
-        - {pair for shelter in (SHELTER, SHELTER2) for pair in ((POLICE, shelter), (shelter, POLICE))}
-        for type in ("receipt.delivered", "receipt.rejected")
-    },
+    **dict.fromkeys(("receipt.delivered", "receipt.rejected"), EVERYBODY),
+    # Whoever holds a record may be asked to erase it, and says that it did.
+    **{type: EVERYBODY for type in EVENTS if type.startswith("erasure.")},
+    # No court and no commission here to ask, nobody to answer to.
+    **{type: set() for type in EVENTS if type.startswith("disclosure.")},
+    # The agency that a person chose asks whoever may hold something of her.
+    "access.requested": {pair for pair in EVERYBODY if pair[0] in ASSISTANCE},
+    "access.answered": {pair for pair in EVERYBODY if pair[1] in ASSISTANCE},
+    # One facilitator, and no focal point or commission.
+    **{type: {(IOM, IOM)} for type, event in EVENTS.items() if event.flow == "bilateral"},
+    "statistics.submitted": set(),
     # Into the referral flow: those who have a chain there.
     "chain.voided": REFERRALS,
 }

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persons are transferred only under an agreement in force, with whose authorisation is asked for, and never back into
+the State from which they seek asylum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.data_files import read_together
+from schemas.registry import Agency, Registry, Role, empty_registry
+from tests.domain import NOW
+from topics.catalogue import Act, Verdict, agreement_fits, may, policy, read_policy
+
+AT = datetime.fromtimestamp(NOW, UTC)
+POLICY = read_together("topics", "policy")
+MEMBERS: dict[str, Role] = {"commission": "focal-point", "iom": "facilitator", "shelter": "shelter"}
+YES = Verdict(True, "", "event.transfer.requested")
+
+
+@dataclass(frozen=True)
+class Consent:
+    expires_at: datetime = AT + timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Safeguards:
+    age: str = "adult"
+
+
+@dataclass(frozen=True)
+class Agreed:
+    id: str = "demo-2026"
+    authorisations: tuple[str, ...] = ()
+    origin: str = "bi"
+    asylum_wished: bool = False
+    voluntary: bool = True
+
+
+@dataclass(frozen=True)
+class Claimed:
+    recipient: str
+    agreement: Agreed | None
+    safeguards: Safeguards | None = Safeguards()
+    basis: str = "consent"
+    consent: Consent | None = Consent()
+
+
+def registry(domain: str) -> Registry:
+    made = empty_registry(domain, NOW)
+    for name, role in MEMBERS.items():
+        made = made.with_agency(Agency(f"{domain}/{name}", {"fr": name}, (role,), ()), NOW)
+    return made
+
+
+def asked(agreed: Agreed | None, *, age: str = "adult", domain: str = "bi", to: str = "iom") -> Verdict:
+    """A transfer between two bodies of one domain."""
+    claims = Claimed(f"{domain}/{to}", agreed, Safeguards(age))
+    act = Act("send", f"{domain}/commission", f"{domain}.bilateral.{to}", "request", "transfer.requested", claims, AT)
+    return may(act, registry(domain))
+
+
+def across(agreed: Agreed, *, age: str = "adult", sender: str = "tn/inlctp", owner: str = "bi/ccsprtp") -> Verdict:
+    """A transfer over the border."""
+    act = Act("send", sender, "", None, "transfer.requested", Claimed(owner, agreed, Safeguards(age)), AT)
+    return agreement_fits(act, "bilateral", sender, owner, YES)
+
+
+def test_a_transfer_under_the_agreement_is_allowed() -> None:
+    assert asked(Agreed(origin="rw")) == YES
+
+
+@pytest.mark.parametrize(
+    ("agreed", "rule"),
+    [
+        (None, "event.transfer.requested.agreement"),
+        (Agreed(id="Ndayishimiye"), "agreement.*"),
+    ],
+)
+def test_without_an_agreement_there_is_no_transfer(agreed: Agreed | None, rule: str) -> None:
+    assert asked(agreed) == Verdict(False, "agreement_missing", rule)
+
+
+def test_an_agreement_binds_only_its_own_domains() -> None:
+    assert asked(Agreed(), domain="rw") == Verdict(False, "agreement_missing", "agreement.demo-2026.domains")
+
+
+@pytest.mark.parametrize(("days", "ok"), [(-1, False), (0, True), (1095, True), (1096, False)])
+def test_an_agreement_counts_from_its_first_day_until_its_last(days: int, ok: bool) -> None:
+    signed = policy().agreements["demo-2026"]
+    at = datetime(signed.since.year, signed.since.month, signed.since.day, tzinfo=UTC) + timedelta(days=days)
+    act = Act("send", "bi/a", "", None, "transfer.requested", Claimed("bi/b", Agreed(origin="rw")), at)
+    verdict = agreement_fits(act, "bilateral", "bi/a", "bi/b", YES)
+    assert verdict == (YES if ok else Verdict(False, "agreement_missing", "agreement.demo-2026.until"))
+
+
+def test_nobody_is_returned_against_her_wish() -> None:
+    assert asked(Agreed(voluntary=False)) == Verdict(False, "not_permitted", "agreement.voluntary")
+
+
+def test_nobody_who_wants_asylum_is_sent_to_her_state_of_origin_whatever_is_signed() -> None:
+    everything = ("data-protection-authority", "family-judge", "guardian")
+    wished = Agreed(authorisations=everything, asylum_wished=True)
+    assert across(wished) == Verdict(False, "not_permitted", "agreement.origin")
+    assert across(replace(wished, origin="rw")) == YES
+
+
+@pytest.mark.parametrize("age", ["child", "unknown"])
+def test_a_tunisian_childs_transfer_needs_the_guardian_and_the_family_judge(age: str) -> None:
+    refused = Verdict(False, "safeguard_missing", "authorisations.tn.child")
+    for held in ((), ("guardian",), ("family-judge",)):
+        assert asked(Agreed(authorisations=held, origin="bi"), age=age, domain="tn") == refused
+    both = Agreed(authorisations=("family-judge", "guardian"))
+    assert asked(both, age=age, domain="tn").ok
+    assert asked(Agreed(), age="adult", domain="tn").ok
+
+
+def test_a_claim_without_age_is_no_adults() -> None:
+    act = Act("send", "tn/a", "", None, "transfer.requested", Claimed("tn/b", Agreed(), None), AT)
+    assert agreement_fits(act, "bilateral", "tn/a", "tn/b", YES).code == "safeguard_missing"
+
+
+def test_what_leaves_tunisia_needs_the_data_protection_authority() -> None:
+    refused = Verdict(False, "agreement_missing", "authorisations.tn.abroad")
+    assert across(Agreed()) == refused
+    assert across(Agreed(), sender="bi/ccsprtp", owner="tn/inlctp") == refused
+    assert across(Agreed(authorisations=("data-protection-authority",))) == YES
+
+
+def test_only_focal_points_and_facilitators_have_a_say() -> None:
+    assert asked(Agreed(), to="shelter").rule == "flow.bilateral.mailbox"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('child = ["guardian", "family-judge"]', 'child = ["guardian", "ndayishimiye"]'),
+        ('flows = ["bilateral"]', 'flows = ["bilaterals"]'),
+        ("until = 2029-01-15", 'until = "2029-01-15"'),
+        ("until = 2029-01-15\n", ""),
+        ("abroad = []\n", ""),
+        ("[authorisations.tn]", "[authorisation.tn]"),
+    ],
+)
+def test_a_wrong_agreement_is_refused(before: str, after: str) -> None:
+    assert before in POLICY
+    with pytest.raises(ValueError, match="unknown|missing"):
+        read_policy(POLICY.replace(before, after, 1))
