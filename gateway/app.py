@@ -127,7 +127,9 @@ class Gateway:
             status, facts = await call(door, scope, receive, send)
         except UmuhuzaError as exc:
             status = await Reply(door, scope, send).refuse(exc)
-            facts = {"code": exc.code}
+            # Who was refused what is what an auditor asks first.
+            agency = scope.get("umuhuza.agency")
+            facts = {"code": exc.code} | ({} if agency is None else {"agency": agency})
         except ClientGoneError:
             status = 499
         except TimeoutError:

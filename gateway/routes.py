@@ -165,6 +165,7 @@ class Reply:
 async def records(door: Door, scope: Scope, receive: Receive, send: Send) -> tuple[int, dict[str, Any]]:
     """Publish; returns the status and what the log line may say. Raises UmuhuzaError."""
     session = door.session(header(scope, b"authorization"))
+    scope["umuhuza.agency"] = session.agency
     facts: dict[str, Any] = {"agency": session.agency}
     kind = (header(scope, b"content-type") or NDJSON).partition(b";")[0].strip().lower()
     if kind not in (NDJSON, JSON):
@@ -291,6 +292,7 @@ def _chunks(lines: Sequence[bytes]) -> list[bytes]:
 async def mailbox(door: Door, scope: Scope, receive: Receive, send: Send) -> tuple[int, dict[str, Any]]:
     """Read one's own mailboxes. Raises UmuhuzaError."""
     session = door.session(header(scope, b"authorization"))
+    scope["umuhuza.agency"] = session.agency
     query = query_of(scope, {"flows", "after", "limit", "wait", "bytes"})
     topics = own_topics(door, session.agency, query.get("flows"))
     after = dict.fromkeys(topics, -1) | _after(query.get("after", ""), session.agency, topics)
