@@ -293,6 +293,7 @@ class Inbox:
                 first.state,
                 manifest.evt,
                 manifest.answer_by,
+                services=() if opened.facts.referral is None else opened.facts.referral.services,
             )
             return replace(item, state="ready", thread_state=first.state), made
         if thread.peer != manifest.iss or machine not in (thread.machine, "*"):
@@ -322,14 +323,21 @@ class Inbox:
     def _turn_away(
         self, item: Incoming, exc: UmuhuzaError, opened: events.Opened | None, *, settle: bool = False
     ) -> None:
-        """Quarantine what certainly comes from its issuer, and tell the issuer (a control record is told nothing)."""
+        """Quarantine what certainly comes from its issuer, and tell the issuer.
+
+        Nothing is said of receipts and of what mends a chain; of a revocation not taken its sender must hear.
+        """
         box = self._desk.mailbox
         item = replace(item, state="quarantined", code=exc.code, path=exc.path)
         if settle:
             box.settle_held(item)
         else:
             box.store(item)
-        if item.kind != "control" and (opened is None or opened.facts.receipt is None):
+        if opened is None:
+            machines_only = item.kind == "control" and split_topic(item.topic)[0] == "receipt"
+        else:
+            machines_only = item.kind == "control" and EVENTS[opened.type].machine is None
+        if not machines_only:
             self._receipt("receipt.rejected", item, exc)
 
     def _receipt(self, type: str, item: Incoming, exc: UmuhuzaError | None) -> None:

@@ -167,13 +167,13 @@ class Mailbox:
         """The thread of that id, None when there is none."""
         row = self._row(
             "SELECT id, peer, (SELECT ref FROM person WHERE n = thread.person), machine, role, pseudonym, state,"
-            " opened_by, answer_by, crossed FROM thread WHERE id = ?",
+            " opened_by, answer_by, crossed, services FROM thread WHERE id = ?",
             thread,
         )
         if row is None:
             return None
-        *rest, crossed = row
-        return replace(Thread(*rest), crossed=bool(crossed))
+        *rest, crossed, services = row
+        return replace(Thread(*rest), crossed=bool(crossed), services=tuple(services.split()))
 
     def thread_of(self, evt: str, peer: str) -> str | None:
         """The thread of an event that was sent to `peer` or came from it."""
@@ -193,13 +193,14 @@ class Mailbox:
     def put_thread(self, thread: Thread, at: int) -> None:
         """Make or change a thread. `at`: seconds since the epoch, for the order in which threads are shown.
 
-        Peer, machine, role, pseudonym and `opened_by` are fixed by the first put.
+        Peer, machine, role, pseudonym, `opened_by` and `services` are fixed by the first put.
         """
         with self._tx():
             if thread.person is not None:
                 self._run("INSERT INTO person(ref) VALUES(?) ON CONFLICT DO NOTHING", thread.person)
             self._run(
-                "INSERT INTO thread VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO thread(id, peer, person, machine, role, pseudonym, state, opened_by, answer_by, crossed,"
+                " changed_at, services) VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET state = excluded.state, crossed = excluded.crossed,"
                 " person = excluded.person, answer_by = excluded.answer_by, changed_at = excluded.changed_at",
                 thread.id,
@@ -213,6 +214,7 @@ class Mailbox:
                 thread.answer_by,
                 int(thread.crossed),
                 at,
+                " ".join(thread.services),
             )
 
     def drop_thread(self, thread: str) -> None:
@@ -245,7 +247,8 @@ class Mailbox:
 
     _COLUMNS = (
         "n, evt, source, line, connector, peer, topic, type, kind, thread, ref, answer_by, parts, body, grants,"
-        " thread_before, seq, l1, voids, state, code, path, promise, log_offset, attempts, next_at, created_at, told"
+        " thread_before, seq, l1, voids, state, code, path, promise, log_offset, attempts, next_at, created_at, told,"
+        " promised_at"
     )
 
     def _outgoing(self, where: str, *binds: Any) -> list[Outgoing]:
@@ -373,15 +376,21 @@ class Mailbox:
                 self._run("UPDATE void SET named_by = ? WHERE topic = ? AND seq = ?", seq, item.topic, void)
             return True
 
-    def mark_promised(self, evt: str, offset: int, promise: bytes | None) -> None:
-        """In the log. Sent again into a restored log, it goes back to what its receipt said the first time."""
+    def mark_promised(self, evt: str, offset: int, promise: bytes | None, at: int | None = None) -> None:
+        """In the log. Sent again into a restored log, it goes back to what its receipt said the first time.
+
+        Args:
+            at: the log's time of it, seconds since the epoch; the first one counts. None: not known.
+        """
         self._run(
             "UPDATE outgoing SET state = coalesce((SELECT CASE type WHEN 'receipt.delivered' THEN 'delivered'"
             " ELSE 'rejected' END FROM incoming WHERE incoming.ref = outgoing.evt AND incoming.iss = outgoing.peer"
             " AND type IN ('receipt.delivered', 'receipt.rejected') AND state = 'delivered' ORDER BY n LIMIT 1),"
-            " 'promised'), log_offset = ?, promise = ?, code = NULL, path = NULL WHERE evt = ? AND state = 'signed'",
+            " 'promised'), log_offset = ?, promise = ?, promised_at = coalesce(promised_at, ?), code = NULL,"
+            " path = NULL WHERE evt = ? AND state = 'signed'",
             offset,
             promise,
+            at,
             evt,
         )
 
@@ -444,13 +453,14 @@ class Mailbox:
             item = self.outgoing(evt)
             if item is None or item.state not in ("waiting", "signed"):
                 return []
-            if code == "clock_ahead" and item.kind == "control":
-                # Nobody would send a receipt again. The refusal brought the right time: once more, under a new number.
+            thread = [one for one in self._outgoing("thread = ? ORDER BY n", item.thread) if one.speaks]
+            behind = [one for one in thread if one.n > item.n] if item.speaks else []
+            if code == "clock_ahead" and item.kind == "control" and not behind:
+                # Nobody would send a receipt again, or an expiry. The refusal brought the right time: once more, under
+                # a new number.
                 self._void(item)
                 self._run("UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL WHERE evt = ?", evt)
                 return []
-            thread = self._outgoing("thread = ? AND kind <> 'control' ORDER BY n", item.thread)
-            behind = [one for one in thread if one.n > item.n] if item.kind != "control" else []
             waiting = [one for one in behind if one.state == "waiting"]
             given_up = [item, *waiting]
             for one in given_up:
@@ -497,7 +507,7 @@ class Mailbox:
     def _restore_thread(self, item: Outgoing, last: Outgoing, at: int) -> None:
         """Back to before `item`, unless the other side has moved the thread since the last of what is taken back."""
         thread = self.thread(item.thread)
-        if thread is None or item.kind == "control":
+        if thread is None or not item.speaks:
             return
         if thread.state != self._state_after(last):
             return

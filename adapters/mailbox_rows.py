@@ -59,6 +59,16 @@ MIGRATIONS = (
     CREATE TABLE seen(iss TEXT NOT NULL, topic TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL,
         PRIMARY KEY(iss, topic, seq)) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE thread ADD COLUMN services TEXT NOT NULL DEFAULT '';
+    ALTER TABLE outgoing ADD COLUMN promised_at INTEGER;
+    CREATE INDEX incoming_from ON incoming(iss, at_ms);
+    CREATE TABLE journey(evt TEXT PRIMARY KEY, thread TEXT NOT NULL, expected_at INTEGER NOT NULL,
+        arrived INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    CREATE INDEX journey_thread ON journey(thread);
+    CREATE TABLE notice(n INTEGER PRIMARY KEY, thread TEXT NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
+        due_at INTEGER NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0, UNIQUE(thread, kind, about));
+    """,
 )
 
 
@@ -79,6 +89,8 @@ class Thread:
     """The `evt` that began it."""
     answer_by: int | None = None
     crossed: bool = False
+    services: tuple[str, ...] = ()
+    """HTCDS spl_Type codes that the thread's request asks for; what travels later depends on them too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +128,13 @@ class Outgoing:
     next_at: float = 0.0
     created_at: int = 0
     told: str = ""
+    promised_at: int | None = None
+    """The log's time, seconds since the epoch, once the log has it."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it moves its thread, or visits it: all but what machines tell each other (receipts, voids)."""
+        return self.kind != "control" or self.thread_before is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

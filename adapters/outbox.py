@@ -154,7 +154,7 @@ class Outbox:
         referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
-            thread = replace(thread, answer_by=None if within is None else now + within)
+            thread = replace(thread, answer_by=None if within is None else now + within, services=referral.services)
         ref = draft.ref
         if ref is None and thread.opened_by != evt:
             ref = thread.opened_by
@@ -172,7 +172,8 @@ class Outbox:
             line=draft.line,
             connector=connector,
             before=before,
-            answer_by=thread.answer_by if known.kind == "request" else None,
+            answer_by=thread.answer_by if thread.opened_by == evt else None,
+            services=thread.services,
         )
         desk.mailbox.put_thread(thread, now)
         return evt
@@ -261,11 +262,11 @@ class Outbox:
         connector: str,
         before: str | None,
         answer_by: int | None,
+        services: Sequence[str] = (),
     ) -> None:
+        """`services`: asked for on this thread; they widen what may travel."""
         desk = self._desk
         kind = EVENTS[type].kind
-        referral = events.referral_of(facts)
-        services = () if referral is None else referral.services
         sealable = events.compose(
             type,
             facts,
@@ -420,7 +421,7 @@ class Outbox:
             for item, answer in zip(items, answers, strict=True):
                 # Promises first: what a refusal takes back with it must not be in the log already.
                 if isinstance(answer, Appended):
-                    desk.mailbox.mark_promised(item.evt, answer.offset, answer.promise)
+                    desk.mailbox.mark_promised(item.evt, answer.offset, answer.promise, answer.at_ms // 1000)
                     moved += 1
             for item, answer in zip(items, answers, strict=True):
                 if isinstance(answer, Appended):
@@ -482,12 +483,12 @@ def _one_per_thread(items: Sequence[Outgoing]) -> list[Outgoing]:
     speaking: set[str] = set()
     waiting: set[str] = set()
     for item in items:
-        if item.kind != "control" and item.thread in speaking:
+        if item.speaks and item.thread in speaking:
             waiting.add(item.topic)
         if item.topic in waiting:
             continue
         sent.append(item)
-        if item.kind != "control":
+        if item.speaks:
             speaking.add(item.thread)
     return sent
 

@@ -29,7 +29,18 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 
 from schemas import htcds
-from schemas.forms import Answer, Birth, Caregiver, Consent, Lawful, Priority, Referral
+from schemas.forms import (
+    Answer,
+    Birth,
+    Caregiver,
+    Consent,
+    Feedback,
+    Information,
+    Lawful,
+    Priority,
+    Question,
+    Referral,
+)
 from schemas.shape import (
     FULL_URL,
     Code,
@@ -99,6 +110,7 @@ def _codes_of(annotation: type[BaseModel], member: str) -> Code:
 
 _SERVICE_TYPES = Code(frozenset(htcds.CODELISTS["spl_Type"]))
 SERVICE_SYSTEM = f"{HTCDS}:spl_Type"
+FIELD_SYSTEM = "urn:umuhuza:code:field"
 _TAG = String(3, 2, "[a-z]{2,3}")
 _LINE = String(500)
 _PATIENT = Reference(("Patient",))
@@ -107,8 +119,10 @@ _PATIENT = Reference(("Patient",))
 
 
 def _form_answer(leaf: Leaf) -> Object:
-    if leaf.path == "referral.already_given":
+    if leaf.path.rpartition(".")[2] in ("already_given", "still_needed"):
         return closed(valueCoding=_coding(SERVICE_SYSTEM, _SERVICE_TYPES))
+    if leaf.path in ("question.fields", "information.not_known", "information.not_shared"):
+        return closed(valueCoding=_coding(FIELD_SYSTEM, Code(ASKABLE)))
     if leaf.path.endswith(".language"):
         return closed(valueCoding=_coding(LANGUAGE, _TAG))
     match leaf.shape:
@@ -173,8 +187,19 @@ _ELSEWHERE = frozenset(
     }
 )
 
+# Firewall: what concerns perpetrators and the trafficking event stays with the case; org_ describes organisations.
+_ASSISTANCE_FIELDS = frozenset(name for name in htcds.FIELDS if not name.startswith(("per_", "hte_", "org_")))
+ASKABLE = frozenset(
+    {
+        *(f"htcds.{name}" for name in _ASSISTANCE_FIELDS),
+        *(f"information.{name}" for name in Information.model_fields if not name.startswith("not_")),
+    }
+)
+"""What the recipient of a referral may ask for: what the request could have said."""
+
 _CASE_LEAVES = (*leaves(Birth, "birth"), *leaves(Caregiver, "caregiver"), *leaves(Lawful, "lawful"))
 _REFERRAL_LEAVES = (*leaves(Referral, "referral"), *leaves(Lawful, "lawful"))
+_INFORMATION_LEAVES = (*leaves(Information, "information"), *leaves(Lawful, "lawful"))
 
 
 def _form_items(found: Iterable[Leaf], identity: bool) -> Items:
@@ -350,8 +375,7 @@ def _task(status: str, initiator: str, provider: str, more: Mapping[str, Shape])
 
 
 def _request() -> Table:
-    # Firewall: what concerns perpetrators and the trafficking event stays with the case; org_ describes organisations.
-    fields = frozenset(name for name in htcds.FIELDS if not name.startswith(("per_", "hte_", "org_")))
+    fields = _ASSISTANCE_FIELDS
     form = "urn:umuhuza:form:referral:1.0"
     priority = Code(frozenset(FROM_FHIR))
     event = "referral.requested"
@@ -386,32 +410,119 @@ def _request() -> Table:
 
 REASON_SYSTEM = "urn:umuhuza:code:answer.reason"
 OUTCOME_SYSTEM = "urn:umuhuza:code:answer.outcome"
+END_SYSTEM = "urn:umuhuza:code:answer.end_reason"
+TASK_SYSTEM = "urn:umuhuza:code:task"
+
+
+# HTCDS: the date on which the referral was accepted; the day on which the support plan really ended; a known death.
+_ANSWER_FIELDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "referral.accepted": frozenset({"cas_IncomingReferralDate"}),
+        "referral.completed": frozenset({"spl_ActualEndDate"}),
+        "referral.ended": frozenset({"spl_ActualEndDate", "prs_Deceased"}),
+    }
+)
+
+
+def _order(status: str) -> Entry:
+    return Entry(
+        closed(resourceType=Const("ServiceRequest"), status=Const(status), intent=Const("order"), subject=_PATIENT)
+    )
 
 
 def _answer(event: str, status: str, order: str) -> Table:
+    """What the recipient says of the referral as a whole."""
     more: dict[str, Shape] = {}
-    fields: frozenset[str] = frozenset()
+    fields = _ANSWER_FIELDS.get(event, frozenset())
     if event == "referral.declined":
         more["statusReason"] = _concept(REASON_SYSTEM, _codes_of(Answer, "reason"))
+    if event == "referral.ended":
+        more["statusReason"] = _concept(END_SYSTEM, _codes_of(Answer, "end_reason"))
     if event == "referral.completed":
         more["businessStatus"] = _concept(OUTCOME_SYSTEM, _codes_of(Answer, "outcome"))
     content = {
         "MessageHeader": _header(event, "Task", answers=True),
         "Task": _task(status, "to", "iss", more),
-        "ServiceRequest": Entry(
-            closed(
-                resourceType=Const("ServiceRequest"),
-                status=Const(order),
-                intent=Const("order"),
-                subject=_PATIENT,
+        "ServiceRequest": _order(order),
+        "Patient": Entry(_PLAIN_PATIENT),
+    }
+    if fields:
+        content[sheet_role(HTCDS)] = Entry(_sheet(HTCDS, _htcds_items(fields, False), True), required=False)
+    return Table(event, content, {}, fields, None)
+
+
+def _word(event: str, status: str, order: str) -> Table:
+    """What the initiator says of the referral as a whole, after the request."""
+    content = {
+        "MessageHeader": _header(event, "Task", answers=False),
+        "Task": _task(status, "iss", "to", {}),
+        "ServiceRequest": _order(order),
+        "Patient": Entry(_PLAIN_PATIENT),
+    }
+    return Table(event, content, {}, frozenset(), None)
+
+
+def _journey(event: str, initiator: str, provider: str, status: str, times: Mapping[str, Shape]) -> Table:
+    """Her way there, as a task of its own: when, never where."""
+    content = {
+        "MessageHeader": _header(event, "Task", answers=False),
+        "Task": Entry(
+            Object(
+                {
+                    "resourceType": Const("Task"),
+                    "identifier": List(_identifier(THREAD, Given("thread")), 1, 1),
+                    "status": Const(status),
+                    "intent": Const("order"),
+                    "code": _concept(TASK_SYSTEM, Const("journey")),
+                    "for": _PATIENT,
+                    "requester": _party(initiator),
+                    "owner": _party(provider),
+                    **times,
+                }
             )
         ),
         "Patient": Entry(_PLAIN_PATIENT),
     }
-    if event == "referral.accepted":  # HTCDS: the date on which the referral was accepted
-        fields = frozenset({"cas_IncomingReferralDate"})
-        content[sheet_role(HTCDS)] = Entry(_sheet(HTCDS, _htcds_items(fields, False), True), required=False)
-    return Table(event, content, {}, fields, None)
+    return Table(event, content, {}, frozenset(), None)
+
+
+def _question() -> Table:
+    event, form = "information.requested", "urn:umuhuza:form:question:1.0"
+    asked = leaves(Question, "question")
+    content = {
+        "MessageHeader": _header(event, "QuestionnaireResponse", answers=True),
+        "Patient": Entry(_PLAIN_PATIENT),
+        sheet_role(form): Entry(_sheet(form, _form_items(asked, False), True)),
+    }
+    identity = {sheet_role(form): Entry(_sheet(form, _form_items(asked, True), False), required=False)}
+    return Table(event, content, identity, frozenset(), form, asked)
+
+
+def _information() -> Table:
+    event, form = "information.answered", "urn:umuhuza:form:information:1.0"
+    content = {
+        "MessageHeader": _header(event, "QuestionnaireResponse", answers=True),
+        "Patient": Entry(_PLAIN_PATIENT),
+        "Consent": Entry(_CONSENT, required=False),
+        sheet_role(HTCDS): Entry(_sheet(HTCDS, _htcds_items(_ASSISTANCE_FIELDS, False), True), required=False),
+        sheet_role(form): Entry(_sheet(form, _form_items(_INFORMATION_LEAVES, False), True)),
+    }
+    identity = {
+        sheet_role(HTCDS): Entry(_sheet(HTCDS, _htcds_items(_ASSISTANCE_FIELDS, True), False), required=False),
+        sheet_role(form): Entry(_sheet(form, _form_items(_INFORMATION_LEAVES, True), False), required=False),
+    }
+    return Table(event, content, identity, _ASSISTANCE_FIELDS, form, _INFORMATION_LEAVES)
+
+
+def _feedback() -> Table:
+    event, form = "feedback.given", "urn:umuhuza:form:feedback:1.0"
+    said = leaves(Feedback, "feedback")
+    content = {
+        "MessageHeader": _header(event, "QuestionnaireResponse", answers=True),
+        "Patient": Entry(_PLAIN_PATIENT),
+        sheet_role(form): Entry(_sheet(form, _form_items(said, False), True)),
+    }
+    return Table(event, content, {}, frozenset(), form, said)
 
 
 def _service() -> Table:
@@ -445,7 +556,25 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _answer("referral.declined", "rejected", "revoked"),
             _answer("referral.started", "in-progress", "active"),
             _answer("referral.completed", "completed", "completed"),
+            _answer("referral.ended", "failed", "revoked"),
+            _word("referral.revoked", "cancelled", "revoked"),
+            _word("referral.expired", "failed", "revoked"),
+            _word("referral.reopened", "accepted", "active"),
             _service(),
+            _question(),
+            _information(),
+            _journey(
+                "movement.departed",
+                "iss",
+                "to",
+                "in-progress",
+                {
+                    "executionPeriod": closed(start=Moment()),
+                    "restriction": closed(period=closed(end=Moment())),
+                },
+            ),
+            _journey("movement.arrived", "to", "iss", "completed", {"executionPeriod": closed(end=Moment())}),
+            _feedback(),
         )
     }
 )

@@ -43,8 +43,12 @@ from schemas.forms import (
     Caregiver,
     Consent,
     Facts,
+    Feedback,
     Form,
+    Information,
     Lawful,
+    Movement,
+    Question,
     Receipt,
     Referral,
     Service,
@@ -170,11 +174,23 @@ _LEAVES: tuple[Leaf, ...] = tuple(
         ("caregiver", Caregiver),
         ("answer", Answer),
         ("service", Service),
+        ("movement", Movement),
+        ("feedback", Feedback),
+        ("question", Question),
+        ("information", Information),
         ("receipt", Receipt),
     )
     for leaf in leaves(form, name)
 )
 _KNOWN_PATHS = frozenset({*(leaf.path for leaf in _LEAVES), *(f"htcds.{name}" for name in htcds.FIELDS)})
+
+
+def _has_safeguards(event: str) -> bool:
+    """Whether it says who she is as a whole. Of plain events only a transfer does; what is added to a referral that
+    said so does not."""
+    if event in plain.PLAIN:
+        return plain.PLAIN[event] is TransferRequested
+    return event != "information.answered"
 
 
 def _claims_shape(event: str) -> Shape:
@@ -184,7 +200,7 @@ def _claims_shape(event: str) -> Shape:
     said: dict[str, Shape] = {
         "purpose": Const(PURPOSES[event]),
         "recipient": Given("to"),
-        "safeguards": Const(None) if event in plain.PLAIN and not transfer else of_model(SafeguardClaim),
+        "safeguards": of_model(SafeguardClaim) if _has_safeguards(event) else Const(None),
         **({"agreement": of_model(AgreementClaim)} if transfer else {}),
     }
     return Object({**of_model(Claims).required, **said})
@@ -251,6 +267,11 @@ _ALWAYS = (
     "lawful",
     "answer",
     "service",
+    "movement",
+    "feedback",
+    "question",
+    "information.not_known",
+    "information.not_shared",
     "receipt",
     "referral.priority",
     "referral.services",
@@ -262,7 +283,7 @@ _ALWAYS = (
     "referral.caregiver.status",
     "caregiver.status",
 )
-_WHOLE = ("referral.birth", "birth", "lawful.consent")
+_WHOLE = ("referral.birth", "birth", "information.birth", "lawful.consent")
 """Forms whose members make no sense alone."""
 
 
@@ -327,7 +348,7 @@ def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[F
         name
         for each in (facts.referral.told_and_refused if facts.referral is not None else ())
         for name in (each, f"htcds.{each}", f"referral.{each}")
-    )
+    ).union(facts.information.not_shared if facts.information is not None else ())
 
     def keep(path: str) -> bool:
         if any(_under(path, each) for each in _ALWAYS):
@@ -370,6 +391,12 @@ def step_of(type: str, facts: Facts) -> str:
     return type if variant is None else f"{type}/{getattr(facts.said, variant, '')}"
 
 
+_MEMBERS = tuple(name for name in Facts.model_fields if name not in ("occurred_at", "htcds"))
+# Which event says which of the members that several share a form for: member -> the one event that has it.
+_ANSWERS = {"reason": "referral.declined", "outcome": "referral.completed", "end_reason": "referral.ended"}
+_TIMES = {"departed_at": "movement.departed", "expected_at": "movement.departed", "arrived_at": "movement.arrived"}
+
+
 def _members(type: str, facts: Facts) -> None:
     """Which members of Facts an event has.
 
@@ -380,7 +407,7 @@ def _members(type: str, facts: Facts) -> None:
     event = EVENTS[type]
     if type in PURPOSES and facts.lawful is None:
         raise PolicyError("consent_missing", path="lawful")
-    for name in ("lawful", "referral", "birth", "caregiver", "answer", "service", "receipt", "said"):
+    for name in _MEMBERS:
         there = getattr(facts, name) is not None
         if there != (name in event.needs) and not (there and name in event.may):
             raise PayloadError("payload_invalid", path=name)
@@ -388,12 +415,12 @@ def _members(type: str, facts: Facts) -> None:
         raise PayloadError("payload_invalid", path="said")
     if facts.htcds and type not in TABLES:
         raise PayloadError("payload_invalid", path="htcds")
-    if facts.answer is not None:
-        declined = type == "referral.declined"
-        if (facts.answer.reason is not None) != declined:
-            raise PayloadError("payload_invalid", path="answer.reason")
-        if (facts.answer.outcome is not None) == declined:
-            raise PayloadError("payload_invalid", path="answer.outcome")
+    for at, form, whose in (("answer", facts.answer, _ANSWERS), ("movement", facts.movement, _TIMES)):
+        for name, only in whose.items():
+            if form is not None and (getattr(form, name) is not None) != (type == only):
+                raise PayloadError("payload_invalid", path=f"{at}.{name}")
+    if type == "information.answered" and facts.information is None and not facts.htcds:
+        raise PayloadError("payload_invalid", path="information")  # it answers nothing
     if facts.receipt is not None:
         rejected = type == "receipt.rejected"
         if (facts.receipt.code is not None) != rejected:
@@ -402,7 +429,11 @@ def _members(type: str, facts: Facts) -> None:
             raise PayloadError("payload_invalid", path="receipt.path")
 
 
-_CONSENT_SCOPES = {"referral.requested": "referral", "transfer.requested": "return"}
+_CONSENT_SCOPES = {
+    "referral.requested": "referral",
+    "information.answered": "referral",
+    "transfer.requested": "return",
+}
 
 
 def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
@@ -576,7 +607,7 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
         consent=consent,
         legal_reference=lawful.legal_reference,
         safeguards=None
-        if type in plain.PLAIN and not isinstance(said, TransferRequested)
+        if not _has_safeguards(type)
         else SafeguardClaim(
             age=age_of(facts),
             guardian=caregiver.status if caregiver is not None else None,
@@ -625,7 +656,7 @@ def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | 
             raise PayloadError("payload_invalid", path=f"{at}.consent.commitment")
     if isinstance(facts.said, TransferRequested) and claims.agreement != _agreement_claim(facts.said):
         raise PayloadError("payload_invalid", path=f"{at}.agreement")
-    if claims.safeguards is None:  # of a plain event, see `_claims_shape`
+    if claims.safeguards is None:  # see `_has_safeguards`
         return
     caregiver, _ = _caregiver_of(facts)
     if claims.safeguards.guardian != (caregiver.status if caregiver is not None else None):
@@ -701,6 +732,8 @@ def compose(
         raise PayloadError("payload_invalid", path="type")
     if facts.answer == Answer():
         facts = facts.model_copy(update={"answer": None})
+    if facts.information == Information():
+        facts = facts.model_copy(update={"information": None})
     _members(type, facts)
     reduced, withheld = minimise(type, facts, allowed)
     claims = _claim(type, facts.model_copy(update={"htcds": _normal(facts)}), to, salt)

@@ -25,6 +25,7 @@ from schemas.elements import (
     CAREGIVER_SYSTEM,
     CONSENT_CATEGORY,
     CONSENT_SCOPE,
+    END_SYSTEM,
     FROM_FHIR,
     HTCDS,
     INFORMED,
@@ -37,14 +38,15 @@ from schemas.elements import (
     SCOPE_SYSTEM,
     SERVICE_SYSTEM,
     TABLES,
+    TASK_SYSTEM,
     THREAD,
     Table,
     role_of,
     sheet_role,
 )
 from schemas.errors import PayloadError
-from schemas.forms import Caregiver, Consent, Facts, Service
-from schemas.shape import Const, Items, Leaf, Object, WrongError, moment
+from schemas.forms import Caregiver, Consent, Facts, Movement, Service
+from schemas.shape import Const, Given, Items, Leaf, Object, WrongError, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,8 @@ def write(event: str, facts: Facts, names: Names, salt: str) -> tuple[dict[str, 
     table = TABLES[event]
     draft = _Draft(names, table)
     focus = {"case": "EpisodeOfCare", "service": "Procedure"}.get(event.partition(".")[0], "Task")
+    if focus not in table.content and table.form is not None:
+        focus = sheet_role(table.form)
     header: dict[str, Any] = {
         "resourceType": "MessageHeader",
         "eventUri": f"urn:umuhuza:event:{event}",
@@ -221,6 +225,8 @@ def write(event: str, facts: Facts, names: Names, salt: str) -> tuple[dict[str, 
                 "patient": draft.to("Patient"),
             }
         )
+    elif facts.movement is not None:
+        _write_journey(draft, facts.movement)
     elif focus == "Task":
         _write_task(draft, facts)
     elif facts.service is not None:
@@ -237,7 +243,7 @@ def write(event: str, facts: Facts, names: Names, salt: str) -> tuple[dict[str, 
         answers = said(facts, table.leaves)
         if facts.referral is not None and facts.referral.name.first is not None:
             answers.pop("referral.name.middle", None)  # stands in Patient.name.given
-        draft.sheet(table.form, answers, always=event == "referral.requested")
+        draft.sheet(table.form, answers, always=table.content[sheet_role(table.form)].required)
     content = {"resourceType": "Bundle", "id": names.evt, "type": "message", "entry": draft.content}
     if not draft.identity:
         return content, None
@@ -251,7 +257,7 @@ def _constant(table: Table, role: str, name: str) -> Any:
 def _write_task(draft: _Draft, facts: Facts) -> None:
     names, table = draft.names, draft.table
     asked = facts.referral
-    initiator, provider = (names.iss, names.to) if asked is not None else (names.to, names.iss)
+    initiator, provider = _parties(draft)
     task: dict[str, Any] = {
         "resourceType": "Task",
         "identifier": [{"system": THREAD, "value": names.thread}],
@@ -278,10 +284,43 @@ def _write_task(draft: _Draft, facts: Facts) -> None:
             order["orderDetail"] = [_one(SERVICE_SYSTEM, code) for code in asked.services[1:]]
     if facts.answer is not None and facts.answer.reason is not None:
         task["statusReason"] = _one(REASON_SYSTEM, facts.answer.reason)
+    if facts.answer is not None and facts.answer.end_reason is not None:
+        task["statusReason"] = _one(END_SYSTEM, facts.answer.end_reason)
     if facts.answer is not None and facts.answer.outcome is not None:
         task["businessStatus"] = _one(OUTCOME_SYSTEM, facts.answer.outcome)
     draft.add(task)
     draft.add(order)
+
+
+def _parties(draft: _Draft) -> tuple[str, str]:
+    """(initiator, recipient) of the thread, as the event's table has them."""
+    requester = cast("Object", draft.table.content["Task"].shape.required["requester"])
+    party = cast("Given", cast("Object", requester.required["identifier"]).required["value"])
+    names = draft.names
+    return (names.iss, names.to) if party.name == "iss" else (names.to, names.iss)
+
+
+def _write_journey(draft: _Draft, movement: Movement) -> None:
+    initiator, provider = _parties(draft)
+    times: dict[str, Any] = {}
+    if movement.departed_at is not None and movement.expected_at is not None:
+        times["executionPeriod"] = {"start": moment(movement.departed_at)}
+        times["restriction"] = {"period": {"end": moment(movement.expected_at)}}
+    elif movement.arrived_at is not None:
+        times["executionPeriod"] = {"end": moment(movement.arrived_at)}
+    draft.add(
+        {
+            "resourceType": "Task",
+            "identifier": [{"system": THREAD, "value": draft.names.thread}],
+            "status": _constant(draft.table, "Task", "status"),
+            "intent": "order",
+            "code": _one(TASK_SYSTEM, "journey"),
+            "for": draft.to("Patient"),
+            "requester": _agency(initiator),
+            "owner": _agency(provider),
+            **times,
+        }
+    )
 
 
 def _write_procedure(draft: _Draft, service: Service) -> None:
@@ -400,9 +439,12 @@ def read(event: str, content: Mapping[str, Any], identity: Mapping[str, Any] | N
     at = "referral." if event == "referral.requested" else ""
     if at:
         _read_request(content, here, named, facts)
+    elif event.startswith("movement."):
+        _read_journey(here["Task"], facts)
     elif "Task" in here:
         if "statusReason" in here["Task"]:
-            _put(facts, "answer.reason", _code_in(here["Task"]["statusReason"]))
+            named_by = "end_reason" if event == "referral.ended" else "reason"
+            _put(facts, f"answer.{named_by}", _code_in(here["Task"]["statusReason"]))
         if "businessStatus" in here["Task"]:
             _put(facts, "answer.outcome", _code_in(here["Task"]["businessStatus"]))
     if "Procedure" in here:
@@ -468,6 +510,15 @@ def _read_request(
         raise PayloadError("payload_invalid", path="referral.name.middle")  # said twice
     for ours, given in zip(("first", "middle"), name.get("given", ()), strict=False):
         _put(facts, f"referral.name.{ours}", given)
+
+
+def _read_journey(task: Mapping[str, Any], facts: dict[str, Any]) -> None:
+    period = task["executionPeriod"]
+    if "restriction" in task:
+        _put(facts, "movement.departed_at", period["start"])
+        _put(facts, "movement.expected_at", task["restriction"]["period"]["end"])
+    else:
+        _put(facts, "movement.arrived_at", period["end"])
 
 
 def _read_procedure(content: Mapping[str, Any], procedure: Mapping[str, Any], facts: dict[str, Any]) -> None:

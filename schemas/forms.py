@@ -254,6 +254,8 @@ class Answer(Form):
     outcome: Literal["service-completed", "goals-met", "referred-on"] | None = None
     """Required iff completed."""
     expected_from: When | None = None
+    end_reason: Literal["left", "no-show", "unsuitable", "closed", "transferred", "died", "unknown"] | None = None
+    """Required iff ended; the codes are the lifecycle's `end_reasons`."""
 
 
 class Service(Form):
@@ -269,6 +271,67 @@ class Service(Form):
         if self.ended_at is not None and self.ended_at < self.began_at:
             raise ValueError("ends before it begins")
         return self
+
+
+class Movement(Form):
+    """movement.departed / movement.arrived: when she left and is expected, when she came. Never where."""
+
+    departed_at: When | None = None
+    """Required iff departed."""
+    expected_at: When | None = None
+    """When she should be there; required iff departed. Past it and unsaid, both adapters alarm."""
+    arrived_at: When | None = None
+    """Required iff arrived."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.departed_at is not None and self.expected_at is not None and self.expected_at < self.departed_at:
+            raise ValueError("expected before she left")
+        return self
+
+
+class Feedback(Form):
+    """feedback.given: how it goes, in codes; what the initiator needs to close its own file."""
+
+    outcome: Literal["going-well", "needs-attention", "needs-more", "not-reached", "left"]
+    her_view: Literal["satisfied", "partly", "dissatisfied", "not-asked"] = "not-asked"
+    still_needed: tuple[HtcdsCode, ...] = Field((), max_length=9)
+    """HTCDS spl_Type codes of services that she still needs."""
+
+
+FieldName = Annotated[str, StringConstraints(pattern=r"^(htcds|information)\.[A-Za-z_.]{1,80}$")]
+"""A path as allow-lists name it; which ones may be asked for, `schemas.elements.ASKABLE` says."""
+
+
+class Question(Form):
+    """information.requested: what the recipient needs to know, by the names of fields."""
+
+    fields: tuple[FieldName, ...] = Field(min_length=1, max_length=64)
+    note: Note | None = Field(None, json_schema_extra=IDENTITY)
+
+
+class Information(Form):
+    """information.answered: members of the request's form, said later or said better; HTCDS answers stand beside it."""
+
+    name: Name | None = None
+    birth: Birth | None = None
+    languages: tuple[LanguageTag, ...] = Field((), max_length=10)
+    interpreter: Interpreter | None = None
+    access_needs: Note | None = Field(None, json_schema_extra=IDENTITY)
+    pregnant_or_nursing: Literal["yes", "no", "unknown"] | None = None
+    dependants: tuple[Annotated[int, Field(ge=0, le=120)], ...] = Field((), max_length=20)
+    safe_contact: SafeContact | None = None
+    caregiver: Caregiver | None = None
+    risk: Risk | None = None
+    already_given: tuple[HtcdsCode, ...] = Field((), max_length=9)
+    transport: Literal["escorted", "own", "needed", "none"] | None = None
+    reason: Note | None = Field(None, json_schema_extra=IDENTITY)
+    referring_unit: Text | None = None
+    on_call_telephone: Text | None = Field(None, json_schema_extra=IDENTITY)
+    not_known: tuple[FieldName, ...] = Field((), max_length=64)
+    """Asked for, and not known."""
+    not_shared: tuple[FieldName, ...] = Field((), max_length=64)
+    """Asked for, and kept back: she does not want it shared, or there is no basis."""
 
 
 class Receipt(Form):
@@ -303,6 +366,10 @@ class Facts(Form):
     """For case events about a child; in a referral it stands in `referral`."""
     answer: Answer | None = None
     service: Service | None = None
+    movement: Movement | None = None
+    feedback: Feedback | None = None
+    question: Question | None = None
+    information: Information | None = None
     receipt: Receipt | None = None
     said: Form | None = None
     """What an event says for which FHIR has nothing; of the class that `schemas.plain.PLAIN` names."""

@@ -418,7 +418,7 @@ def outbox(
     as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.kind != "control"]
+        items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.speaks]
         if as_json:
             result(
                 {

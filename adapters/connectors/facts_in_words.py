@@ -11,10 +11,10 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.connectors import as_typed, columns
+from adapters.connectors import as_typed, columns, thread_in_words
 from schemas import htcds
 from schemas.errors import Language
-from schemas.forms import Birth, Caregiver, Facts, Lawful, Referral
+from schemas.forms import Birth, Caregiver, Facts, Information, Interpreter, Lawful, Name, Referral, Risk, SafeContact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,15 @@ def sections_of(facts: Facts, zone: datetime.tzinfo | None, language: Language =
         told.lawful(facts.lawful)
     if referral is not None:
         told.reason(referral)
+    if facts.information is not None:
+        told.information(facts.information)
     for name, answer in facts.htcds.items():
         told.htcds(name, answer)
     if facts.answer is not None:
         told.answer(facts.answer.reason, facts.answer.outcome, facts.answer.expected_from)
     if facts.service is not None:
         told.service(facts.service.type, facts.service.began_at, facts.service.ended_at)
+    told.later(facts)
     return told.sections()
 
 
@@ -144,34 +147,94 @@ class _Telling:
 
     def referral(self, referral: Referral) -> None:
         self._coded("priorite", referral.priority)
-        self._say("nom_donne", referral.name.as_given)
-        self._say("prs_FirstName", referral.name.first)
-        self._say("prs_MiddleName", referral.name.middle)
-        self._say("prs_SecondName", referral.name.last)
+        self.name(referral.name)
         self.birth(referral.birth)
         self._several("services", referral.services)
         self._say("service_local", referral.local_service)
         self._several("services_deja", referral.already_given)
         self._several("langues", referral.languages)
-        self._yes_no("interprete", referral.interpreter.needed)
-        if referral.interpreter.needed:
-            self._coded("interprete_langue", referral.interpreter.language)
-            self._coded("interprete_sexe", referral.interpreter.sex_preferred)
+        self.interpreter(referral.interpreter)
         self._say("besoins_acces", referral.access_needs)
         self._coded("enceinte", referral.pregnant_or_nursing)
         self._say("accompagnants", "; ".join(str(age) for age in referral.dependants))
         self._coded("transport", referral.transport)
-        contact = referral.safe_contact
+        self.safe_contact(referral.safe_contact)
+        self.risk(referral.risk)
+
+    def name(self, name: Name) -> None:
+        self._say("nom_donne", name.as_given)
+        self._say("prs_FirstName", name.first)
+        self._say("prs_MiddleName", name.middle)
+        self._say("prs_SecondName", name.last)
+
+    def interpreter(self, interpreter: Interpreter) -> None:
+        self._yes_no("interprete", interpreter.needed)
+        if interpreter.needed:
+            self._coded("interprete_langue", interpreter.language)
+            self._coded("interprete_sexe", interpreter.sex_preferred)
+
+    def safe_contact(self, contact: SafeContact) -> None:
         self._coded("contact_canal", contact.channel)
         self._say("contact_adresse", contact.address)
         self._say("contact_heures", contact.times)
         self._yes_no("contact_message", contact.may_leave_message)
         self._yes_no("contact_qui", contact.may_say_who_calls)
         self._say("contact_jamais", "; ".join(contact.never_contact))
-        self._coded("risque_niveau", referral.risk.level)
-        self._say("risque_de", referral.risk.from_whom)
-        self._say("risque_secret", referral.risk.must_not_know)
-        self._say("risque_lieu", referral.risk.not_to_place)
+
+    def risk(self, risk: Risk) -> None:
+        self._coded("risque_niveau", risk.level)
+        self._say("risque_de", risk.from_whom)
+        self._say("risque_secret", risk.must_not_know)
+        self._say("risque_lieu", risk.not_to_place)
+
+    def information(self, said: Information) -> None:
+        """What was added to a request; members that were not said are left out."""
+        if said.name is not None:
+            self.name(said.name)
+        if said.birth is not None:
+            self.birth(said.birth)
+        self._several("services_deja", said.already_given)
+        self._several("langues", said.languages)
+        if said.interpreter is not None:
+            self.interpreter(said.interpreter)
+        self._say("besoins_acces", said.access_needs)
+        self._coded("enceinte", said.pregnant_or_nursing)
+        self._say("accompagnants", "; ".join(str(age) for age in said.dependants))
+        self._coded("transport", said.transport)
+        if said.safe_contact is not None:
+            self.safe_contact(said.safe_contact)
+        if said.risk is not None:
+            self.risk(said.risk)
+        if said.caregiver is not None:
+            self.caregiver(said.caregiver)
+        self._say("motif", said.reason)
+        self._say("unite", said.referring_unit)
+        self._say("astreinte", said.on_call_telephone)
+        french = self._language == "fr"
+        for names, label in (
+            (said.not_known, "Non connus" if french else "Not known"),
+            (said.not_shared, "Non partagés" if french else "Not shared"),
+        ):
+            if names:
+                words = thread_in_words.fields_in_words(names, self._language)
+                self._lines["answer"].append(Said(label, words, "; ".join(names)))
+
+    def later(self, facts: Facts) -> None:
+        """What comes after the request: why it ended, her way there, how it goes, what is asked."""
+
+        def at(moment: datetime.datetime) -> str:
+            return moment_in_words(moment, self._zone, self._language)
+
+        found: list[thread_in_words.Words] = []
+        if facts.answer is not None and facts.answer.end_reason is not None:
+            found.append(thread_in_words.end_line(facts.answer.end_reason, self._language))
+        if facts.movement is not None:
+            found += thread_in_words.movement_lines(facts.movement, at, self._language)
+        if facts.feedback is not None:
+            found += thread_in_words.feedback_lines(facts.feedback, self._language)
+        if facts.question is not None:
+            found += thread_in_words.question_lines(facts.question, self._language)
+        self._lines["answer"] += [Said(one.label, one.value, one.code) for one in found]
 
     def reason(self, referral: Referral) -> None:
         self._say("refus_partage", "; ".join(referral.told_and_refused))

@@ -47,6 +47,9 @@ _TITLES: Mapping[str, tuple[str, str]] = {
     "case.screened": ("Évaluation faite", "Screening done"),
     "referral.revoked": ("Orientation révoquée par l'expéditeur", "Referral revoked by the sender"),
     "referral.expired": ("Orientation expirée", "Referral expired"),
+    "referral.reopened": ("Acceptation tardive confirmée", "Late acceptance confirmed"),
+    "information.answered": ("Renseignement donné", "Information given"),
+    "movement.departed": ("La personne est en route", "The person is on her way"),
     "record.retracted": ("Retirée : envoyée par erreur", "Retracted: sent by mistake"),
     "record.corrected": ("Correction", "Correction"),
 }

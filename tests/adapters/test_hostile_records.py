@@ -184,7 +184,7 @@ def hostile() -> dict[str, Callable[[Agencies], Bad]]:
         return Bad(record, "payload_invalid", "content.*", told=True)
 
     def unknown_type(town: Agencies) -> Bad:
-        record = good(town, spoil=lambda c, i: (c.replace(b"referral.requested", b"referral.revoked", 1), i))
+        record = good(town, spoil=lambda c, i: (c.replace(b"referral.requested", b"referral.invented", 1), i))
         return Bad(record, "payload_invalid", "content.type", told=True)
 
     def consent_of_another(town: Agencies) -> Bad:

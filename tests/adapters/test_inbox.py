@@ -228,7 +228,7 @@ def test_what_overtook_its_threads_beginning_waits_and_is_delivered_behind_it(
     town.put(begins, grants={} if "begins" in late else None)
     town.put(other)
     iom.receive()
-    assert iom.inbox()[0].state == "held"
+    assert next(item.state for item in iom.inbox() if item.thread == thread) == "held"
     for _ in range(3):
         town.settle()
         town.wait(901)
@@ -372,7 +372,7 @@ def test_what_arrives_says_all_that_a_person_needs(town: Agencies) -> None:
         issuer_label="OIM (inventée)",
         late=False,
         at_ms=int(town.now * 1000),
-        may_answer=("referral.received", "referral.accepted", "referral.declined"),
+        may_answer=("referral.received", "referral.accepted", "referral.declined", "information.requested"),
     )
     shelter.draft("bi/iom", "referral.accepted", said(), thread=arrived.thread)
     town.settle()

@@ -161,7 +161,7 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     "handover.acknowledged": {(IOM, POLICE), (MINISTRY, POLICE)},
     # Of any thread: asked here for the referral's.
     **{type: REFERRALS for type in EVENTS if type.startswith(("consent.", "record."))},
-    **{type: REFERRALS for type in EVENTS if type.startswith("referral.") or type == "service.provided"},
+    **{type: REFERRALS for type, event in EVENTS.items() if event.flow == "referral"},
     **dict.fromkeys(("receipt.delivered", "receipt.rejected"), EVERYBODY),
     # Whoever holds a record may be asked to erase it, and says that it did.
     **{type: EVERYBODY for type in EVENTS if type.startswith("erasure.")},
