@@ -161,6 +161,9 @@ class Policy:
     events: Mapping[str, EventRule]
     law_enforcement: frozenset[str]
     open_flows: frozenset[str]
+    """Flows in which a protected handle may address law enforcement; never the other way round."""
+    listens_only: Mapping[str, frozenset[str]]
+    """Flows in which law enforcement sends nothing -> the events that it receives there."""
     always: Mapping[str, frozenset[str]]
     by_service: Mapping[str, Mapping[str, frozenset[str]]]
     quota: Quota
@@ -197,7 +200,7 @@ def read_policy(text: str) -> Policy:
         raise ValueError("unknown or missing section")
     for name, flow in raw["flow"].items():
         _members(f"flow {name}", flow, {"mailbox", "retention_days"})
-    _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open"})
+    _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open", "listens_only"})
     for name, item in raw["minimise"].items():
         _members(f"minimise {name}", item, {"always"}, {"service"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
@@ -210,8 +213,11 @@ def read_policy(text: str) -> Policy:
     if not raw["minimise"].keys() <= events.keys():
         raise ValueError("minimise: unknown event")
     law = _roles(raw["firewall"]["law_enforcement"])
-    if not set(raw["firewall"]["protected_flows_open"]) <= set(FLOWS):
+    listens = {flow: frozenset(heard) for flow, heard in raw["firewall"]["listens_only"].items()}
+    if not {*raw["firewall"]["protected_flows_open"], *listens} <= set(FLOWS):
         raise ValueError("firewall: unknown flow")
+    if any(name not in events or events[name].flow != flow for flow, heard in listens.items() for name in heard):
+        raise ValueError("firewall: unknown event of that flow")
     if law & (mailboxes.get("referral", frozenset()) | mailboxes.get("case", frozenset())):
         raise ValueError("firewall: law enforcement has no mailbox in assistance flows")
     return Policy(
@@ -220,6 +226,7 @@ def read_policy(text: str) -> Policy:
         events=MappingProxyType(events),
         law_enforcement=law,
         open_flows=frozenset(raw["firewall"]["protected_flows_open"]),
+        listens_only=MappingProxyType(listens),
         always=MappingProxyType({name: frozenset(item["always"]) for name, item in raw["minimise"].items()}),
         by_service=MappingProxyType(
             {
@@ -456,10 +463,12 @@ def may(act: Act, registry: Registry) -> Verdict:
 
 def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     rules = policy()
-    if flow not in rules.open_flows:
-        for one, other in ((sender, owner), (owner, sender)):
-            if other.protected and rules.law_enforcement & set(one.roles):
-                return _no("not_permitted", "firewall.law_enforcement")
+    if owner.protected and rules.law_enforcement & set(sender.roles):
+        return _no("not_permitted", "firewall.law_enforcement")
+    if sender.protected and rules.law_enforcement & set(owner.roles) and flow not in rules.open_flows:
+        return _no("not_permitted", "firewall.law_enforcement")
+    if not _may_be_heard(act, flow, sender, owner):
+        return _no("not_permitted", "firewall.listens_only")
     if act.type is None:
         for event in rules.events.values():
             if event.kind == act.kind and _flow_fits(event, flow, sender, owner) and _roles_fit(event, sender, owner):
@@ -481,6 +490,20 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     if verdict.ok and known.agreement:
         return agreement_fits(act, flow, sender.id, owner.id, verdict)
     return verdict
+
+
+def _may_be_heard(act: Act, flow: str, sender: Agency, owner: Agency) -> bool:
+    """Where law enforcement only listens: nothing from it, and to it only what it is to hear (or mends a chain)."""
+    rules = policy()
+    heard = rules.listens_only.get(flow)
+    if heard is None:
+        return True
+    if rules.law_enforcement & set(sender.roles):
+        return False
+    if not rules.law_enforcement & set(owner.roles) or act.type in heard:
+        return True
+    names = {*heard, *(event.name for event in rules.events.values() if event.flow == "*" and event.machine is None)}
+    return act.type in names if act.type else any(rules.events[name].kind == act.kind for name in names)
 
 
 def _flow_fits(event: EventRule, flow: str, sender: Agency, owner: Agency) -> bool:

@@ -22,7 +22,7 @@ from schemas.forms import (
     SafeContact,
     Service,
 )
-from tests.schemas import samples_case, samples_referral, samples_rights, samples_transfer
+from tests.schemas import samples_case, samples_directory, samples_referral, samples_rights, samples_transfer
 
 NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
 EVT = "019a4960-7c00-7000-8000-000000000001"
@@ -149,6 +149,7 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
     **samples_rights.SAMPLES,
     **samples_transfer.SAMPLES,
     **samples_referral.samples(NOW, CONSENT, VITAL),
+    **samples_directory.SAMPLES,
 }
 
 

@@ -158,6 +158,7 @@ def test_a_final_state_is_left_only_by_the_events_listed_here(machine: str) -> N
         if what.final and state != "retracted" and "retracted" in MACHINES[machine].states
     }
     others = {
+        "availability": {("refused", "availability.released", "released")},
         "referral": {
             ("expired", "referral.accepted", "late-acceptance"),
             ("expired", "referral.declined", "declined"),

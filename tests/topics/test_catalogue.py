@@ -75,7 +75,8 @@ def send(sender: str, to: str, type: str, registry: Registry = REGISTRY) -> Verd
     """Asked as an adapter asks, with everything."""
     event = EVENTS[type]
     flow = event.flow if event.flow != "*" else "referral"
-    return may(Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to), AT), registry)
+    basis = "consent" if "consent" in policy().events[type].basis else "vital-interests"
+    return may(Act("send", sender, mailbox_topic(flow, to), event.kind, type, claims(to, basis), AT), registry)
 
 
 def gateway(sender: str, to: str, flow: str, kind: Kind, registry: Registry = REGISTRY) -> Verdict:
@@ -88,16 +89,15 @@ def gateway(sender: str, to: str, flow: str, kind: Kind, registry: Registry = RE
 
 def test_a_mailbox_exists_where_somebody_may_send() -> None:
     assert {name: flows_of(agency) for name, agency in REGISTRY.agencies.items()} == {
-        POLICE: ("rights", "receipt"),
-        IOM: ("referral", "case", "bilateral", "rights", "receipt"),
-        MINISTRY: ("referral", "case", "rights", "receipt"),
-        SHELTER: ("referral", "case", "rights", "receipt"),
-        SHELTER2: ("referral", "case", "rights", "receipt"),
-        OPERATOR: ("rights", "receipt"),
+        POLICE: ("alert", "investigation", "rights", "directory", "knowledge", "receipt"),
+        IOM: ("referral", "case", "alert", "bilateral", "rights", "directory", "knowledge", "receipt"),
+        MINISTRY: ("referral", "case", "alert", "rights", "directory", "knowledge", "receipt"),
+        SHELTER: ("referral", "case", "alert", "rights", "directory", "knowledge", "receipt"),
+        SHELTER2: ("referral", "case", "alert", "rights", "directory", "knowledge", "receipt"),
+        OPERATOR: ("alert", "rights", "directory", "knowledge", "receipt"),
     }
-    assert mailboxes_of(REGISTRY.agency(MINISTRY)) == tuple(
-        f"bi.{flow}.min-solidarity" for flow in ("referral", "case", "rights", "receipt")
-    )
+    assert mailboxes_of(REGISTRY.agency(IOM))[:2] == ("bi.referral.iom", "bi.case.iom")
+    assert mailboxes_of(REGISTRY.agency(IOM)) == tuple(f"bi.{flow}.iom" for flow in flows_of(REGISTRY.agency(IOM)))
     for topic in topics_of(REGISTRY):
         domain, flow, name = topic.split(".")
         if flow != "grants":
@@ -110,7 +110,8 @@ def test_a_mailbox_exists_where_somebody_may_send() -> None:
 def test_every_agency_has_one_topic_for_its_grants() -> None:
     grants = [topic for topic in topics_of(REGISTRY) if topic.split(".")[1] == "grants"]
     assert grants == sorted(f"bi.grants.{name[3:]}" for name in REGISTRY.agencies)
-    assert len(topics_of(REGISTRY)) == len(set(topics_of(REGISTRY))) == 6 + 4 * 4 + 1 + 2 * 2
+    mailboxes = sum(len(flows_of(agency)) for agency in REGISTRY.agencies.values())
+    assert len(topics_of(REGISTRY)) == len(set(topics_of(REGISTRY))) == len(REGISTRY.agencies) + mailboxes
 
 
 def test_only_the_owner_reads_a_mailbox() -> None:
@@ -146,10 +147,11 @@ def test_what_is_unknown_is_not_permitted_and_not_repeated(topic: str, agency: s
 
 ASSISTANCE = (IOM, MINISTRY, SHELTER, SHELTER2)
 REFERRALS = set(itertools.product(ASSISTANCE, ASSISTANCE))
+BY_POLICE = {(POLICE, shelter) for shelter in (SHELTER, SHELTER2)}
+TO_POLICE = {(shelter, POLICE) for shelter in (SHELTER, SHELTER2)}
 # Everybody, but law enforcement and shelters to each other.
-EVERYBODY = set(itertools.product(MEMBERS, MEMBERS)) - {
-    pair for shelter in (SHELTER, SHELTER2) for pair in ((POLICE, shelter), (shelter, POLICE))
-}
+EVERYBODY = set(itertools.product(MEMBERS, MEMBERS)) - BY_POLICE - TO_POLICE
+AT_WORK = (POLICE, *ASSISTANCE)
 EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     # Those who assist her tell one another.
     **{type: REFERRALS for type in EVENTS if type.startswith(("case.", "reflection.", "conference."))}
@@ -173,6 +175,20 @@ EXPECTED: Mapping[str, set[tuple[str, str]]] = {
     # One facilitator, and no focal point or commission.
     **{type: {(IOM, IOM)} for type, event in EVENTS.items() if event.flow == "bilateral"},
     "statistics.submitted": set(),
+    # Providers tell everybody; police listen and ask nothing; a shelter tells them nothing.
+    "service.published": set(itertools.product(ASSISTANCE, MEMBERS)) - TO_POLICE,
+    **{type: REFERRALS for type in EVENTS if type.startswith("availability.")},
+    # A shelter may call the police; they may not call it: who works with it warns it.
+    **{type: set(itertools.product(AT_WORK, AT_WORK)) - BY_POLICE for type in ("alert.missing", "alert.cleared")},
+    "safety.warning": set(itertools.product(AT_WORK, MEMBERS)) - BY_POLICE,
+    # No judiciary and no legal aid here.
+    **{type: {(POLICE, POLICE)} for type in EVENTS if type.startswith(("investigation.", "proceeding."))},
+    # No commission here; IOM facilitates.
+    "guidance.published": set(),
+    "guidance.acknowledged": set(),
+    "expertise.asked": {(one, IOM) for one in MEMBERS},
+    "expertise.answered": {(IOM, one) for one in MEMBERS},
+    "contact.published": {(IOM, one) for one in MEMBERS},
     # Into the referral flow: those who have a chain there.
     "chain.voided": REFERRALS,
 }
@@ -219,7 +235,7 @@ def test_a_refusal_names_the_line_that_decided() -> None:
     assert send(IOM, SHELTER, "case.identified").rule == "event.case.identified.to"
     assert send(IOM, POLICE, "case.screened").rule == "flow.case.mailbox"
     assert gateway(POLICE, IOM, "referral", "request").rule == "flow.referral.request"
-    assert gateway(IOM, SHELTER, "alert", "update").rule == "flow.alert.mailbox"
+    assert gateway(IOM, SHELTER, "investigation", "update").rule == "flow.investigation.mailbox"
     assert send(IOM, SHELTER, "referral.requested") == Verdict(True, "", "event.referral.requested")
     wrong_kind = Act("send", IOM, "bi.referral.k7t4", "answer", "referral.requested", claims(SHELTER), AT)
     assert may(wrong_kind, REGISTRY).rule == "event.referral.requested.kind"
@@ -263,6 +279,52 @@ def test_law_enforcement_never_addresses_a_protected_handle_nor_is_addressed_by_
 def test_the_firewall_is_about_the_handle_not_the_role() -> None:
     registry = with_member(replace(REGISTRY.agency(SHELTER), protected=False))
     assert send(POLICE, SHELTER, "receipt.delivered", registry).ok
+
+
+def test_in_an_alert_a_shelter_may_call_the_police_and_they_may_not_call_it() -> None:
+    assert send(SHELTER, POLICE, "alert.missing").ok
+    assert send(POLICE, SHELTER, "safety.warning").rule == "firewall.law_enforcement"
+    assert gateway(POLICE, SHELTER, "alert", "update").rule == "firewall.law_enforcement"
+    assert send(POLICE, IOM, "safety.warning").ok
+    assert send(IOM, SHELTER, "safety.warning").ok
+
+
+@pytest.mark.parametrize("role", ["police", "judiciary"])
+def test_law_enforcement_reads_what_services_there_are_and_asks_for_no_place(role: Role) -> None:
+    everything = tuple(one for one in ROLES if one not in ("police", "judiciary"))
+    registry = with_member(replace(REGISTRY.agency(POLICE), id="bi/law", roles=(*everything, role)))
+    assert send(IOM, "bi/law", "service.published", registry).ok
+    for type in EVENTS:
+        if EVENTS[type].flow == "directory":
+            assert send("bi/law", IOM, type, registry).rule == "firewall.listens_only"
+    for kind in KINDS:
+        assert not gateway("bi/law", IOM, "directory", kind, registry).ok
+        assert gateway(IOM, "bi/law", "directory", kind, registry).ok == (kind in ("update", "control"))
+
+
+def test_an_investigation_reaches_police_and_judiciary_and_legal_aid_only_its_notices() -> None:
+    registry = REGISTRY
+    bodies: tuple[tuple[str, Role], ...] = (("bi/judiciary", "judiciary"), ("bi/legal-aid", "legal-aid"))
+    for name, role in bodies:
+        registry = registry.with_agency(replace(REGISTRY.agency(MINISTRY), id=name, roles=(role,)), NOW)
+    for type in ("investigation.opened", "investigation.updated", "proceeding.notice"):
+        assert send(POLICE, "bi/judiciary", type, registry).ok
+        assert send("bi/judiciary", POLICE, type, registry).ok
+        assert send(POLICE, "bi/legal-aid", type, registry).ok == (type == "proceeding.notice")
+        for one in (*ASSISTANCE, "bi/legal-aid"):
+            assert not send(one, POLICE, type, registry).ok
+        for one in ASSISTANCE:
+            assert not send(POLICE, one, type, registry).ok
+
+
+def test_the_commission_publishes_guidance_to_everybody_and_everybody_may_acknowledge_it() -> None:
+    commission = replace(REGISTRY.agency(MINISTRY), id="bi/ccsprtp", roles=("coordination", "focal-point"))
+    registry = with_member(commission)
+    for one in MEMBERS:
+        assert send("bi/ccsprtp", one, "guidance.published", registry).ok
+        assert send(one, "bi/ccsprtp", "guidance.acknowledged", registry).ok
+        assert send(one, "bi/ccsprtp", "expertise.asked", registry).ok
+        assert not send(one, "bi/ccsprtp", "guidance.published", registry).ok
 
 
 # -- claims ------------------------------------------------------------------------------------------------------------
@@ -367,7 +429,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "an unknown recipient": ('to = ["assistance", "screener"]', 'to = ["assistance", "ndayishimiye"]'),
     "an unknown flow": ("[flow.referral]", "[flow.referrals]"),
     "an event of an unknown flow": ('flow = "case"\nkind = "update"', 'flow = "cases"\nkind = "update"'),
-    "an event of a flow without mailboxes": ('flow = "case"\nkind = "update"', 'flow = "alert"\nkind = "update"'),
+    "an event of a flow without mailboxes": ('[flow.receipt]\nmailbox = ["*"]\nretention_days = 1825\n', ""),
     "an unknown kind": ('kind = "update"\nmachine = "case"', 'kind = "updates"\nmachine = "case"'),
     "an unknown machine": ('kind = "update"\nmachine = "case"', 'kind = "update"\nmachine = "cases"'),
     "an unknown party": ('by = "recipient"', 'by = "anybody"'),
@@ -380,6 +442,9 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "a missing member of a flow": ("retention_days = 1825\n", ""),
     "an unknown member of the firewall": ("law_enforcement =", "law_enforcements ="),
     "an open flow that is none": ('["alert"]', '["alerts"]'),
+    "a flow to listen in that is none": ("{ directory =", "{ directories ="),
+    "an event to hear that is none": ('["service.published"]', '["service.ndayishimiye"]'),
+    "an event to hear of another flow": ('["service.published"]', '["case.identified"]'),
     "an unknown member of an allow-list": ('always = ["occurred_at"', 'allways = ["occurred_at"'),
     "an allow-list of no event": ('[minimise."case.identified"]', '[minimise."case.identifed"]'),
     "an unknown quota": ("records_per_minute", "records_per_second"),
