@@ -88,6 +88,7 @@ class Domain:
     """Further members `bi/n0`, `bi/n1`, ... with the role assistance: one issuer per concurrent writer."""
     cast: Mapping[str, tuple[str, tuple[Role, ...], bool]] = field(default_factory=lambda: dict(MEMBERS))
     """Agency -> its name, its roles, and whether it is a protected place."""
+    name: str = "bi"
     members: dict[str, Member] = field(init=False, default_factory=dict)
     root: SigningKey = field(init=False)
     registry: Registry = field(init=False)
@@ -97,7 +98,7 @@ class Domain:
     def __post_init__(self) -> None:
         self.random = seeded(self.seed)
         self.root = SigningKey.generate(self.random)
-        registry = empty_registry("bi", self.now - 86_400)
+        registry = empty_registry(self.name, self.now - 86_400)
         wanted = dict(self.cast)
         wanted |= {f"bi/n{i}": (f"Agence {i} (inventée)", ("assistance",), False) for i in range(self.extra_issuers)}
         for agency, (name, roles, protected) in wanted.items():
@@ -109,6 +110,11 @@ class Domain:
             )
             registry = registry.with_agency(Agency(agency, {"fr": name}, roles, keys, protected), self.now - 86_400)
         self.registry = registry
+
+    @property
+    def operator(self) -> Member:
+        """Who runs the gateway."""
+        return self.members[f"{self.name}/operator"]
 
     @property
     def registry_file(self) -> bytes:

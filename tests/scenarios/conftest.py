@@ -9,13 +9,25 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.conftest import needs_kafka
-from tests.scenarios.town import Town
+from tests.scenarios.town import TUNISIA, Town
 
 
 @pytest.fixture(params=["sqlite", "kafka"])
-def town(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Town]:
+def log(request: pytest.FixtureRequest) -> str:
     kind = str(request.param)
     if kind == "kafka":
         needs_kafka()
-    with Town.made(tmp_path, kind) as made:
+    return kind
+
+
+@pytest.fixture
+def town(log: str, tmp_path: Path) -> Iterator[Town]:
+    """Burundi's agencies."""
+    with Town.made(tmp_path, log) as made:
+        yield made
+
+
+@pytest.fixture
+def tunisia(log: str, tmp_path: Path) -> Iterator[Town]:
+    with Town.made(tmp_path, log, TUNISIA) as made:
         yield made

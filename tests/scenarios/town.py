@@ -56,7 +56,6 @@ from topics.sqlite_log import SqliteLog
 from umuhuza.kafka.cluster import Cluster
 
 _T = TypeVar("_T")
-OPERATOR = "bi/operator"
 
 CAST: dict[str, tuple[str, tuple[Role, ...], bool]] = {
     "bi/ccsprtp": ("Commission (inventée)", ("coordination", "focal-point"), False),
@@ -70,9 +69,16 @@ CAST: dict[str, tuple[str, tuple[Role, ...], bool]] = {
     "bi/k7t4": ("Maison (inventée)", ("assistance", "shelter"), True),
     "bi/r5w2": ("Foyer (inventé)", ("assistance", "shelter"), True),
     "bi/legal-aid": ("Aide juridique (inventée)", ("assistance", "legal-aid"), False),
-    OPERATOR: ("Exploitant (inventé)", ("operator",), False),
+    "bi/operator": ("Exploitant (inventé)", ("operator",), False),
 }
 """Roles of real kinds of bodies in Burundi; the bodies here are invented."""
+TUNISIA: dict[str, tuple[str, tuple[Role, ...], bool]] = {
+    "tn/inlctp": ("Instance nationale (inventée)", ("coordination", "focal-point"), False),
+    "tn/dpe": ("Déléguée à la protection de l'enfance (inventée)", ("assistance", "screener"), False),
+    "tn/iom": ("OIM Tunisie (inventée)", ("screener", "assistance", "facilitator"), False),
+    "tn/m2p9": ("Refuge (inventé)", ("assistance", "shelter"), True),
+    "tn/operator": ("Exploitant (inventé)", ("operator",), False),
+}
 
 
 @dataclass
@@ -241,12 +247,12 @@ class Town(AbstractContextManager["Town"]):
     def made(cls, folder: Path, kind: str, cast: Mapping[str, tuple[str, tuple[Role, ...], bool]] = CAST) -> Town:
         """`kind`: sqlite or kafka. A broker is shared by the run; the domain's topics are made anew."""
         now = int(time.time())
-        domain = Domain("town", now=now, cast=cast)
+        domain = Domain("town", now=now, cast=cast, name=next(iter(cast)).partition("/")[0])
         town = cls(folder, kind, Clock(float(now) if kind == "sqlite" else None), domain)
         town._loop = asyncio.Runner()
         town.run(town._open())
         for name in domain.members:
-            if name != OPERATOR:
+            if name != domain.operator.id:
                 town.start(name)
         return town
 
@@ -257,10 +263,10 @@ class Town(AbstractContextManager["Town"]):
             self.cluster = _shared()
             self.cluster.start()
             admin = self.cluster.access("admin")
-            await asyncio.to_thread(wipe, admin)
+            await asyncio.to_thread(wipe, admin, self.domain.name)
             await kafka_admin.apply(admin, self.domain.registry, nodes=1)
-            access = self.cluster.access(OPERATOR)
-            self.log = Shifted(await KafkaLog.open(access, domain="bi", random_id=random_id), self.clock)
+            access = self.cluster.access(self.domain.operator.id)
+            self.log = Shifted(await KafkaLog.open(access, domain=self.domain.name, random_id=random_id), self.clock)
         else:
             self.log = SqliteLog.open(
                 str(self.folder / "log.db"),
@@ -277,7 +283,7 @@ class Town(AbstractContextManager["Town"]):
                 settings,
                 log=self.log,
                 registry_file=registry,
-                key=self.domain.members[OPERATOR].sig,
+                key=self.domain.operator.sig,
                 now=self.clock,
                 random=self.domain.random,
                 run=AtOnce(),
@@ -332,11 +338,11 @@ class Town(AbstractContextManager["Town"]):
             "http://gateway",
             agency,
             member.sig,
-            domain="bi",
+            domain=self.domain.name,
             now=now,
             random=self.domain.random,
             transport=httpx2.ASGITransport(app=self.gateway),
-            gateway_key=self.domain.members[OPERATOR].sig.public,
+            gateway_key=self.domain.operator.sig.public,
         )
         system = InMemory() if before is None else before.system
         keys = Keys(agency, member.sig, {member.seal.kid: member.seal})

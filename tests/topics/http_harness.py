@@ -49,12 +49,12 @@ def write_gateway(directory: Path, domain: Domain, **more: str | int | float | N
     key = directory / "gateway.key"
     if not key.exists():
         key.touch(mode=0o600)
-        key.write_text(b64url(domain.members["bi/operator"].sig.private_bytes()), encoding="ascii")
+        key.write_text(b64url(domain.operator.sig.private_bytes()), encoding="ascii")
     values: dict[str, str | int | float | None] = {
         "registry": "registry.jws",
         "registry_key": b64url(domain.root.public.public),
         "signing_key": "gateway.key",
-        "agency": "bi/operator",
+        "agency": domain.operator.id,
         "log": "log.db",
         "index": "index.db",
         "port": 0,

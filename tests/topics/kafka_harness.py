@@ -40,12 +40,12 @@ async def open_kafka(access: KafkaAccess, view: Path | None = None) -> KafkaLog:
     return await KafkaLog.open(access, domain=DOMAIN, view=view, random_id=random_id)
 
 
-def wipe(admin: KafkaAccess) -> None:
+def wipe(admin: KafkaAccess, domain: str = DOMAIN) -> None:
     """A cluster without the domain's topics."""
     clients = Clients(admin)
 
     def ours() -> list[str]:
-        return [name for name in clients.describe() if name.startswith(f"{DOMAIN}.")]
+        return [name for name in clients.describe() if name.startswith(f"{domain}.")]
 
     try:
         for name in ours():
