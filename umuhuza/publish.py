@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` and the Kafka files
-of `deploy/`, or say which of these files differ from what they are made from.
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` with the AsyncAPI
+document, and the Kafka files of `deploy/`, or say which of these files differ from what they are made from.
 
 Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
 made; 2 for wrong arguments.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas import publish
-from umuhuza import reference
+from umuhuza import asyncapi, reference
 from umuhuza.kafka import deployment
 
 PUBLISHED = Path(publish.__file__).parent / "published"
@@ -34,9 +34,14 @@ def differing(folder: Path) -> list[str]:
     )
 
 
+def documents() -> dict[str, str]:
+    """Path below `docs/` -> text, of everything there that is made. Starts two processes, side by side."""
+    return {**reference.files(), "asyncapi.json": asyncapi.text()}
+
+
 def pages_differing(docs: Path) -> list[str]:
-    """Reference pages below `docs` that are not what the code makes, sorted."""
-    wanted = reference.files()
+    """Made files below `docs` that are not what the code makes, sorted."""
+    wanted = documents()
     return sorted(
         f"docs/{name}"
         for name, text in wanted.items()
@@ -73,7 +78,7 @@ def main(
     for name, text in publish.files().items():
         (folder / name).write_bytes(text.encode("utf-8"))
     if docs is not None:
-        for name, text in reference.files().items():
+        for name, text in documents().items():
             (docs / name).parent.mkdir(parents=True, exist_ok=True)
             (docs / name).write_bytes(text.encode("utf-8"))
     if deploy is not None:

@@ -4,38 +4,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.node_programs import NODE, node_with
+
 TESTS = Path(__file__).parent.parent
-NODE = TESTS / "node"
 VECTORS = TESTS / "vectors"
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("UMUHUZA_REQUIRE") == "all":
-        pytest.fail(f"UMUHUZA_REQUIRE=all, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Node's path; its packages are installed from the lock file when they are not there."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if found is None or npm is None:
-        _missing("node and npm are not installed: the vectors were not read by a second implementation")
-    assert found is not None
-    assert npm is not None
-    if not (NODE / "node_modules" / "jose").is_dir():
-        run = subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, capture_output=True, text=True, timeout=300)
-        if run.returncode != 0:
-            _missing(f"npm ci failed: {run.stderr[-300:]}")
-    return found
+    return node_with("jose")
 
 
 def _verify(node: str, vectors: Path) -> tuple[int, dict[str, Any], list[str]]:
