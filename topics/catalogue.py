@@ -195,7 +195,11 @@ def _roles(raw: Iterable[str]) -> frozenset[str]:
 
 def read_policy(text: str) -> Policy:
     """Read a policy strictly: an unknown or missing flow, kind, role or member is a ValueError (its author sees it)."""
-    raw = tomllib.loads(text)
+    return policy_of(tomllib.loads(text))
+
+
+def policy_of(raw: Mapping[str, Any]) -> Policy:
+    """As `read_policy`, of what the text says."""
     if raw.keys() != _SECTIONS or raw["version"] != 1:
         raise ValueError("unknown or missing section")
     for name, flow in raw["flow"].items():

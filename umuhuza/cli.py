@@ -76,6 +76,12 @@ def _add_bench(app: typer.Typer) -> None:
     app.command(name="bench", help=t("Mesure cette machine.", "Measure this machine."))(bench)
 
 
+def _add_policy(app: typer.Typer) -> None:
+    from umuhuza import policy_command
+
+    app.add_typer(policy_command.app, name="policy")
+
+
 def _add_config(app: typer.Typer) -> None:
     from umuhuza import config_command
 
@@ -90,6 +96,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "log": _add_log,
     "agency": _add_agency,
     "bench": _add_bench,
+    "policy": _add_policy,
     "config": _add_config,
 }
 

@@ -35,6 +35,11 @@ def t(fr: str, en: str) -> str:
     return fr if language() == "fr" else en
 
 
+def labelled(fr: str, en: str, value: str) -> str:
+    """`règle : ...` or `rule: ...`: French puts a space before its colon."""
+    return f"{fr} : {value}" if language() == "fr" else f"{en}: {value}"
+
+
 def people() -> Console:
     """Where people read: standard error, so that standard output stays for results."""
     return Console(stderr=True, highlight=False)
