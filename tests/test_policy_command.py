@@ -80,6 +80,7 @@ def told(*words: str, lang: str = "en", code: int = 0) -> str:
         ("bi/polise", "read bi.case.iom", False, "registry", None),
         ("bi/iom", "send referral.requested to bi/k7t5", False, "registry", None),
         ("bi/iom", "send referral.request to bi/k7t4", False, "event.*", None),
+        ("tn/inlctp", "send transfer.requested to bi/ccsprtp", True, "event.transfer.requested", "bilateral.toml"),
     ],
 )
 def test_yes_or_no_and_the_line_that_says_so(
@@ -218,6 +219,8 @@ def test_every_rule_that_can_decide_has_words_in_both_languages() -> None:
     acts.append(Act("send", "bi/police", "bi.case.iom", "update", "none.such"))
     verdicts = {(verdict.rule, verdict.ok) for verdict in (may(act, registry) for act in acts)}
     assert len(verdicts) > 20
+    own = ("event.x.basis", "event.x.agreement", "agreement.*", "agreement.x.until", "agreement.voluntary")
+    verdicts |= {(rule, False) for rule in (*own, "agreement.origin", "authorisations.*", "authorisations.tn.child")}
     for rule, ok in verdicts:
         for language in ("fr", "en"):
             words = words_of(rule, ok, "fr" if language == "fr" else "en")

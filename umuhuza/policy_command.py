@@ -25,7 +25,7 @@ import typer
 from schemas.envelope import FLOWS, is_agency, mailbox_topic, split_topic
 from schemas.errors import CODES, RecordError, RegistryError
 from schemas.event_types import EVENTS, PURPOSES
-from schemas.events import Claims, ConsentClaim
+from schemas.events import AgreementClaim, Claims, ConsentClaim
 from schemas.forms import Basis
 from schemas.registry import MAX_REGISTRY_BYTES, ROLES, Registry, read_registry
 from topics.catalogue import Act, Verdict, may, policy
@@ -55,8 +55,6 @@ _SEND = re.compile(
     re.IGNORECASE,
 )
 _READ = re.compile(r"(?:read|lire)\s+(?P<topic>\S+)", re.IGNORECASE)
-_ASKED_AT = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
-"""Nothing in an answer depends on when it is asked: the consent assumed is valid for this recipient, now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,8 @@ class Question:
     """Agency whose mailbox it is."""
     flow: str
     basis: Basis | None
+    at: datetime
+    """Consent and agreement must be in force then."""
 
     @property
     def topic(self) -> str:
@@ -112,7 +112,7 @@ def _agency_id(word: str, registry: Registry, hint: str) -> str:
     return word
 
 
-def questions(agency: str, action: str, registry: Registry) -> list[Question]:
+def questions(agency: str, action: str, registry: Registry, at: datetime) -> list[Question]:
     """What the action may mean: one question, or one per flow for an event that goes in its thread's flow.
 
     Raises:
@@ -128,7 +128,7 @@ def questions(agency: str, action: str, registry: Registry) -> list[Question]:
             raise _wrong(
                 t("Une boîte s'écrit domaine.flux.agence.", "A mailbox is written domain.flow.agency.")
             ) from None
-        return [Question(who, None, owner, flow, None)]
+        return [Question(who, None, owner, flow, None, at)]
     if send is None:
         raise _wrong(t("Cette action n'est pas comprise.", "This action is not understood."))
     basis = _basis(send["basis"])
@@ -142,7 +142,7 @@ def questions(agency: str, action: str, registry: Registry) -> list[Question]:
         flows = (send["flow"],)
     else:
         flows = tuple(policy().mailboxes) if known.flow == "*" else (known.flow,)
-    return [Question(who, event, owner, flow, basis) for flow in flows]
+    return [Question(who, event, owner, flow, basis, at) for flow in flows]
 
 
 def _basis(word: str | None) -> Basis | None:
@@ -171,7 +171,10 @@ def _claims(question: Question) -> Claims | None:
     consent = None
     if basis == "consent":
         consent = ConsentClaim(
-            commitment="A" * 43, given_at=_ASKED_AT, expires_at=_ASKED_AT + timedelta(days=1), scope=("referral",)
+            commitment="A" * 43,
+            given_at=question.at,
+            expires_at=question.at + timedelta(days=1),
+            scope=("referral",),
         )
     return Claims.model_validate(
         {
@@ -181,6 +184,26 @@ def _claims(question: Question) -> Claims | None:
             "consent": consent,
             "legal_reference": None,
             "safeguards": None,
+            "agreement": _agreement(question) if policy().events[event].agreement else None,
+        }
+    )
+
+
+def _agreement(question: Question) -> AgreementClaim | None:
+    """The first agreement between these domains, with every authorisation: what may be missing is told beside a yes."""
+    rules = policy()
+    domains = {question.agency.partition("/")[0], question.owner.partition("/")[0]}
+    between = [name for name, signed in rules.agreements.items() if domains <= signed.domains]
+    if not rules.agreements:
+        return None
+    held = {one for asked in rules.authorisations.values() for one in (*asked.child, *asked.abroad)}
+    return AgreementClaim.model_validate(
+        {
+            "id": (between or list(rules.agreements))[0],
+            "authorisations": tuple(sorted(held)),
+            "origin": question.owner.partition("/")[0],
+            "asylum_wished": False,
+            "voluntary": True,
         }
     )
 
@@ -191,7 +214,7 @@ def decide(question: Question, registry: Registry) -> Verdict:
         return may(Act("read", question.agency, question.topic), registry)
     known = EVENTS.get(question.event)
     kind = None if known is None else known.kind
-    act = Act("send", question.agency, question.topic, kind, question.event, _claims(question), _ASKED_AT)
+    act = Act("send", question.agency, question.topic, kind, question.event, _claims(question), question.at)
     verdict = may(act, registry)
     if known is None and question.agency in registry.agencies and question.owner in registry.agencies:
         return replace(verdict, ok=False, code="not_permitted", rule="event.*")
@@ -209,7 +232,10 @@ def answer(asked: Sequence[Question], registry: Registry) -> Answer:
         why += _near(values["unknown"], registry.agencies)
     if verdict.rule == "event.*":
         why += _near(question.event or "", EVENTS)
-    others_are = {"from": "senders", "to": "recipients", "basis": ""}.get(verdict.rule.rpartition(".")[2], "")
+    others_are = {
+        "from": "senders",
+        "to": "recipients",
+    }.get(verdict.rule.rpartition(".")[2], "")
     if verdict.rule.endswith(".mailbox") and not verdict.ok:
         others_are = "recipients" if question.event else ""
     others = _others(question, registry, others_are)
@@ -312,7 +338,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     held = _registry(registry, registry_key)
-    found = answer(questions(agency, action, held), held)
+    found = answer(questions(agency, action, held, datetime.now(UTC)), held)
     line = line_of(found.verdict.rule)
     if as_json:
         result(
@@ -364,6 +390,11 @@ def _lines(found: Answer) -> Iterable[str]:
         yield "  " + labelled("peut leur être envoyé", "may be sent to", ", ".join(found.others))
 
 
+def _asked_by(domain: str) -> frozenset[str]:
+    asked = policy().authorisations.get(domain)
+    return frozenset[str]() if asked is None else asked.child | asked.abroad
+
+
 def _conditions(question: Question) -> Iterable[str]:
     """What a yes depends on beside who and whom."""
     rule = policy().events[question.event or ""]
@@ -374,6 +405,16 @@ def _conditions(question: Question) -> Iterable[str]:
             + t(
                 f"à condition d'une base légale pour {question.owner} : {bases}",
                 f"provided there is a lawful basis for {question.owner}: {bases}",
+            )
+        )
+    if rule.agreement:
+        bodies = sorted({question.agency.partition("/")[0], question.owner.partition("/")[0]})
+        asked = sorted({one for body in bodies for one in _asked_by(body)})
+        yield (
+            "  "
+            + t(
+                f"à condition d'un accord en vigueur entre ces domaines, de son propre gré, avec : {', '.join(asked)}",
+                f"provided an agreement between these domains is in force, it is her wish, with: {', '.join(asked)}",
             )
         )
     if rule.by != "holder":
