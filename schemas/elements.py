@@ -3,7 +3,7 @@
 
 The gate (`Message.check`), the published JSON Schemas and part of the minimisation (`Table.htcds`) are all made from
 `TABLES`. An element that it does not name is refused, and so are all of `id`, `meta`, `text`, `contained` and
-`extension` on resources. What FHIR leaves open and `fhir.resources` does not check is closed here: code bindings,
+`extension` on resources. What passes is FHIR R4, and what FHIR leaves open is closed here too: code bindings,
 MessageHeader first, each resource once, fullUrls, references and their targets, sizes.
 
 A message has two halves. `content` is a Bundle of type message in which nothing names or locates a person; `identity`
@@ -74,6 +74,8 @@ PAIR = "urn:umuhuza:pair"
 THREAD = "urn:umuhuza:thread"
 SALT = "urn:umuhuza:consent:salt"
 LANGUAGE = "urn:ietf:bcp:47"
+MAX_INTEGER = (1 << 31) - 1
+"""FHIR's integer has 32 bits."""
 
 PRIORITIES: Mapping[Priority, str] = MappingProxyType(
     {"immediate": "stat", "emergency": "asap", "urgent": "urgent", "normal": "routine"}
@@ -131,7 +133,7 @@ def _form_answer(leaf: Leaf) -> Object:
         case Flag() | Const():
             return closed(valueBoolean=leaf.shape)
         case Whole():
-            return closed(valueInteger=leaf.shape)
+            return closed(valueInteger=Whole(leaf.shape.min, min(leaf.shape.max, MAX_INTEGER)))
         case Moment():
             return closed(valueDateTime=leaf.shape)
         case String():
@@ -590,7 +592,8 @@ class Message:
     entries: Mapping[str, Entry]
     kind: Literal["message", "collection"]
 
-    def _frame(self) -> Object:
+    def frame(self) -> Object:
+        """The Bundle around its resources."""
         members: dict[str, Shape] = {
             "resourceType": Const("Bundle"),
             "type": Const(self.kind),
@@ -599,7 +602,7 @@ class Message:
         return Object({"id": Given("evt"), **members} if self.kind == "message" else members)
 
     def check(self, value: Any, context: Context) -> None:
-        self._frame().check(value, context)
+        self.frame().check(value, context)
         found: dict[str, str] = {}
         roles: set[str] = set()
         pending: list[tuple[dict[str, Any], tuple[str, ...]]] = []
@@ -637,7 +640,7 @@ class Message:
 
     def schema(self) -> Schema:
         """Of the Bundle; its resources are in `$defs` (`definitions`)."""
-        frame = self._frame().schema()
+        frame = self.frame().schema()
         refs: list[Schema] = [{"$ref": f"#/$defs/{_definition(role)}"} for role in self.entries]
         one_each: list[Schema] = [
             {"contains": ref, "minContains": int(entry.required), "maxContains": 1}

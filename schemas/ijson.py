@@ -5,6 +5,10 @@ Refused, though Python's `json` takes it: duplicate member names, NaN and Infini
 integers beyond +-(2^53-1), `-0` (readers disagree whether it is 0), a byte order mark, nesting deeper than `max_depth`
 (looked at before any recursion), and, unless asked for, every number with a fraction or an exponent.
 
+Most texts were written as compactly as can be. One that a fast reader reads and its writer writes back byte for byte is
+such a text: nothing in it was lost on the way, as a second member of one name would be, and it is not read again. What
+that does not show (depth, numbers) is looked at beside, and every other text goes the slow and exact way.
+
 Must never: put a byte of the input into an error, or keep an exception that does (`json.JSONDecodeError.doc`) in the
 chain: the error is raised outside of the handler, so `__context__` is empty too.
 """
@@ -15,11 +19,15 @@ import json
 import re
 from typing import Any, NoReturn
 
+import orjson
+
 _MAX_INTEGER = (1 << 53) - 1
 # Linear on any input: possessive, and an unterminated string is consumed to the end instead of tried again per quote.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BRACES = bytes.maketrans(b"[]", b"{}")
+_FRACTION = re.compile(rb"[0-9][.eE]")
+_UNREAD: Any = object()
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -70,12 +78,33 @@ _NUMBERS = json.JSONDecoder(
 def _too_deep(data: bytes, max_depth: int) -> bool:
     if data.count(b"{") + data.count(b"[") <= max_depth:
         return False
-    nest = _STRING.sub(b"", data).translate(_BRACES, _NOT_BRACKETS)
+    return _nested_deeper(_STRING.sub(b"", data), max_depth)
+
+
+def _nested_deeper(outside: bytes, max_depth: int) -> bool:
+    nest = outside.translate(_BRACES, _NOT_BRACKETS)
     for _ in range(max_depth):  # each pass takes the innermost level away
         nest = nest.replace(b"{}", b"")
         if not nest:
             return False
     return True  # deeper, or never closed: neither is read
+
+
+def _compact(data: bytes, max_depth: int) -> Any:
+    """The value of a text that is as compact as a writer makes it, or `_UNREAD`, which says nothing about it."""
+    text = data.rstrip(b" ")
+    try:
+        value = orjson.loads(text)
+        if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) != text:
+            return _UNREAD
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return _UNREAD
+    # It is JSON: backslashes stand in strings only, and without escaped quotes every second piece is outside of them.
+    plain = text.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in text else text
+    outside = b"".join(plain.split(b'"')[::2])
+    if _FRACTION.search(outside) is not None or _nested_deeper(outside, max_depth):
+        return _UNREAD
+    return value
 
 
 def loads(data: bytes, *, max_bytes: int, max_depth: int = 32, floats: bool = False) -> Any:
@@ -90,7 +119,9 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 32, floats: bool = Fa
         IJsonError: with `path` "" or "*"; holds no input and chains nothing.
     """
     problem: str | None = None
-    value: Any = None
+    value = _compact(data, max_depth) if len(data) <= max_bytes else _UNREAD
+    if value is not _UNREAD:
+        return value
     try:
         if len(data) > max_bytes or _too_deep(data, max_depth):
             problem = ""

@@ -37,7 +37,8 @@ A schema cannot say all that the gate checks. It does not say that:
 - agencies, event id and thread are those of the manifest, and claims say the same as the message beside them;
 - every reference resolves to an entry of an allowed type, no fullUrl stands twice, identity
   uses the content's fullUrls;
-- no link id stands twice, a period does not end before it starts, dates and countries exist;
+- no text is white space alone, no link id stands twice, a period does not end before it starts;
+- dates and countries exist;
 - consent has not expired, a child has a caregiver and a best-interest note;
 - `withheld` is sorted, without repetition, and names nothing that is there;
 - the text is I-JSON (no duplicate members, no lone surrogates) of at most 262,144 bytes and 32 levels.

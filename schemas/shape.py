@@ -17,12 +17,14 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any, Literal, NoReturn, Protocol, cast
 
 from pydantic import AwareDatetime, BaseModel
+from pydantic.fields import FieldInfo
 
 from schemas.errors import PayloadError
 
@@ -120,11 +122,18 @@ class String:
     min: int = 1
     pattern: str | None = None
     """For the whole string; without anchors."""
+    _fits: Callable[[str], object] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_fits", None if self.pattern is None else re.compile(self.pattern).fullmatch)
 
     def check(self, value: Any, context: Context) -> None:
         if value.__class__ is not str or not self.min <= len(value) <= self.max:
             wrong()
-        if self.pattern is not None and re.fullmatch(self.pattern, value) is None:
+        if self._fits is None:
+            if value.isspace():  # FHIR: a string says something
+                wrong()
+        elif self._fits(value) is None:
             wrong()
 
     def schema(self) -> Schema:
@@ -352,6 +361,12 @@ class Items:
                 wrong(index, "linkId")
             seen.add(link)
             try:
+                if len(item) == 2 and "answer" in item:
+                    answers.check(item["answer"], context)
+                    continue
+            except WrongError as exc:
+                raise exc.under("answer").under(index) from None
+            try:
                 Object({"linkId": _ANY, "answer": answers}).check(item, context)
             except WrongError as exc:
                 raise exc.under(index) from None
@@ -437,7 +452,8 @@ def of_annotation(annotation: Any, metadata: tuple[Any, ...] = ()) -> Shape:
     """The shape that JSON of this annotation must have. TypeError for what the forms do not use."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if hasattr(annotation, "__metadata__"):
-        return of_annotation(args[0], (*annotation.__metadata__, *metadata))
+        said = (each.metadata if isinstance(each, FieldInfo) else (each,) for each in annotation.__metadata__)
+        return of_annotation(args[0], (*chain.from_iterable(said), *metadata))
     if origin in (typing.Union, types.UnionType):
         inner = [each for each in args if each is not type(None)]
         if len(inner) == 1 and len(args) == 2:
