@@ -117,3 +117,32 @@ def test_reads_what_json_writes(value: object, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)
     data = text.encode()
     assert loads(data, max_bytes=LIMIT) == json.loads(data)
+
+
+JSON_TEXTS = st.recursive(
+    st.one_of(
+        st.sampled_from(["null", "true", "false", "0", "-0", "1.5", "1e3", "9007199254740992", "1.0", '"1.5"', '"e"']),
+        st.integers().map(str),
+        st.text(alphabet='{}[]",:\\.e1\x7f\u2028\n', max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
+        st.text(max_size=8).map(json.dumps),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda parts: f"[{','.join(parts)}]"),
+        st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '"}"']), inner), max_size=3).map(
+            lambda members: "{" + ",".join(f"{name}:{value}" for name, value in members) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON_TEXTS, st.integers(1, 6), st.booleans())
+def test_a_text_says_the_same_however_compactly_it_is_written(text: str, depth: int, floats: bool) -> None:
+    def outcome(data: bytes) -> object:
+        try:
+            return repr(loads(data, max_bytes=100_000, max_depth=depth, floats=floats))
+        except IJsonError as exc:
+            return exc.path
+
+    data = text.encode()
+    assert outcome(data) == outcome(b" " + data) == outcome(data + b"   ")
