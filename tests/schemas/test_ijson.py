@@ -8,7 +8,7 @@ import time
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.ijson import IJsonError, loads
@@ -136,7 +136,11 @@ JSON_TEXTS = st.recursive(
 )
 
 
-@given(JSON_TEXTS, st.integers(1, 6), st.booleans())
+@settings(max_examples=300)
+@example(r'["\"",[[[1]]],"\""]', 2, False)
+@example(r'["\\",[[[1]]],"\\"]', 2, False)
+@example('["[[[",{"}":1.5}]', 2, False)
+@given(JSON_TEXTS, st.integers(1, 4), st.booleans())
 def test_a_text_says_the_same_however_compactly_it_is_written(text: str, depth: int, floats: bool) -> None:
     def outcome(data: bytes) -> object:
         try:
