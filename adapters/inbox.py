@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
+from adapters.consents import Consents
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
@@ -26,6 +27,7 @@ from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_m
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
+from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Log, Stored, ends_of, grant_key, grants_topic
@@ -54,6 +56,7 @@ class Inbox:
     def __init__(self, desk: Desk, outbox: Outbox) -> None:
         self._desk = desk
         self._outbox = outbox
+        self._consents = Consents(desk, outbox)
 
     def topics(self) -> tuple[str, ...]:
         """Our mailboxes. Raises RegistryError `agency_unknown` while we are not in the registry."""
@@ -232,6 +235,24 @@ class Inbox:
             self._settle_receipt(record, opened)
         elif EVENTS[opened.type].machine is not None:
             self._receipt("receipt.delivered", item, None)
+        self._note_consent(item, opened)
+
+    def _note_consent(self, item: Incoming, opened: events.Opened) -> None:
+        """What was shared with us and on which basis; a withdrawal is passed on, a confirmation noted."""
+        self._consents.book.note(
+            opened.type,
+            opened.claims,
+            opened.facts,
+            evt=item.evt,
+            thread=item.thread,
+            peer=item.iss,
+            at=item.at_ms // 1000,
+            incoming=True,
+        )
+        if isinstance(opened.facts.said, ConsentWithdrawn):
+            self._consents.withdrawn(item, opened.facts.said)
+        elif isinstance(opened.facts.said, ConsentAcknowledged):
+            self._consents.acknowledged(item, opened.facts.said)
 
     def _hold(self, item: Incoming, code: str, *, store: bool) -> None:
         """Stored, or kept, as held: looked at again later, and what follows on its thread with it."""
@@ -379,7 +400,7 @@ class Inbox:
     async def look_again(self, log: Log) -> int:
         """Held items that are due: their grant or their thread's beginning may be there now. Returns how many moved."""
         box = self._desk.mailbox
-        moved = 0
+        moved = self._consents.catch_up()
         for due in box.held(self._desk.now()):
             grant = due.grant_value
             if grant is None:

@@ -146,6 +146,14 @@ class Mailbox:
             self._db.execute(sql, binds)
             return self._db.changes()
 
+    def query(self, sql: str, *binds: Any) -> list[tuple[Any, ...]]:
+        """Rows of tables that another module of this room owns (`adapters.consent_book`)."""
+        return self._rows(sql, *binds)
+
+    def change(self, sql: str, *binds: Any) -> int:
+        """One statement on such a table, durable with the surrounding transaction. Returns how many rows it changed."""
+        return self._run(sql, *binds)
+
     # -- persons and threads ------------------------------------------------------------------------------------------
 
     def pseudonym(self, person: str, peer: str, fresh: Callable[[], str]) -> str:

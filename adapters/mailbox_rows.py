@@ -69,6 +69,21 @@ MIGRATIONS = (
     CREATE TABLE notice(n INTEGER PRIMARY KEY, thread TEXT NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
         due_at INTEGER NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0, UNIQUE(thread, kind, about));
     """,
+    # adapters/consent_book.py
+    """
+    CREATE TABLE shared(evt TEXT NOT NULL, peer TEXT NOT NULL, incoming INTEGER NOT NULL, thread TEXT NOT NULL,
+        type TEXT NOT NULL, basis TEXT NOT NULL, given_at INTEGER, expires_at INTEGER, scope TEXT,
+        limited INTEGER NOT NULL, guardian TEXT, assent TEXT, at INTEGER NOT NULL, PRIMARY KEY(evt, peer, incoming));
+    CREATE INDEX shared_thread ON shared(thread);
+    CREATE TABLE withdrawal(n INTEGER PRIMARY KEY, person INTEGER, scope TEXT NOT NULL, at INTEGER NOT NULL,
+        thread TEXT, evt TEXT, passed_on INTEGER NOT NULL DEFAULT 0, answered TEXT);
+    CREATE TABLE told(n INTEGER PRIMARY KEY, withdrawal INTEGER NOT NULL, evt TEXT UNIQUE, thread TEXT NOT NULL,
+        peer TEXT NOT NULL, scope TEXT NOT NULL, code TEXT, confirmed_at INTEGER, onward INTEGER);
+    CREATE INDEX told_withdrawal ON told(withdrawal);
+    CREATE INDEX told_thread ON told(thread);
+    CREATE TABLE appointed(person INTEGER NOT NULL, at INTEGER NOT NULL);
+    CREATE TABLE ticket(code TEXT PRIMARY KEY, person INTEGER NOT NULL UNIQUE, at INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
+from adapters.consent_book import ConsentBook
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
@@ -136,6 +137,7 @@ class Outbox:
 
         Raises:
             UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
+                `consent_missing` also when the person has withdrawn her consent since she gave it.
         """
         desk = self._desk
         known = EVENTS.get(draft.type)
@@ -151,6 +153,8 @@ class Outbox:
         evt = new_evt(int(desk.now() * 1000), desk.random)
         thread, before = self._step(draft, known.machine, evt)
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
+        if known.purpose is not None or known.identity or draft.type == "consent.granted":
+            ConsentBook(desk.mailbox).require(thread.person, thread.id, draft.facts)
         referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
@@ -322,6 +326,9 @@ class Outbox:
                 thread_before=before,
                 created_at=int(desk.now()),
             )
+        )
+        ConsentBook(desk.mailbox).note(
+            type, sealable.claims, facts, evt=evt, thread=thread, peer=to, at=int(desk.now())
         )
 
     # -- out: signing and sending -------------------------------------------------------------------------------------

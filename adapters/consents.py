@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Consent withdrawn: every holder told, each passing it on to its own, each confirming when all of those have.
+
+    withdraw (a person's own word) or consent.withdrawn (another agency's)
+        -> what is not signed yet is taken back -> consent.withdrawn to everybody with whom we shared her
+        -> consent.acknowledged from each -> our own consent.acknowledged to who told us: how many, never who
+
+A withdrawal of sharing stops what is new (`ConsentBook.require`, asked by the outbox) and leaves a running service as
+it is; only one of the service ends it. What was read cannot be unread: the words of the commands say so.
+
+Each public method is one transaction, with the records that it enqueues; two agencies that share the same person with
+each other do not wait for each other, since who has been told already is not told again.
+
+Must never: say who the onward holders are; tell a guardian, or anybody but agencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adapters.connectors.contract import Draft
+from adapters.consent_book import ConsentBook, Told, Withdrawal
+from adapters.mailbox_rows import Incoming, Thread
+from adapters.outbox import Desk, Outbox
+from schemas import lifecycle
+from schemas.errors import OrderError, UmuhuzaError
+from schemas.forms import Facts
+from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn, WithdrawalScope
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What came of a withdrawal here."""
+
+    number: int
+    told: tuple[Told, ...]
+    taken_back: tuple[str, ...]
+    """`evt`s that had not been signed and never leave."""
+
+
+class Consents:
+    """See the module's docstring. Used from one event loop."""
+
+    def __init__(self, desk: Desk, outbox: Outbox) -> None:
+        self._desk = desk
+        self._outbox = outbox
+        self.book = ConsentBook(desk.mailbox)
+
+    def withdraw(self, person: str, scope: WithdrawalScope) -> Withdrawn:
+        """The person withdraws, here, where she gave it.
+
+        Raises:
+            OrderError: `thread_unknown`, path `person`: nothing of anybody by that reference.
+        """
+        if not self.book.knows(person):
+            raise OrderError("thread_unknown", "person")
+        with self._desk.mailbox.transaction():
+            number = self.book.withdraw(person, scope, int(self._desk.now()))
+            taken_back = self._pass_on(number, person, scope, None)
+            return Withdrawn(number, tuple(self.book.told(number)), taken_back)
+
+    def withdrawn(self, item: Incoming, said: ConsentWithdrawn) -> None:
+        """Another agency tells us. Inside the transaction that takes its record."""
+        number = self.book.told_to_withdraw(item.thread, item.evt, said.scope, int(self._desk.now()))
+        self._follow(self.book.withdrawal(number))
+
+    def acknowledged(self, item: Incoming, said: ConsentAcknowledged) -> None:
+        """A holder confirms. Inside the transaction that takes its record."""
+        if item.ref is None:
+            return
+        number = self.book.confirm(item.ref, item.iss, said.onward_confirmed, int(self._desk.now()))
+        if number is not None:
+            self._answer(self.book.withdrawal(number))
+
+    def link(self, thread: str, person: str) -> None:
+        """That thread is about this person of ours. What was on hold for it goes on.
+
+        Raises:
+            OrderError: `thread_unknown`, path `thread`.
+        """
+        box = self._desk.mailbox
+        with box.transaction():
+            found = box.thread(thread)
+            if found is None:
+                raise OrderError("thread_unknown", "thread")
+            box.put_thread(replace(found, person=person), int(self._desk.now()))
+            self.catch_up()
+
+    def catch_up(self) -> int:
+        """Withdrawals on hold whose thread has been linked to a person since go on. Returns how many."""
+        moved = 0
+        for one in self.book.waiting_for_a_person():
+            if one.person is not None:
+                with self._desk.mailbox.transaction():
+                    self._follow(one)
+                moved += 1
+        return moved
+
+    def _follow(self, one: Withdrawal) -> None:
+        if one.person is None and one.thread is not None and self.book.may_have_passed_on(one.thread):
+            return  # whether it was she whom we passed on, a person has to say
+        if one.person is not None:
+            self._pass_on(one.n, one.person, one.scope, one.thread)
+        else:
+            self.book.mark_passed_on(one.n)
+        self._answer(self.book.withdrawal(one.n))
+
+    def _pass_on(self, number: int, person: str, scope: WithdrawalScope, but: str | None) -> tuple[str, ...]:
+        box, now = self._desk.mailbox, int(self._desk.now())
+        taken_back = tuple(evt for evt in self.book.unsent(person) if box.cancel(evt, now))
+        for holder in self.book.holders(now, person):
+            thread = box.thread(holder.thread)
+            if thread is not None and thread.id != but and not self.book.already_told(thread.id, scope):
+                self._tell(number, thread, scope)
+        self.book.mark_passed_on(number)
+        return taken_back
+
+    def _tell(self, number: int, thread: Thread, scope: WithdrawalScope) -> None:
+        """Where no service runs (it was declined, is over, was revoked) there is only sharing to withdraw."""
+        offered = lifecycle.next_events(thread.machine, thread.state, thread.role)
+        if not {"consent.withdrawn", f"consent.withdrawn/{scope}"}.intersection(offered):
+            scope = "sharing"
+        draft = Draft(
+            line=thread.id,
+            to=thread.peer,
+            type="consent.withdrawn",
+            person=None,
+            thread=thread.id,
+            facts=Facts(occurred_at=self._desk.today(), said=ConsentWithdrawn(scope=scope)),
+        )
+        evt, code = self._send(draft, f"withdrawal-{number}")
+        self.book.note_told(number, thread.id, thread.peer, scope, evt, code)
+
+    def _answer(self, one: Withdrawal) -> None:
+        """Once everybody behind us has confirmed, we do."""
+        told = self.book.told(one.n)
+        if one.thread is None or one.answered or not one.passed_on or any(each.confirmed_at is None for each in told):
+            return
+        thread = self._desk.mailbox.thread(one.thread)
+        if thread is None:
+            return
+        onward = sum(1 + (each.onward or 0) for each in told)
+        draft = Draft(
+            line=thread.id,
+            to=thread.peer,
+            type="consent.acknowledged",
+            person=None,
+            thread=thread.id,
+            facts=Facts(
+                occurred_at=self._desk.today(), said=ConsentAcknowledged(scope=one.scope, onward_confirmed=onward)
+            ),
+            ref=one.evt,
+        )
+        evt, _ = self._send(draft, f"confirmation-{one.n}")
+        if evt is not None:
+            self.book.mark_answered(one.n, evt)
+
+    def _send(self, draft: Draft, source: str) -> tuple[str | None, str | None]:
+        """(evt, None), or (None, why not): nobody to tell any more is shown, and stops nobody else from being told."""
+        try:
+            with self._desk.mailbox.attempt():
+                return self._outbox.compose(draft, source, ""), None
+        except UmuhuzaError as exc:
+            if exc.retriable:
+                raise
+            return None, exc.code
