@@ -153,7 +153,7 @@ class Outbox:
         evt = new_evt(int(desk.now() * 1000), desk.random)
         thread, before = self._step(draft, known.machine, evt)
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
-        if known.purpose is not None or known.identity or draft.type == "consent.granted":
+        if known.purpose is not None or draft.type == "consent.granted":
             ConsentBook(desk.mailbox).require(thread.person, thread.id, draft.facts)
         referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
