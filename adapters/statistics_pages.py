@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Sequence
 from html import escape
-from types import MappingProxyType
+from importlib import resources
 
 from adapters.connectors import paper
 from adapters.statistics import ALL, COUNTED, NOT_STATED, Release, Table
@@ -21,13 +22,7 @@ from schemas import htcds
 from schemas.errors import Language
 
 HIDDEN = "–"
-PLACES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "national": ("Province non précisée", "Province not stated"),
-        "BI-BM": ("Bujumbura Mairie", "Bujumbura Mairie"),
-    }
-)
-"""Words for places that are no province; a province's code is shown with its name where we have one."""
+_PLACES = tomllib.loads(resources.files("schemas").joinpath("data", "places.toml").read_text(encoding="utf-8"))["place"]
 
 
 def name_of_period(period: str, language: Language) -> str:
@@ -49,7 +44,7 @@ def _column(table: Table, code: str, language: Language) -> str:
 
 
 def _row(places: Sequence[str], language: Language) -> str:
-    names = [PLACES[one][0 if language == "fr" else 1] if one in PLACES else one for one in places]
+    names = [_PLACES[one][language] if one in _PLACES else one for one in places]
     if len(names) == 1:
         return names[0]
     return ("Regroupées : " if language == "fr" else "Together: ") + ", ".join(names)
@@ -87,12 +82,12 @@ def notes(found: Release, language: Language) -> list[str]:
     if language == "fr":
         said = [
             f"« {HIDDEN} » : chiffre non publié, pour que personne ne puisse être reconnu. Ce n'est pas zéro.",
-            f"Aucun chiffre de 1 à {found.k - 1} n'est publié ; d'autres sont masqués pour qu'on ne puisse pas le calculer.",
+            f"Aucun chiffre de 1 à {found.k - 1} n'est publié ; d'autres sont masqués pour qu'aucun ne se calcule.",
             "Une personne connue de deux agences peut être comptée deux fois. Là où plusieurs réponses sont possibles, "
             "leur somme dépasse le nombre de personnes.",
             "Les corrections entrent dans la publication suivante. Rien n'est publié en dessous de la province.",
-            "Catégories : HTCDS 2.0 de l'OIM (CC BY 4.0), libellés français non officiels ; l'OIM ne cautionne pas cette "
-            "publication.",
+            "Catégories : HTCDS 2.0 de l'OIM (CC BY 4.0), libellés français non officiels ; l'OIM ne cautionne pas "
+            "cette publication.",
         ]
         return [paper.french(one) for one in said]
     return [
@@ -181,9 +176,9 @@ body{font:1rem/1.5 system-ui,sans-serif;color:#1b2a33;background:#fff;margin:0 a
 h1{color:#1f4e5f;font-size:1.5rem;line-height:1.25}h2{color:#1f4e5f;font-size:1.15rem;margin:2rem 0 0}
 p.u{color:#4a565e;margin:.1rem 0 .7rem}ul{padding-left:1.2rem}
 .w{overflow-x:auto;margin:.8rem 0}.w:focus-visible{outline:3px solid #1f4e5f}
-table{border-collapse:collapse;min-width:100%}caption{text-align:left;font-weight:600;padding-bottom:.3rem}
+table{border-collapse:collapse;min-width:100%}
 th,td{border-bottom:1px solid #b8c4ca;padding:.35rem .6rem;text-align:right;vertical-align:top}
-th:first-child{text-align:left;position:sticky;left:0;background:#fff;max-width:12rem;overflow-wrap:anywhere}
+th:first-child{text-align:left;position:sticky;left:0;background:#fff;min-width:8.5rem;max-width:14rem;hyphens:auto}
 thead th{background:#e6eff2;min-width:6rem}thead th:first-child{background:#e6eff2}
 td.h{background:#fbf3e0}svg{width:100%;height:auto;max-width:40rem;display:block}
 svg text{font:14px system-ui,sans-serif;fill:#1b2a33}
@@ -234,7 +229,7 @@ def _section(index: int, table: Table, language: Language) -> str:
     return (
         f'<section aria-labelledby="t{index}"><h2 id="t{index}">{title}</h2><p class="u">{under}</p>'
         f"{_chart(index, table, language)}"
-        f'<div class="w" tabindex="0" role="region" aria-labelledby="t{index}"><table><caption>{under}</caption>'
+        f'<div class="w" tabindex="0" role="region" aria-labelledby="t{index}"><table>'
         f'<thead><tr><th scope="col">{answer_word}</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
         "</section>"
     )
@@ -262,8 +257,8 @@ def _chart(index: int, table: Table, language: Language) -> str:
             drawn.append(f'<text x="{width + 6}" y="{y + 36}">{count}</text>')
     below = "Le tableau ci-dessous dit la même chose." if language == "fr" else "The table below says the same."
     return (
-        f'<svg viewBox="0 0 360 {len(shown) * step}" role="img" aria-labelledby="c{index}"><title id="c{index}">{title}. '
-        f"{escape(below)}</title>{''.join(drawn)}</svg>"
+        f'<svg viewBox="0 0 360 {len(shown) * step}" role="img" aria-labelledby="c{index}">'
+        f'<title id="c{index}">{title}. {escape(below)}</title>{"".join(drawn)}</svg>'
     )
 
 

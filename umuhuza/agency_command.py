@@ -29,6 +29,7 @@ from schemas.errors import SourceError, UmuhuzaError
 from schemas.forms import Facts, validated
 from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
 from schemas.lifecycle import state_label
+from schemas.plain import PLAIN
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
 from umuhuza.agency import (
@@ -351,9 +352,17 @@ def _draft_in(file: Path) -> Batch:
         raise SourceError("row_invalid", "*", expected="to, type, facts[, thread, person, ref]")
     if not all(raw.get(name) is None or isinstance(raw[name], str) for name in members - {"facts"}):
         raise SourceError("row_invalid", "*")
-    facts = validated(Facts, raw["facts"], "facts")
+    facts = _facts_in(raw["facts"], raw["type"])
     draft = Draft("1", raw["to"], raw["type"], raw.get("person"), raw.get("thread"), facts, raw.get("ref"))
     return Batch(f"sha256:{hashlib.sha256(data).hexdigest()}", file.name, (draft,))
+
+
+def _facts_in(raw: Any, type_: str) -> Facts:
+    """What a plain event says has a form of its own. Raises PayloadError."""
+    if not isinstance(raw, dict) or type_ not in PLAIN or not isinstance(raw.get("said"), dict):
+        return validated(Facts, raw, "facts")
+    facts = validated(Facts, {name: value for name, value in raw.items() if name != "said"}, "facts")
+    return facts.model_copy(update={"said": validated(PLAIN[type_], raw["said"], "facts.said")})
 
 
 async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:

@@ -71,6 +71,12 @@ def _add_agency(app: typer.Typer) -> None:
     app.add_typer(agency_command.app, name="agency")
 
 
+def _add_statistics(app: typer.Typer) -> None:
+    from umuhuza import statistics_command
+
+    app.add_typer(statistics_command.app, name="statistics")
+
+
 def _add_bench(app: typer.Typer) -> None:
     from umuhuza.bench_command import bench
 
@@ -96,6 +102,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "kafka": _add_kafka,
     "log": _add_log,
     "agency": _add_agency,
+    "statistics": _add_statistics,
     "bench": _add_bench,
     "policy": _add_policy,
     "config": _add_config,
