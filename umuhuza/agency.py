@@ -22,12 +22,13 @@ import httpx2
 from adapters.connectors.contract import Connector
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
+from adapters.consent_book import ConsentBook
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
-from schemas.errors import RegistryError, UmuhuzaError
+from schemas.errors import PayloadError, RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, unb64url
 from schemas.registry import Registry, empty_registry, read_registry
 from topics.catalogue import flows_of
@@ -321,12 +322,20 @@ async def _keep_up(
         try:
             etag = await refresh_registry(parts, log, etag)
             await runner.reconcile(log)
+            _escalate_children(parts, on_trouble)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
             wait = min(60.0, wait * 2)
         else:
             wait = parts.settings.registry_seconds
         await _pause_in(log, stop, wait)
+
+
+def _escalate_children(parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaError], None]) -> None:
+    """A child whose representative is overdue is said like any trouble; who it is, `umuhuza agency children` shows."""
+    now = parts.now()
+    if any(one.due_at <= now for one in ConsentBook(parts.mailbox).representatives_due()):
+        on_trouble("children", PayloadError("safeguard_missing", "caregiver.status"))
 
 
 async def _pause_in(log: HttpLog, stop: asyncio.Event, seconds: float) -> None:

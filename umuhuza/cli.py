@@ -65,9 +65,10 @@ def _add_log(app: typer.Typer) -> None:
 
 
 def _add_agency(app: typer.Typer) -> None:
-    from umuhuza import agency_command, agency_registry_command
+    from umuhuza import agency_command, agency_registry_command, consent_command
 
     agency_registry_command.add_to(agency_command.app)
+    consent_command.add_to(agency_command.app)
     app.add_typer(agency_command.app, name="agency")
 
 
