@@ -163,7 +163,7 @@ def hostile() -> dict[str, Callable[[Agencies], Bad]]:
 
     def sender_not_permitted(town: Agencies) -> Bad:
         ministry = town.domain.registry.agency(MINISTRY)
-        town.domain.registry = town.domain.registry.with_agency(replace(ministry, roles=("legal-aid",)), int(town.now))
+        town.domain.registry = town.domain.registry.with_agency(replace(ministry, roles=("clinic",)), int(town.now))
         return Bad(good(town), "not_permitted", "event.referral.requested.from", told=True)
 
     def invalid_code(town: Agencies) -> Bad:
