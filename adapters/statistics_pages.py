@@ -30,7 +30,7 @@ def name_of_period(period: str, language: Language) -> str:
     year, half = period.split("-H")
     if language == "fr":
         return f"{'1er' if half == '1' else '2e'} semestre {year}"
-    return f"{'First' if half == '1' else 'Second'} half of {year}"
+    return f"{'first' if half == '1' else 'second'} half of {year}"
 
 
 def _column(table: Table, code: str, language: Language) -> str:
@@ -182,7 +182,8 @@ th:first-child{text-align:left;position:sticky;left:0;background:#fff;min-width:
 thead th{background:#e6eff2;min-width:6rem}thead th:first-child{background:#e6eff2}
 td.h{background:#fbf3e0}svg{width:100%;height:auto;max-width:40rem;display:block}
 svg text{font:14px system-ui,sans-serif;fill:#1b2a33}
-@media print{.w{overflow:visible}}
+p.s{color:#4a565e;margin:.8rem 0 -.4rem}@media(min-width:60rem){p.s{display:none}}
+@media print{.w{overflow:visible}p.s{display:none}}
 """
 
 
@@ -226,9 +227,11 @@ def _section(index: int, table: Table, language: Language) -> str:
                 else f"<td>{count}</td>"
             )
         body.append(f'<tr><th scope="row">{escape(answer)}</th>{"".join(cells)}</tr>')
+    slide = "Le tableau défile vers la droite." if language == "fr" else "The table scrolls to the right."
+    more = f'<p class="s">{slide}</p>' if len(rows) > 2 else ""
     return (
         f'<section aria-labelledby="t{index}"><h2 id="t{index}">{title}</h2><p class="u">{under}</p>'
-        f"{_chart(index, table, language)}"
+        f"{_chart(index, table, language)}{more}"
         f'<div class="w" tabindex="0" role="region" aria-labelledby="t{index}"><table>'
         f'<thead><tr><th scope="col">{answer_word}</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
         "</section>"

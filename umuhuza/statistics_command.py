@@ -28,7 +28,7 @@ from schemas.forms import validated
 from schemas.plain.statistics import StatisticsSubmitted
 from topics.catalogue import policy
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.words import result, t
+from umuhuza.words import result, say, t
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,6 +90,14 @@ def release(
     submissions = [] if known else [one for path in sources for one in _submissions(path)]
     for one in submissions:
         statistics.check(one)
+    if not known and not any(one.period == period for one in submissions):
+        say(
+            t(
+                f"Aucune agence n'a transmis de dénombrements pour {period} : rien n'est publié, rien n'est figé.",
+                f"No agency has submitted counts for {period}: nothing is released, nothing is final.",
+            )
+        )
+        raise typer.Exit(1)
     found = statistics.release(period, submissions, earlier, least)
     previous.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = previous / f"release-{period}.json"
