@@ -47,6 +47,7 @@ from schemas.sealing import make_grant, seal_parts
 from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
+from umuhuza.bench_agency import Reading, shares, validate
 from umuhuza.gateway_command import init_gateway
 from umuhuza.registry_command import add_agency, init_registry
 from umuhuza.words import result, say, t, table
@@ -59,6 +60,8 @@ CONNECTIONS = 128
 """Agencies that publish one by one, each on its connection and its own chain: enough that the gateway never waits."""
 CALLERS = 32
 """Who append one by one to the embedded log."""
+AGENCY_EVENTS = 400
+"""At most so many records are read into an agency's mailbox in one round."""
 SENDERS = 4
 """Agencies that publish in batches."""
 READER = "bi/k7t4"
@@ -338,6 +341,17 @@ async def receive(bench: Bench, token: str, count: int) -> Measured:
     return measured
 
 
+async def receive_agency(bench: Bench, count: int) -> Measured:
+    """One agency reads `count` referrals into a mailbox file of its own: verified, opened, validated, receipted."""
+    reading = await asyncio.to_thread(
+        Reading.prepare, bench.folder, bench.issuers[0], bench.reader, bench.registry, count
+    )
+    try:
+        return await timed(bench, count, reading.run)
+    finally:
+        reading.mailbox.close()
+
+
 async def append(folder: Path, made: list[Made]) -> dict[str, float]:
     """Durable appends to the embedded log in this process: batches of 100, and 32 callers with one each."""
     rates = {}
@@ -369,6 +383,8 @@ class Measures:
     single: list[Measured] = field(default_factory=list)
     batch: list[Measured] = field(default_factory=list)
     received: list[Measured] = field(default_factory=list)
+    taken: list[Measured] = field(default_factory=list)
+    """Of an agency, not of the gateway; empty on Kafka, where it would be the same."""
 
     def told(self) -> dict[str, Any]:
         """Medians."""
@@ -383,11 +399,12 @@ class Measures:
             return round(statistics.median(one.cpu_us for one in found), 1)
 
         of = {"publish_single": self.single, "publish_batch": self.batch, "receive": self.received}
+        of |= {"receive_agency": self.taken} if self.taken else {}
         return {
             "v_per_second": round(statistics.median(one.limit for found in of.values() for one in found)),
             "per_second": {name: rate(found) for name, found in of.items()},
             "ratios": {name: ratio(found) for name, found in of.items()},
-            "cpu_us_per_event": {name: cpu(found) for name, found in of.items()},
+            "cpu_us_per_event": {name: cpu(found) for name, found in of.items() if name != "receive_agency"},
         }
 
 
@@ -418,11 +435,13 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
     bench = await asyncio.to_thread(start, folder)
     try:
         measures, records = await through(bench, rounds, events)
+        measures.taken += [await receive_agency(bench, min(events, AGENCY_EVENTS)) for _ in range(rounds)]
         appended = await append(folder, records)
     finally:
         await asyncio.to_thread(bench.stop)
     told = measures.told()
     told["per_second"] |= {f"append_{name}": round(rate) for name, rate in appended.items()}
+    shares(told, await asyncio.to_thread(validate))
     return {
         "ok": True,
         "record_bytes": len(records[0].entry.value),

@@ -531,8 +531,10 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
 def test_bench_gives_ratios_as_json() -> None:
     done = umuhuza("bench", "--rounds", "1", "--events", "400", "--json")
     assert done.code == 0, done.err
-    assert done.json["ratios"].keys() == {"publish_single", "publish_batch", "receive"}
+    assert done.json["ratios"].keys() == {"publish_single", "publish_batch", "receive", "receive_agency"}
     assert all(ratio > 0 for ratio in done.json["ratios"].values())
+    assert done.json["per_second"]["validate"] > 0
+    assert done.json["validate_to_fhir_resources"] > 5  # aim: 10; the machine may be busy with one of the two
 
 
 @on_one_log

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `umuhuza bench` measures of an agency's own machine: how fast it judges a message, and how fast it takes one in.
+
+`validate` is the gate alone on one referral, both halves; the package `fhir.resources` gets the very same Bundles in
+turn. `receive_agency` is `adapters.inbox` as an agency runs it: signature and digests verified, grant and parts opened,
+the message validated, rights and thread checked, then stored in a real mailbox file together with its signed receipt,
+one durable transaction each. Only the log is a list in memory: what a network costs is measured elsewhere.
+
+Everybody in here is invented. Must never: leave a file behind outside of the given folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from adapters.inbox import Inbox
+from adapters.keystore import Keys
+from adapters.mailbox import Mailbox
+from adapters.outbox import Desk, Outbox
+from schemas import events, forms
+from schemas.elements import CONTENT, IDENTITY
+from schemas.envelope import (
+    Manifest,
+    chain_hash,
+    cloudevents_headers,
+    mailbox_topic,
+    new_evt,
+    new_thread,
+    record_value,
+    sign_manifest,
+)
+from schemas.errors import LogError
+from schemas.keys import b64url
+from schemas.registry import Registry
+from schemas.sealing import make_grant, seal_parts
+from schemas.shape import Context
+from topics.log import Appended, Ends, Entry, Stored, grant_key
+from umuhuza import fhir_oracle
+
+TYPE = "referral.requested"
+
+
+def referral(at: datetime) -> forms.Facts:
+    """A referral as a caseworker writes one: about 5 KB of content and 1 KB of identity."""
+    consent = forms.Consent(given_at=at - timedelta(days=1), expires_at=at + timedelta(days=90), language="rn")
+    return forms.Facts(
+        occurred_at=at - timedelta(hours=2),
+        htcds={
+            "prs_Gender": "Feminine",
+            "prs_FirstName": "Keza",
+            "prs_Citizenship": ("BI", "RW"),
+            "vic_TypeOfExploitation": ("ForcedLabour",),
+            "cas_OutgoingReferralDate": "2026-11-03",
+            "con_Consent": "true",
+        },
+        lawful=forms.Lawful(basis="consent", consent=consent),
+        referral=forms.Referral(
+            priority="urgent",
+            name=forms.Name(as_given="Keza Uwimana", first="Keza", last="Uwimana"),
+            birth=forms.Birth(precision="day", date="1999-05-17", basis="document"),
+            services=("SocialCare", "Health"),
+            local_service="hébergement, deux semaines",
+            languages=("rn", "fr"),
+            interpreter=forms.Interpreter(needed=True, language="rn", sex_preferred="female"),
+            safe_contact=forms.SafeContact(channel="sms", address="+25779000000", never_contact=("son oncle",)),
+            risk=forms.Risk(level="high", from_whom="l'employeur"),
+            dependants=(3,),
+            reason="Elle veut partir.\nElle a peur.",
+            feedback_by=at + timedelta(days=2),
+        ),
+    )
+
+
+def composed(iss: str, to: str, evt: str, thread: str, at: datetime) -> events.Sealable:
+    return events.compose(
+        TYPE,
+        referral(at),
+        iss=iss,
+        to=to,
+        evt=evt,
+        thread=thread,
+        ref=None,
+        pseudonym=b64url(os.urandom(12)),
+        recorded_at=at,
+        allowed=None,
+        salt=os.urandom(32),
+    )
+
+
+def _rate(work: Callable[[], object], seconds: float) -> float:
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        work()
+        count += 1
+    return count / (time.perf_counter() - started)
+
+
+def validate(seconds: float = 0.2) -> tuple[float, float]:
+    """(messages per second through the gate, how many times as many as through `fhir.resources`), in this run.
+
+    Raises:
+        RuntimeError: one of the two refuses the message: nothing is comparable then.
+    """
+    at = datetime.now(UTC).replace(microsecond=0)
+    given = {"iss": "bi/n1", "to": "bi/n2", "evt": new_evt(int(at.timestamp() * 1000), os.urandom), "thread": "t" * 22}
+    parts = composed(given["iss"], given["to"], given["evt"], given["thread"], at)
+    content, identity = orjson.loads(parts.content)["payload"], orjson.loads(parts.identity)
+
+    def gate() -> None:
+        CONTENT[TYPE].check(content, Context(given))
+        IDENTITY[TYPE].check(identity, Context(given))
+
+    def library() -> None:
+        if not (fhir_oracle.accepts(content) and fhir_oracle.accepts(identity)):
+            raise RuntimeError("fhir.resources refuses what the gate takes")
+
+    gate()
+    library()  # loads what it loads late
+    before, theirs, after = _rate(gate, seconds), _rate(library, 2 * seconds), _rate(gate, seconds)
+    ours = (before + after) / 2
+    return ours, ours / theirs
+
+
+@dataclass
+class _Shelf:
+    """A log to read from that is a list."""
+
+    entries: list[Stored] = field(default_factory=list)
+    grants: dict[str, bytes] = field(default_factory=dict)
+    log_id: str = "bench"
+
+    async def poll(
+        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return [one for one in self.entries if one.topic in after and one.offset > after[one.topic]][:limit]
+
+    async def read(
+        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
+    ) -> list[Stored]:
+        return await self.poll({topic: after}, limit)
+
+    async def ends(self, topic: str) -> Ends:
+        return Ends(0, sum(one.topic == topic for one in self.entries))
+
+    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return {key: self.grants[key] for key in keys if key in self.grants}
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        raise LogError("log_closed", "bench")
+
+    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
+        raise LogError("log_closed", "bench")
+
+    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
+        raise LogError("log_closed", "bench")
+
+    async def close(self) -> None:
+        return
+
+
+def _shelf(sender: Keys, reader: str, registry: Registry, count: int) -> _Shelf:
+    """A chain of `count` referrals from `sender`, each on a thread of its own."""
+    shelf, topic, prev = _Shelf(), mailbox_topic("referral", reader), ""
+    at = datetime.now(UTC).replace(microsecond=0)
+    seal_to = registry.seal_keys(reader, int(at.timestamp()))[0]
+    for seq in range(1, count + 1):
+        evt, thread = new_evt(int(at.timestamp() * 1000), os.urandom), new_thread(os.urandom)
+        parts = composed(sender.agency, reader, evt, thread, at)
+        texts = {"identity": parts.identity, "content": parts.content}
+        sealed = seal_parts(f"{sender.agency}/{evt}", "request", texts, os.urandom)
+        manifest = Manifest(
+            evt=evt,
+            iss=sender.agency,
+            to=reader,
+            topic=topic,
+            kind="request",
+            thread=thread,
+            seq=seq,
+            prev=prev,
+            iat=int(at.timestamp()),
+            reg=registry.version,
+            parts=sealed.parts,
+        )
+        line1 = sign_manifest(manifest, sender.sig)
+        prev = chain_hash(line1)
+        value = record_value(line1, sealed.body)
+        headers = cloudevents_headers(manifest)
+        at_ms = int(at.timestamp() * 1000)
+        shelf.entries.append(Stored(topic, seq - 1, thread.encode(), manifest.ident, value, at_ms, headers))
+        shelf.grants[grant_key(manifest.ident, seal_to.kid)] = make_grant(manifest, sealed.keys, reader, seal_to)
+    return shelf
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One agency about to read `count` referrals into a fresh mailbox."""
+
+    shelf: _Shelf
+    inbox: Inbox
+    mailbox: Mailbox
+
+    @classmethod
+    def prepare(cls, folder: Path, sender: Keys, reader: Keys, registry: Registry, count: int) -> Reading:
+        mailbox = Mailbox.open(folder / f"mailbox-{os.urandom(4).hex()}.db")
+        desk = Desk(mailbox, reader, lambda: registry, time.time, os.urandom)
+        return cls(_shelf(sender, reader.agency, registry, count), Inbox(desk, Outbox(desk)), mailbox)
+
+    async def run(self) -> None:
+        """Read everything. Raises RuntimeError unless each record was taken and is ready for the agency's system."""
+        await self.inbox.receive(self.shelf, 0.0, lambda _step: None)
+        ready = self.mailbox.counts().get("incoming.ready", 0)
+        if ready != len(self.shelf.entries):
+            raise RuntimeError(f"{len(self.shelf.entries) - ready} records were not taken")
+
+
+def shares(told: dict[str, Any], gate: tuple[float, float]) -> None:
+    """Put what `validate` found beside the rest of what the command tells."""
+    told["per_second"]["validate"] = round(gate[0])
+    told["validate_to_fhir_resources"] = round(gate[1], 1)
