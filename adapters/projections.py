@@ -31,6 +31,7 @@ from schemas import lifecycle
 from schemas.errors import UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.events import Opened
+from schemas.plain.case import HandoverAcknowledged
 from schemas.registry import Agency
 from topics.catalogue import policy
 
@@ -54,6 +55,8 @@ class Said:
     """Countable fields -> codes."""
     file: Mapping[str, tuple[str, ...]]
     """Of an investigation: stage, acts, means, purposes."""
+    taken_over: bool
+    """It says that somebody took the person over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ def _said(item: Incoming, opener: Opener) -> Said | None:
         tuple(services),
         {name: _codes(facts.htcds[name]) for name in counted_fields() if name in facts.htcds},
         {name: _codes(value) for name, value in coded.items() if value},
+        isinstance(facts.said, HandoverAcknowledged) and facts.said.taken_over,
     )
 
 
@@ -236,7 +240,7 @@ def _entry(thread: Thread, told: Sequence[Told], now: datetime) -> Entry:
         late=any(one.late for one in told),
         htcds=htcds,
         file=file,
-        taken_over=next((one.at for one in told if one.type == "handover.acknowledged"), None),
+        taken_over=next((one.at for one in told if one.said is not None and one.said.taken_over), None),
     )
 
 

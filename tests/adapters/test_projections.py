@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from adapters import projections, registry_sheets
 from adapters.projections import Story
+from schemas.forms import Facts
+from schemas.plain.case import HandoverAcknowledged
 from schemas.registry import ROLES, Role
 from schemas.registry import Agency as Member
 from tests.agencies import PLANTED, Agencies, Agency, identified, referral, said
@@ -78,6 +80,20 @@ def test_police_see_the_persons_they_identified_and_no_assistance(tmp_path: Path
         town.settle()
         [file] = projections.investigations(story(town[POLICE]), at())
     assert (file.type, file.person, file.peer, file.taken_over) == ("case.identified", "PV-7", IOM, None)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_police_learn_when_a_person_was_taken_over_and_only_then(tmp_path: Path, taken: bool) -> None:
+    with Agencies(tmp_path) as town:
+        evt = town[POLICE].evt(town[POLICE].draft(IOM, "case.identified", identified()))
+        town.settle()
+        thread = town[POLICE].outgoing(evt).thread
+        word = Facts(occurred_at=at(), said=HandoverAcknowledged(taken_over=taken))
+        town[IOM].evt(town[IOM].draft(POLICE, "handover.acknowledged", word, thread=thread))
+        town.settle()
+        [file] = projections.investigations(story(town[POLICE]), at())
+    assert file.last_type == "handover.acknowledged"
+    assert (file.taken_over is not None) is taken
 
 
 def test_a_coordinating_body_is_shown_counts_without_threads_persons_or_peers(tmp_path: Path) -> None:
