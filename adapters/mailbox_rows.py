@@ -84,6 +84,20 @@ MIGRATIONS = (
     CREATE TABLE appointed(person INTEGER NOT NULL, at INTEGER NOT NULL);
     CREATE TABLE ticket(code TEXT PRIMARY KEY, person INTEGER NOT NULL UNIQUE, at INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    # adapters/directory_book.py
+    """
+    CREATE TABLE service(entry TEXT PRIMARY KEY, publication INTEGER NOT NULL, places INTEGER, said TEXT NOT NULL,
+        expires_at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE service_told(entry TEXT NOT NULL, peer TEXT NOT NULL, thread TEXT NOT NULL,
+        PRIMARY KEY(entry, peer)) WITHOUT ROWID;
+    CREATE TABLE listing(iss TEXT NOT NULL, entry TEXT NOT NULL, said TEXT NOT NULL, published_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL, PRIMARY KEY(iss, entry)) WITHOUT ROWID;
+    CREATE TABLE reservation(thread TEXT PRIMARY KEY, entry TEXT NOT NULL, publication INTEGER NOT NULL,
+        places INTEGER NOT NULL, state TEXT NOT NULL, hold_until INTEGER NOT NULL);
+    CREATE TABLE asked(thread TEXT PRIMARY KEY, ask TEXT NOT NULL, peer TEXT NOT NULL, hold_until INTEGER, reason TEXT,
+        telephone TEXT);
+    CREATE TABLE relayed(ident TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 
 

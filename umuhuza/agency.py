@@ -23,6 +23,7 @@ from adapters.connectors.contract import Connector
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
+from adapters.directory import DirectoryDesk
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk
@@ -151,7 +152,7 @@ def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
     def now() -> datetime:
         return datetime.fromtimestamp(parts.now(), zone)
 
-    made: list[Connector] = []
+    made: list[Connector] = [DirectoryDesk(parts.desk)]  # first: see there
     if settings.folder is not None:
         made.append(
             FolderConnector(

@@ -32,6 +32,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
+from umuhuza import agency_directory_command
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -44,6 +45,7 @@ from umuhuza.agency import (
 from umuhuza.words import advice_for, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
+agency_directory_command.add_to(app)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
