@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.connectors import as_typed, columns, thread_in_words
+from adapters.connectors import as_typed, columns, consent_in_words, thread_in_words
 from schemas import htcds
 from schemas.errors import Language
 from schemas.forms import Birth, Caregiver, Facts, Information, Interpreter, Lawful, Name, Referral, Risk, SafeContact
@@ -234,6 +234,7 @@ class _Telling:
             found += thread_in_words.feedback_lines(facts.feedback, self._language)
         if facts.question is not None:
             found += thread_in_words.question_lines(facts.question, self._language)
+        found += consent_in_words.lines(facts.said, at, self._language)
         self._lines["answer"] += [Said(one.label, one.value, one.code) for one in found]
 
     def reason(self, referral: Referral) -> None:

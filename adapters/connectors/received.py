@@ -33,6 +33,7 @@ from adapters.connectors.report import RowResult
 from adapters.connectors.threads import Kept, KeptAnswer, KeptEvent, KeptLine, KeptSection, Threads
 from schemas import lifecycle
 from schemas.errors import CODES, Language
+from schemas.event_types import EVENTS
 
 SOURCE = "reponse:"
 """`reponse:<ident>#<row>:<digest of the row>`."""
@@ -89,12 +90,13 @@ class Received:
         zone = self.now().tzinfo
         at = datetime.datetime.fromtimestamp(arrived.at_ms / 1000, datetime.UTC)
         title = _TITLES.get(arrived.type)
+        labels = EVENTS[arrived.type].labels
         return KeptEvent(
             ident=arrived.ident,
             iss=arrived.iss,
             evt=arrived.evt,
             type=arrived.type,
-            label=title[0 if self.language == "fr" else 1] if title else arrived.type,
+            label=title[0 if self.language == "fr" else 1] if title else labels[self.language],
             sender=arrived.issuer_label,
             occurred=moment_in_words(arrived.facts.occurred_at, zone, self.language),
             arrived=moment_in_words(at, zone, self.language),
