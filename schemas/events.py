@@ -15,7 +15,7 @@ Paths in errors begin with `content` or `identity` where the bytes are wrong, an
 
 Compatibility (design: a minor version only adds optional members): the same major version is read. In a newer minor,
 members, link ids and resources that this version does not know are left out, everywhere; the rest is held to the same
-rules. Another major version is `version_unsupported`.
+rules. An older minor is brought up to today's first (`schemas.upcast`). Another major version is `version_unsupported`.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ from schemas.shape import (
     moment,
     of_model,
 )
+from schemas.upcast import upcast
 
 Age = Literal["adult", "child", "unknown"]
 
@@ -784,8 +785,8 @@ def _loads(data: bytes, at: str) -> Any:
     raise PayloadError("payload_invalid", path=path)
 
 
-def _versions(value: Any) -> tuple[EventType, str, bool]:
-    """(event, schema version said, whether that is a newer minor)."""
+def _versions(value: Any) -> tuple[EventType, str, int, int]:
+    """(event, schema version said, its minor, today's minor)."""
     if not isinstance(value, dict):
         raise PayloadError("payload_invalid", path="content")
     event = EVENTS.get(value["type"]) if isinstance(value.get("type"), str) else None
@@ -798,7 +799,7 @@ def _versions(value: Any) -> tuple[EventType, str, bool]:
     major, _, minor = event.schema.partition(".")
     if found[1] != major:
         raise PayloadError("version_unsupported", path="content.schema", expected=event.schema)
-    return event, found[0], int(found[2]) > int(minor)
+    return event, found[0], int(found[2]), int(minor)
 
 
 def decompose(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, thread: str) -> Opened:
@@ -820,16 +821,17 @@ def decompose(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, t
 
 def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str, thread: str) -> Opened:
     value = _loads(content, "content")
-    event, version, newer = _versions(value)
-    context = Context({"iss": iss, "to": to, "evt": evt, "thread": thread}, tolerant=newer)
-    if newer:
-        value["schema"] = event.schema
+    event, version, written, today = _versions(value)
+    context = Context({"iss": iss, "to": to, "evt": evt, "thread": thread}, tolerant=written > today)
+    value["schema"] = event.schema
+    if written > today:
+        value["withheld"] = [each for each in value["withheld"] if each in _KNOWN_PATHS]
+    named = _loads(identity, "identity") if identity.strip(b" ") and event.name in NAMED else None
+    upcast(event.name, written, today, value, named)
     checked(SHAPES[event.name], value, context, "content")
-    named: dict[str, Any] | None = None
     if identity.strip(b" "):
         if event.name not in NAMED:
             raise PayloadError("payload_invalid", path="identity")
-        named = _loads(identity, "identity")
         checked(NAMED[event.name], named, replace(context, references=[]), "identity")
     payload = value["payload"]
     bundle: dict[str, Any] = {}
