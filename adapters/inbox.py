@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from adapters import deadlines
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
 from adapters.consents import Consents
 from adapters.mailbox_rows import Incoming, Thread
@@ -212,7 +213,10 @@ class Inbox:
             item = replace(item, type=opened.type)
             self._permitted(record, opened)
             item, thread = self._step(item, record, opened)
+            in_time = thread is not None and self._was_in_time(item, thread)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
+        except LogError:
+            raise  # our own disk, not the record
         except (RecordError, OrderError) as exc:
             no_grant_yet = exc.code == "grant_missing" and not self._out_of_patience(item)
             if no_grant_yet or (exc.code == "thread_unknown" and not self._read_past(item)):
@@ -227,10 +231,14 @@ class Inbox:
                 return
             self._turn_away(item, exc, opened, settle=not store)
             return
-        box.store(item) if store else box.settle_held(item)
         if thread is not None:
             box.put_thread(thread, int(self._desk.now()))
             box.wake_held(thread.id)
+            box.dues.note_movement(opened.facts, thread.id, item.evt)
+            if in_time and deadlines.confirm(self._desk, self._outbox, thread):
+                confirmed = box.thread(thread.id) or thread
+                item = replace(item, thread_state=confirmed.state)
+        box.store(item) if store else box.settle_held(item)
         if opened.facts.receipt is not None:
             self._settle_receipt(record, opened)
         elif EVENTS[opened.type].machine is not None:
@@ -321,14 +329,19 @@ class Inbox:
             raise PolicyError("not_permitted", "L1.thread")
         if machine == "*" and split_topic(manifest.topic)[0] != THREAD_FLOW[thread.machine]:
             raise PolicyError("not_permitted", "L1.topic")
-        after = lifecycle.step(
-            thread.machine,
-            thread.state,
-            events.step_of(opened.type, opened.facts),
-            "recipient" if thread.role == "initiator" else "initiator",
-        )
+        by: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
+        named = events.step_of(opened.type, opened.facts)
+        after = lifecycle.step(thread.machine, thread.state, named, by)
+        if deadlines.expires_first(self._desk, self._outbox, thread, item.at_ms, after.state):
+            thread = self._desk.mailbox.thread(item.thread) or thread
+            after = lifecycle.step(thread.machine, thread.state, named, by)
         moved = replace(thread, state=after.state, crossed=thread.crossed or after.crossed)
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
+
+    def _was_in_time(self, item: Incoming, thread: Thread) -> bool:
+        """An acceptance that seems late, but the log had it before the deadline: the log's time decides."""
+        late = thread.role == "initiator" and thread.state == deadlines.LATE == item.thread_state and not item.crossed
+        return late and not deadlines.logged_too_late(thread, item.at_ms)
 
     def _read_past(self, item: Incoming) -> bool:
         """Whether every own mailbox has been read to the ends that were noted when the item was held, and nothing else

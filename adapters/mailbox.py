@@ -35,6 +35,7 @@ from typing import Any, Literal
 
 import apsw
 
+from adapters.mailbox_dues import Dues
 from adapters.mailbox_rows import MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
 from schemas.errors import LogError
@@ -50,6 +51,8 @@ class Mailbox:
     def __init__(self, connection: apsw.Connection) -> None:
         self._db = connection
         self._depth = 0
+        self.dues = Dues(self._rows, self._run)
+        """What concerns time."""
 
     @classmethod
     def open(cls, path: str | Path, *, vfs: str | None = None, exclusive: bool = False) -> Mailbox:

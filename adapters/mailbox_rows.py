@@ -64,7 +64,7 @@ MIGRATIONS = (
     ALTER TABLE outgoing ADD COLUMN promised_at INTEGER;
     CREATE INDEX incoming_from ON incoming(iss, at_ms);
     CREATE TABLE journey(evt TEXT PRIMARY KEY, thread TEXT NOT NULL, expected_at INTEGER NOT NULL,
-        arrived INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+        closed_by TEXT) WITHOUT ROWID;
     CREATE INDEX journey_thread ON journey(thread);
     CREATE TABLE notice(n INTEGER PRIMARY KEY, thread TEXT NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
         due_at INTEGER NOT NULL, at INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0, UNIQUE(thread, kind, about));

@@ -180,6 +180,7 @@ class Outbox:
             services=thread.services,
         )
         desk.mailbox.put_thread(thread, now)
+        desk.mailbox.dues.note_movement(draft.facts, thread.id, evt)
         return evt
 
     def _step(self, draft: Draft, machine: str, evt: str) -> tuple[Thread, str | None]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop of one agency: connector -> outbox -> log, log -> inbox -> connector.
 
-Four turns, each safe to run at any time, each leaving everything durable: `collect`, `send`, `receive`, `deliver`.
+Five turns, each safe to run at any time, each leaving everything durable: `collect`, `send`, `receive`, `deliver`,
+`watch` (deadlines).
 `run` goes round them for ever; a failure of one (no network, disk full, a workbook open in Excel) is noted in
 `troubles` with its code and tried again with back-off and jitter, and stops no other.
 
@@ -17,7 +18,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from adapters.connectors.contract import Connector, NotNowError
+from adapters.connectors.contract import Connector, Escalation, NotNowError
+from adapters.deadlines import ARRIVAL_GRACE_S, Deadlines
 from adapters.inbox import Inbox
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas.envelope import chain_hash, parse_manifest
@@ -40,6 +42,8 @@ class Pace:
     """One long poll of the mailboxes."""
     idle_s: float = 1.0
     """Between two looks at the outbox and at what is held."""
+    watch_s: float = 30.0
+    """Between two looks at what is due."""
 
 
 CHECK_EVERY_S = 300.0
@@ -82,6 +86,9 @@ class Runner:
     pace: Pace = field(default_factory=Pace)
     collecting: AbstractContextManager[None] = field(default_factory=nullcontext)
     """Held while the agency's systems are looked at: two programs must not take the same file at once."""
+    arrival_grace_s: float = ARRIVAL_GRACE_S
+    """How long after she was expected a missing arrival alarms."""
+    on_escalation: Callable[[Escalation], None] = lambda _escalation: None
     on_trouble: Callable[[str, UmuhuzaError], None] = lambda _turn, _exc: None
     troubles: dict[str, str] = field(default_factory=dict)
     """Turn -> code of what stops it now; empty when all is well."""
@@ -89,11 +96,12 @@ class Runner:
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.desk)
         self.inbox = Inbox(self.desk, self.outbox)
+        self.deadlines = Deadlines(self.desk, self.outbox, self.arrival_grace_s, self.on_escalation)
         self._send_now = asyncio.Event()
         self._check_at = float("-inf")
         self._deliver_now = asyncio.Event()
 
-    # -- the four turns -----------------------------------------------------------------------------------------------
+    # -- the five turns -----------------------------------------------------------------------------------------------
 
     async def collect(self) -> int:
         """Take what is new in the agency's systems into the outbox. Returns how many lines were new.
@@ -152,6 +160,14 @@ class Runner:
         await self.inbox.look_again(self.log)
         count = await self.inbox.deliver(self.connectors, self.step)
         await self._tell()
+        return count
+
+    async def watch(self) -> int:
+        """Look at the clock: escalate what is due, let expire what nobody answered. Returns how many expired."""
+        count = await self.deadlines.turn(self.log, self.step)
+        await self.deadlines.tell(self.connectors)
+        if count:
+            self._send_now.set()
         return count
 
     async def _tell(self) -> None:
@@ -226,6 +242,7 @@ class Runner:
             asyncio.create_task(self._loop("send", self.send, self.pace.idle_s, self._send_now)),
             asyncio.create_task(self._loop("receive", lambda: self.receive(self.pace.wait_s), 0.0, None)),
             asyncio.create_task(self._loop("deliver", self.deliver, self.pace.idle_s, self._deliver_now)),
+            asyncio.create_task(self._loop("watch", self.watch, self.pace.watch_s, None)),
         )
         stopping = asyncio.create_task(stop.wait())
         try:

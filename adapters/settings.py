@@ -39,6 +39,9 @@ class AgencySettings(BaseModel):
     collect_seconds: float = Field(2.0, gt=0, description="How often the folders are looked at.")
     wait_seconds: float = Field(25.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
     idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")
+    arrival_grace_minutes: int = Field(
+        60, ge=0, description="So long after she was expected, an arrival that nobody reported alarms."
+    )
     registry_seconds: float = Field(600.0, gt=0, description="How often a newer registry is asked for.")
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
     kafka: Path | None = Field(

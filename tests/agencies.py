@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, TypeVar, cast
 
-from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Outcome
+from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Escalation, Outcome
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
@@ -104,6 +104,8 @@ class InMemory:
         self.arrived: list[Arrived] = []
         self.changes: list[tuple[str, str, str | None]] = []
         """(evt, state, code), as told."""
+        self.escalations: list[Escalation] = []
+        self.before_escalated: Callable[[Escalation], None] = lambda _escalation: None
         self.before_deliver: Callable[[Arrived], None] = lambda _arrived: None
         self.before_settle: Callable[[Batch], None] = lambda _batch: None
         self.before_changed: Callable[[str, str], None] = lambda _evt, _state: None
@@ -124,6 +126,10 @@ class InMemory:
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         self.before_changed(evt, state)
         self.changes.append((evt, state, code))
+
+    async def escalated(self, escalation: Escalation) -> None:
+        self.before_escalated(escalation)
+        self.escalations.append(escalation)
 
     @property
     def types(self) -> list[str]:
@@ -240,6 +246,10 @@ class Agency:
 
     def collect(self) -> int:
         return self.town.run(self.runner.collect())
+
+    def watch(self) -> int:
+        """Looks at the clock; never part of `settle`."""
+        return self.town.run(self.runner.watch())
 
 
 @dataclass

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx2
 
-from adapters.connectors.contract import Connector
+from adapters.connectors.contract import Connector, Escalation
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
@@ -249,13 +249,23 @@ async def run_agency(
     stop: asyncio.Event,
     on_trouble: Callable[[str, UmuhuzaError], None],
     on_ready: Callable[[], None] = lambda: None,
+    on_escalation: Callable[[Escalation], None] = lambda _escalation: None,
 ) -> None:
-    """Run until `stop`: the registry is kept fresh beside the runner's four turns."""
+    """Run until `stop`: the registry is kept fresh beside the runner's turns."""
     settings = parts.settings
     gateway = gateway_log(parts)
     log = agency_log(parts, gateway, on_trouble)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
-    runner = Runner(parts.desk, log, parts.connectors, pace=pace, collecting=parts.collecting, on_trouble=on_trouble)
+    runner = Runner(
+        parts.desk,
+        log,
+        parts.connectors,
+        pace=pace,
+        collecting=parts.collecting,
+        on_trouble=on_trouble,
+        arrival_grace_s=settings.arrival_grace_minutes * 60.0,
+        on_escalation=on_escalation,
+    )
     try:
         await _until_enrolled(parts, gateway, on_trouble, stop)
         await _until_reconciled(runner, gateway, on_trouble, stop)
@@ -304,10 +314,19 @@ async def _until_reconciled(
             await runner.reconcile(log)
         except UmuhuzaError as exc:
             on_trouble("reconcile", exc)
+            await _watch(runner, on_trouble)
             await _pause(stop, wait)
             wait = min(60.0, wait * 2)
         else:
             return
+
+
+async def _watch(runner: Runner, on_trouble: Callable[[str, UmuhuzaError], None]) -> None:
+    """What is due is due without a network too: somebody has to telephone."""
+    try:
+        await runner.watch()
+    except UmuhuzaError as exc:
+        on_trouble("watch", exc)
 
 
 async def _keep_up(

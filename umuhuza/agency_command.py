@@ -16,9 +16,10 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from adapters.connectors.contract import Batch, Draft, NotNowError, Outcome, Problem
+from adapters.connectors.contract import Batch, Draft, Escalation, NotNowError, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.template import template_csv, template_xlsx
+from adapters.deadlines import alarms
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Outbox
@@ -42,6 +43,7 @@ from umuhuza.agency import (
     root_key,
     run_agency,
 )
+from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.words import advice_for, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
@@ -253,6 +255,16 @@ async def _until_stopped(parts: AgencyParts, ready_file: Path | None) -> None:
                 advice=exc.advice(language()),
             )
 
+    def escalated(escalation: Escalation) -> None:
+        log.warning(
+            "escalation",
+            agency=parts.settings.agency,
+            kind=escalation.kind,
+            peer=escalation.peer,
+            evt=escalation.evt,
+            advice=alarm_words(escalation),
+        )
+
     def ready() -> None:
         log.info("connected", agency=parts.settings.agency, gateway=parts.settings.gateway)
         if ready_file is not None:
@@ -262,7 +274,7 @@ async def _until_stopped(parts: AgencyParts, ready_file: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    await run_agency(parts, stop, trouble, ready)
+    await run_agency(parts, stop, trouble, ready, escalated)
 
 
 @app.command(
@@ -430,11 +442,13 @@ def outbox(
 ) -> None:
     with opened_agency(folder) as parts:
         items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.speaks]
+        overdue = alarms(parts.mailbox, parts.now(), parts.settings.arrival_grace_minutes * 60.0)
         if as_json:
             result(
                 {
                     "ok": True,
                     "items": [_outgoing_json(parts, item) for item in items],
+                    "overdue": [alarm_json(alarm) for alarm in overdue],
                     "counts": parts.mailbox.counts(),
                 },
                 as_json=True,
@@ -443,10 +457,16 @@ def outbox(
         entries(
             t(f"Boîte d'envoi de {parts.settings.agency}", f"Outbox of {parts.settings.agency}"),
             [
-                (f"{_when(item.created_at)}  {item.type} → {item.peer}   {item.evt[-12:]}", _going(parts, item))
+                (
+                    f"{_when(item.created_at)}  {item.type} → {item.peer}   {item.evt[-12:]}",
+                    [*_going(parts, item), *(f"! {alarm_words(one)}" for one in of_item(overdue, item))],
+                )
                 for item in items
             ],
         )
+        for alarm in overdue:
+            if alarm.evt not in {item.evt for item in items}:  # about a peer, about what came, or not in this list
+                say(alarm_words(alarm))
         for code in sorted({item.code for item in items if item.code}):
             say(f"{code}: {advice_for(code)}")
 

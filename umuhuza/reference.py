@@ -59,6 +59,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "collect_seconds": "Fréquence à laquelle les dossiers sont regardés.",
         "wait_seconds": "Durée d'une attente de courrier auprès de la passerelle.",
         "idle_seconds": "Fréquence à laquelle la boîte d'envoi est regardée.",
+        "arrival_grace_minutes": "Passé l'heure attendue, délai après lequel une arrivée non signalée alerte.",
         "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
         "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",

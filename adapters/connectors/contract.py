@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from schemas.errors import Language
 from schemas.forms import Facts
@@ -110,6 +110,24 @@ class Arrived:
     """Event types that this agency may send next on the thread."""
 
 
+EscalationKind = Literal["half", "overdue", "late-acceptance", "not-arrived"]
+"""Half of the time for an answer has passed; all of it; an acceptance came too late and must be confirmed or revoked;
+she left and has not arrived in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Something that a person must look at, now. Content-free: nobody is named, it may be shown or rung anywhere."""
+
+    kind: EscalationKind
+    thread: str
+    evt: str
+    """The event of ours or theirs that it is about: the request, or the departure."""
+    peer: str
+    due_at: int
+    """When it fell due, seconds since the epoch."""
+
+
 class NotNowError(Exception):
     """`deliver` or `settle` could not reach the agency's system (disk full, file open in Excel): tried again later."""
 
@@ -145,3 +163,11 @@ class Connector(Protocol):
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """An outgoing item moved (sent, delivered, refused, accepted, ...): tell the caseworker where she works."""
+
+
+@runtime_checkable
+class HearsEscalations(Protocol):
+    """A connector that can call a person. At least once for each; idempotent by (kind, thread, evt)."""
+
+    async def escalated(self, escalation: Escalation) -> None:
+        """Raises NotNowError: told again later."""

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the mailbox's file concerns time: what is awaited until when, who is on her way, what was escalated.
+
+A part of `adapters.mailbox.Mailbox` (its `dues`): same file, same transactions, same crash rules. Times are seconds
+since the epoch. Nothing here decides; `adapters.deadlines` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.forms import Facts
+
+_SPEAKS = "(kind <> 'control' OR thread_before IS NOT NULL)"
+"""`Outgoing.speaks`, for SQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A thread that we began and that has a deadline."""
+
+    thread: str
+    opened_by: str
+    asked_at: int
+    """When the request entered our outbox."""
+    answer_by: int
+    logged_at: int | None
+    """When the log had the request; None: it has not left yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """She left for a place where she is expected, and no arrival is known."""
+
+    evt: str
+    """The movement.departed."""
+    thread: str
+    expected_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One escalation, raised once. Content-free: which thread, about which event, and why."""
+
+    n: int
+    thread: str
+    kind: str
+    about: str
+    due_at: int
+    at: int
+
+
+class Dues:
+    """See the module's docstring. Made by `Mailbox`."""
+
+    def __init__(self, rows: Callable[..., list[tuple[Any, ...]]], run: Callable[..., int]) -> None:
+        self._rows = rows
+        self._run = run
+
+    def awaited(self, states: Sequence[str]) -> list[Awaited]:
+        """Every thread of ours with a deadline that is in one of these states; the first due first."""
+        rows = self._rows(
+            "SELECT thread.id, thread.opened_by, outgoing.created_at, thread.answer_by,"
+            " CASE WHEN outgoing.state IN ('promised', 'delivered', 'rejected')"
+            " THEN coalesce(outgoing.promised_at, outgoing.created_at) END"
+            " FROM thread JOIN outgoing ON outgoing.evt = thread.opened_by"
+            " WHERE thread.role = 'initiator' AND thread.answer_by IS NOT NULL"
+            f" AND thread.state IN ({', '.join('?' * len(states))}) ORDER BY thread.answer_by, thread.id",
+            *states,
+        )
+        return [Awaited(*row) for row in rows]
+
+    def is_held(self, thread: str) -> bool:
+        """Whether something has come on the thread that could not be taken yet."""
+        return bool(self._rows("SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? LIMIT 1", thread))
+
+    def last_refused(self, thread: str, type: str) -> int | None:
+        """When the last event of that type on that thread that the log refused for good had been made."""
+        [(at,)] = self._rows(
+            "SELECT max(created_at) FROM outgoing WHERE thread = ? AND type = ? AND state IN ('refused', 'cancelled')",
+            thread,
+            type,
+        )
+        return at if at is None else int(at)
+
+    # -- journeys -----------------------------------------------------------------------------------------------------
+
+    def note_movement(self, facts: Facts, thread: str, evt: str) -> None:
+        """In the transaction that sends or stores the event: she has left, or she is there."""
+        movement = facts.movement
+        if movement is None:
+            return
+        if movement.departed_at is not None and movement.expected_at is not None:
+            self.set_out(evt, thread, int(movement.departed_at.timestamp()), int(movement.expected_at.timestamp()))
+        if movement.arrived_at is not None:
+            self.arrived(thread, evt)
+
+    def set_out(self, evt: str, thread: str, departed_at: int, expected_at: int) -> None:
+        """With the movement.departed, sent or received, in its transaction. Not when she has come since: we have said
+        so before we read that she was on her way."""
+        self._run(
+            "INSERT INTO journey(evt, thread, expected_at) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM outgoing"
+            " WHERE thread = ?2 AND type = 'movement.arrived' AND state NOT IN ('refused', 'cancelled')"
+            " AND created_at >= ?4) ON CONFLICT DO NOTHING",
+            evt,
+            thread,
+            expected_at,
+            departed_at,
+        )
+
+    def arrived(self, thread: str, evt: str) -> None:
+        """With the movement.arrived `evt`, sent or received, in its transaction: she is there."""
+        self._run(
+            "UPDATE journey SET closed_by = ? WHERE thread = ? AND (closed_by IS NULL OR closed_by IN"
+            " (SELECT evt FROM outgoing WHERE state IN ('refused', 'cancelled')))",
+            evt,
+            thread,
+        )
+
+    def journeys(self) -> list[Journey]:
+        """Those whose end is not known. What was refused or cancelled was never said."""
+        rows = self._rows(
+            "SELECT evt, thread, expected_at FROM journey WHERE evt NOT IN (SELECT evt FROM outgoing"
+            " WHERE state IN ('refused', 'cancelled', 'rejected')) AND (closed_by IS NULL OR closed_by IN"
+            " (SELECT evt FROM outgoing WHERE state IN ('refused', 'cancelled'))) ORDER BY expected_at, evt"
+        )
+        return [Journey(*row) for row in rows]
+
+    # -- peers --------------------------------------------------------------------------------------------------------
+
+    def unacknowledged(self) -> dict[str, int]:
+        """Peer -> since when something of ours stands in the log for it that its machine has not acknowledged."""
+        rows = self._rows(
+            "SELECT peer, min(coalesce(promised_at, created_at)) FROM outgoing"
+            f" WHERE state = 'promised' AND {_SPEAKS} GROUP BY peer ORDER BY peer"
+        )
+        return {str(peer): int(since) for peer, since in rows}
+
+    def last_seen(self, peer: str) -> int | None:
+        """The log's time of the last record that certainly came from that agency, whatever it was."""
+        [(at_ms,)] = self._rows("SELECT max(at_ms) FROM incoming WHERE iss = ?", peer)
+        return None if at_ms is None else int(at_ms) // 1000
+
+    # -- notices ------------------------------------------------------------------------------------------------------
+
+    def notice(self, thread: str, kind: str, about: str, due_at: int, at: int) -> bool:
+        """Raise it, once. False: it was raised before."""
+        sql = "INSERT INTO notice(thread, kind, about, due_at, at) VALUES(?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        return self._run(sql, thread, kind, about, due_at, at) == 1
+
+    def forget_notices_after(self, at: int) -> int:
+        """Those dated later were raised by a clock that was wrong: each is raised again when its time has come."""
+        return self._run("DELETE FROM notice WHERE at > ?", at)
+
+    def untold_notices(self) -> list[Notice]:
+        """Those that nobody has been told of yet, in the order in which they were raised."""
+        rows = self._rows("SELECT n, thread, kind, about, due_at, at FROM notice WHERE told = 0 ORDER BY n")
+        return [Notice(*row) for row in rows]
+
+    def mark_notice_told(self, n: int) -> None:
+        """If we die before, it is told again."""
+        self._run("UPDATE notice SET told = 1 WHERE n = ?", n)

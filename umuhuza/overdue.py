@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is overdue, in words: for `umuhuza agency outbox` and for the adapter's log. Nobody is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.connectors.contract import Escalation
+from adapters.deadlines import Alarm
+from adapters.mailbox_rows import Outgoing
+from umuhuza.words import t
+
+
+def when(at: float) -> str:
+    """A moment in this machine's zone, 24 hours."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
+
+
+def alarm_words(alarm: Alarm | Escalation) -> str:
+    """One line: what is wrong, since when, and what to do."""
+    at, peer = when(alarm.due_at), alarm.peer
+    match alarm.kind:
+        case "half":
+            return t(
+                f"Pas encore de réponse : la moitié du délai est passée ({at}). Relancez {peer} par téléphone.",
+                f"No answer yet: half of the time has passed ({at}). Remind {peer} by telephone.",
+            )
+        case "overdue":
+            return t(
+                f"Sans réponse : l'échéance est passée ({at}). Téléphonez à {peer}.",
+                f"No answer: the deadline has passed ({at}). Telephone {peer}.",
+            )
+        case "late-acceptance":
+            return t(
+                f"Acceptée après l'échéance ({at}) : téléphonez à {peer}, puis confirmez (referral.reopened) "
+                "ou révoquez (referral.revoked).",
+                f"Accepted after the deadline ({at}): telephone {peer}, then confirm (referral.reopened) or revoke "
+                "(referral.revoked).",
+            )
+        case "not-arrived":
+            return t(
+                f"Partie, attendue à {at}, et pas d'arrivée signalée. Téléphonez à {peer}.",
+                f"She left, was expected at {at}, and no arrival was reported. Telephone {peer}.",
+            )
+        case "telephone":
+            return t(
+                f"{peer} : rien vu depuis {at}, et quelque chose l'attend. Téléphonez.",
+                f"{peer}: nothing seen since {at}, and something waits there. Telephone.",
+            )
+
+
+def alarm_json(alarm: Alarm) -> dict[str, Any]:
+    return {
+        "kind": alarm.kind,
+        "peer": alarm.peer,
+        "thread": alarm.thread or None,
+        "evt": alarm.evt or None,
+        "due_at": alarm.due_at,
+        "words": alarm_words(alarm),
+    }
+
+
+def of_item(alarms: Sequence[Alarm], item: Outgoing) -> list[Alarm]:
+    """What is wrong with one outgoing event: each alarm stands beside the event that it is about."""
+    return [alarm for alarm in alarms if alarm.evt == item.evt]
