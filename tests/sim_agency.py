@@ -218,6 +218,11 @@ class System:
         other = SHELTERS[1 - SHELTERS.index(declined.iss)]
         self._drop(Draft("", other, "referral.requested", declined.person, None, self._referral()))
 
+    def _settles_late(self, accepted: Arrived) -> None:
+        """The acceptance came after the deadline: she has telephoned, and confirms or revokes."""
+        word = self._rng.choice(("referral.reopened", "referral.reopened", "referral.revoked"))
+        self._drop(Draft("", accepted.iss, word, accepted.person, accepted.thread, self._facts()))
+
     def _tidies_up(self) -> None:
         """Drops an old file again, by mistake; changes her mind about something."""
         if self.every_file and self._rng.random() < 0.5:
@@ -258,6 +263,8 @@ class System:
             self._later(spread(self._rng, 600, 4 * DAY), lambda: self._answers(arrived))
         elif arrived.type == "referral.declined" and self._rng.random() < 0.5:
             self._later(spread(self._rng, HOUR, DAY), lambda: self._refers_again(arrived))
+        elif arrived.state == "late-acceptance" and arrived.type == "referral.accepted":
+            self._later(spread(self._rng, HOUR, DAY), lambda: self._settles_late(arrived))
 
 
 class Desktop:

@@ -42,7 +42,7 @@ def unsettled(agencies: Mapping[str, Remains]) -> list[str]:
     for name, agency in agencies.items():
         found += [f"{name}: file {source} was never reported back" for source in agency.system.files]
         for item in agency.mailbox.outbox():
-            if item.state in ("waiting", "signed") or (item.state == "promised" and item.kind != "control"):
+            if item.state in ("waiting", "signed") or (item.state == "promised" and item.speaks):
                 found.append(f"{name}: {item.type} {item.evt} is {item.state} ({item.code})")
         found += [f"{name}: {topic} has void numbers to name" for topic in agency.mailbox.topics_to_void()]
         found += [f"{name}: {item.evt} is not told" for item in agency.mailbox.untold()]
@@ -101,7 +101,7 @@ def _arrived_once(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> 
     inboxes = _inboxes(agencies)
     sent = {f"{name}/{item.evt}": item for name, item in _sent(agencies)}
     for ident, item in sent.items():
-        if item.kind == "control":
+        if not item.speaks:
             continue
         at = agencies[item.peer]
         there = inboxes[item.peer].get(ident, [])
@@ -183,6 +183,8 @@ def _receipts(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> Iter
             count = receipts[manifest.iss, manifest.to, manifest.evt]
             if count != 1:
                 yield f"{manifest.ident} to {manifest.to} has {count} receipts"
+        elif receipts[manifest.iss, manifest.to, manifest.evt] > 1:
+            yield f"{manifest.ident} to {manifest.to} has several receipts"
 
 
 def _told(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> Iterator[str]:

@@ -164,6 +164,7 @@ class AgencyNode:
             collect_s=spread(rng, 600, 6 * HOUR),
             wait_s=spread(rng, HOUR, 24 * HOUR),
             idle_s=spread(rng, HOUR, 4 * HOUR),
+            watch_s=HOUR,
         )
 
     async def run(self) -> None:
