@@ -110,7 +110,9 @@ class Consents:
         taken_back = tuple(evt for evt in self.book.unsent(person) if box.cancel(evt, now))
         for holder in self.book.holders(now, person):
             thread = box.thread(holder.thread)
-            if thread is not None and thread.id != but and not self.book.already_told(thread.id, scope):
+            if thread is None or thread.id == but or not _rests_on_consent(thread):
+                continue
+            if not self.book.already_told(thread.id, scope):
                 self._tell(number, thread, scope)
         self.book.mark_passed_on(number)
         return taken_back
@@ -164,3 +166,8 @@ class Consents:
             if exc.retriable:
                 raise
             return None, exc.code
+
+
+def _rests_on_consent(thread: Thread) -> bool:
+    """Alerts and what courts ordered never did: there is nothing on such a thread that she could withdraw."""
+    return any(event.startswith("consent.withdrawn") for event in lifecycle.MACHINES[thread.machine].events)

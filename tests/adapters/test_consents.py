@@ -16,6 +16,7 @@ from schemas.errors import OrderError, PolicyError
 from schemas.forms import Birth, Caregiver, Consent, Facts, Lawful
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn, WithdrawalScope
 from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, referral, said
+from tests.schemas.samples import SAMPLES
 
 IOM, SHELTER, CLINIC = "bi/iom", "bi/k7t4", "bi/min-solidarity"
 HER, HERS_AT_SHELTER = "DOSSIER-17", "CHAMBRE-3"
@@ -225,6 +226,17 @@ def test_linking_with_an_ordinary_answer_is_enough(town: Agencies) -> None:
     shelter.evt(shelter.draft(IOM, "service.provided", facts, thread=thread_with(shelter, IOM), person=HERS_AT_SHELTER))
     town.settle()
     assert consents(town[IOM]).book.told(done.number)[0].onward == 1
+
+
+def test_an_alert_about_her_never_rested_on_her_consent_and_holds_no_withdrawal_up(town: Agencies) -> None:
+    sheltered(town)
+    iom = town[IOM]
+    iom.evt(iom.draft("bi/r5w2", "alert.missing", SAMPLES["alert.missing"][0], person=HER))
+    town.settle()
+    done = withdraw(town)
+    assert [one.peer for one in done.told] == [SHELTER]
+    assert all(one.confirmed_at is not None for one in consents(iom).book.told(done.number))
+    assert not town["bi/r5w2"].opened("consent.withdrawn")
 
 
 def test_withdrawing_twice_tells_nobody_twice(town: Agencies) -> None:
