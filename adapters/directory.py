@@ -313,6 +313,9 @@ class DirectoryDesk:
         elif arrived.type == "safety.warning":
             self._directory.relay(arrived)
 
+    async def erase(self, ident: str) -> None:
+        """Nothing: what is listed here names nobody."""
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         return
 

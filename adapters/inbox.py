@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from adapters import deadlines
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
 from adapters.consents import Consents
+from adapters.corrections import Corrections
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from schemas import events, lifecycle
@@ -58,6 +59,7 @@ class Inbox:
         self._desk = desk
         self._outbox = outbox
         self._consents = Consents(desk, outbox)
+        self.corrections = Corrections(desk, outbox)
 
     def topics(self) -> tuple[str, ...]:
         """Our mailboxes. Raises RegistryError `agency_unknown` while we are not in the registry."""
@@ -148,6 +150,10 @@ class Inbox:
                 box.advance(log_id, entry.topic, entry.offset)
                 return
             item = _incoming(log_id, checked, grant)
+            if self.corrections.book.is_erased(manifest.ident):
+                # Erased before it came, or put back by an older copy of the log: it is not opened any more.
+                box.store(replace(item, state="erased", grant_value=None))
+                return
             if box.arrived(manifest.ident) is not None:
                 self._turn_away(item, RecordError("evt_conflict"), None)
                 return
@@ -212,6 +218,7 @@ class Inbox:
             opened = self._open(record, item.grant_value)
             item = replace(item, type=opened.type)
             self._permitted(record, opened)
+            self.corrections.check(record, opened)
             item, thread = self._step(item, record, opened)
             in_time = thread is not None and self._was_in_time(item, thread)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
@@ -239,6 +246,7 @@ class Inbox:
                 confirmed = box.thread(thread.id) or thread
                 item = replace(item, thread_state=confirmed.state)
         box.store(item) if store else box.settle_held(item)
+        self.corrections.arrived(item, record, opened)
         if opened.facts.receipt is not None:
             self._settle_receipt(record, opened)
         elif EVENTS[opened.type].machine is not None:

@@ -157,6 +157,16 @@ class Mailbox:
         """One statement on such a table, durable with the surrounding transaction. Returns how many rows it changed."""
         return self._run(sql, *binds)
 
+    def scrub(self) -> bool:
+        """What was deleted leaves the file beside the database too. False: another program reads just now, try again.
+
+        Rows are overwritten when they are deleted (`secure_delete`); the write-ahead log keeps old pages until then.
+        """
+        if self._depth:
+            return False
+        busy, _, _ = self._rows("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        return not busy
+
     # -- persons and threads ------------------------------------------------------------------------------------------
 
     def pseudonym(self, person: str, peer: str, fresh: Callable[[], str]) -> str:

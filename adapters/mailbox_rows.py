@@ -14,7 +14,7 @@ from typing import Literal
 from schemas.envelope import Kind
 
 OutgoingState = Literal["waiting", "signed", "promised", "delivered", "rejected", "refused", "cancelled"]
-IncomingState = Literal["held", "ready", "delivered", "quarantined"]
+IncomingState = Literal["held", "ready", "delivered", "quarantined", "erased"]
 Role = Literal["initiator", "recipient"]
 
 MIGRATIONS = (
@@ -97,6 +97,18 @@ MIGRATIONS = (
     CREATE TABLE asked(thread TEXT PRIMARY KEY, ask TEXT NOT NULL, peer TEXT NOT NULL, hold_until INTEGER, reason TEXT,
         telephone TEXT);
     CREATE TABLE relayed(ident TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
+    # adapters/rights_book.py
+    """
+    CREATE TABLE act(evt TEXT PRIMARY KEY, erase TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE erasure(ident TEXT NOT NULL, thread TEXT NOT NULL, at INTEGER NOT NULL, held INTEGER NOT NULL,
+        state TEXT NOT NULL, next_at REAL NOT NULL, PRIMARY KEY(ident, thread)) WITHOUT ROWID;
+    CREATE INDEX erasure_open ON erasure(next_at) WHERE state <> 'done';
+    CREATE TABLE disclosure(evt TEXT PRIMARY KEY, ident TEXT NOT NULL, thread TEXT NOT NULL, peer TEXT NOT NULL,
+        ours INTEGER NOT NULL, expires_at INTEGER NOT NULL, ended INTEGER NOT NULL);
+    CREATE INDEX disclosure_open ON disclosure(expires_at) WHERE ended = 0;
+    CREATE TABLE review(n INTEGER PRIMARY KEY, kind TEXT NOT NULL, ident TEXT NOT NULL, peer TEXT NOT NULL,
+        at INTEGER NOT NULL, closed_at INTEGER, role TEXT, outcome TEXT, UNIQUE(kind, ident));
     """,
 )
 

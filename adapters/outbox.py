@@ -23,8 +23,10 @@ from adapters.consent_book import ConsentBook
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
+from adapters.rights_book import RightsBook
 from schemas import events, lifecycle
 from schemas.envelope import (
+    Acts,
     Manifest,
     Part,
     chain_hash,
@@ -92,6 +94,7 @@ class Outbox:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._rights = RightsBook(desk.mailbox)
 
     # -- in: drafts ---------------------------------------------------------------------------------------------------
 
@@ -331,6 +334,8 @@ class Outbox:
         ConsentBook(desk.mailbox).note(
             type, sealable.claims, facts, evt=evt, thread=thread, peer=to, at=int(desk.now())
         )
+        if sealable.claims is not None and sealable.claims.basis != "consent":
+            self._rights.review("break-glass", f"{desk.agency}/{evt}", to, int(desk.now()))
 
     # -- out: signing and sending -------------------------------------------------------------------------------------
 
@@ -358,6 +363,7 @@ class Outbox:
                     ref=item.ref,
                     voids=voids,
                     answer_by=item.answer_by,
+                    acts=Acts(erase=erase) if (erase := self._rights.commands(item.evt)) else None,
                 )
                 line1 = sign_manifest(manifest, desk.keys.sig)
                 count += desk.mailbox.mark_signed(item.evt, seq + 1, line1, chain_hash(line1), voids)

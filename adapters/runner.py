@@ -159,6 +159,7 @@ class Runner:
         """Hand over what is ready, tell connectors what became of their items. Returns how many were delivered."""
         await self.inbox.look_again(self.log)
         count = await self.inbox.deliver(self.connectors, self.step)
+        count += await self.inbox.corrections.catch_up(self.connectors)
         await self._tell()
         return count
 

@@ -28,7 +28,7 @@ from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas import events
-from schemas.envelope import Kind, new_evt, new_thread
+from schemas.envelope import Acts, Kind, new_evt, new_thread
 from schemas.errors import LogError, UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.forms import Answer, Consent, Facts, Lawful, Name, Priority, Referral, Service
@@ -108,6 +108,7 @@ class InMemory:
         self.before_escalated: Callable[[Escalation], None] = lambda _escalation: None
         self.before_deliver: Callable[[Arrived], None] = lambda _arrived: None
         self.before_settle: Callable[[Batch], None] = lambda _batch: None
+        self.before_erase: Callable[[str], None] = lambda _ident: None
         self.before_changed: Callable[[str, str], None] = lambda _evt, _state: None
 
     async def collect(self) -> AsyncIterator[Batch]:
@@ -122,6 +123,10 @@ class InMemory:
     async def deliver(self, arrived: Arrived) -> None:
         self.before_deliver(arrived)
         self.arrived.append(arrived)
+
+    async def erase(self, ident: str) -> None:
+        self.before_erase(ident)
+        self.arrived = [one for one in self.arrived if one.ident != ident]
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         self.before_changed(evt, state)
@@ -349,6 +354,7 @@ class Agencies(AbstractContextManager["Agencies"]):
         seq: int | None = None,
         prev: str | None = None,
         chain: bool = True,
+        acts: Acts | None = None,
     ) -> Signed:
         """A record of any type under any flow and kind, past every check of the sending adapter.
 
@@ -385,6 +391,7 @@ class Agencies(AbstractContextManager["Agencies"]):
             seq=seq,
             prev=prev,
             chain=chain,
+            acts=acts,
         )
 
     def put(self, record: Signed, *, entry: Entry | None = None, grants: dict[str, bytes] | None = None) -> None:

@@ -136,6 +136,9 @@ class Folder:
                 answer = ["1", arrived.iss, "referral.accepted", arrived.thread, None]
                 write(self.root / "in" / f"{source}.json", [answer])
 
+    async def erase(self, ident: str) -> None:
+        (self.root / "got" / f"{ident.rpartition('/')[2]}.json").unlink(missing_ok=True)
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         write(self.root / "states" / f"{evt}.json", [state, code])
 

@@ -298,6 +298,9 @@ class Desktop:
         self._system.take(arrived)
         self._may_fail()
 
+    async def erase(self, ident: str) -> None:
+        raise BrokenPromiseError(f"{self._system.agency}: told to erase what nobody asked to erase")
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         self._may_fail()
         batch = self._system.every_file.get(source)

@@ -33,7 +33,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
-from umuhuza import agency_directory_command
+from umuhuza import agency_directory_command, rights_command
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -571,6 +571,7 @@ def _here(item: Incoming) -> str:
         "ready": t("à remettre", "to hand over"),
         "delivered": t("remis", "handed over"),
         "quarantined": t("en quarantaine", "quarantined"),
+        "erased": t("effacé", "erased"),
     }
     return words[item.state] + (f" ({item.code})" if item.code else "") + (t(", tardif", ", late") if item.late else "")
 
@@ -614,3 +615,6 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
         "path": item.path,
         "advice": advice_for(item.code) or None,
     }
+
+
+rights_command.add_to(app)

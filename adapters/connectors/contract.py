@@ -161,6 +161,12 @@ class Connector(Protocol):
         Raises NotNowError, UndeliverableError.
         """
 
+    async def erase(self, ident: str) -> None:
+        """Delete what `deliver` made of that event, as far as the agency's system lets us. Idempotent.
+
+        Raises NotNowError: somebody has it open; asked again later.
+        """
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """An outgoing item moved (sent, delivered, refused, accepted, ...): tell the caseworker where she works."""
 

@@ -132,6 +132,16 @@ class FolderConnector:
             except OSError:
                 raise NotNowError from None
 
+    async def erase(self, ident: str) -> None:
+        """Out of the workbook in `recus/` and of what is remembered of it. Idempotent. Raises NotNowError."""
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._prepare)
+                if not await self._received.erase(ident):
+                    raise NotNowError
+            except OSError:
+                raise NotNowError from None
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """Beside the answer's row, or in `suivi.xlsx`, at the next look. Idempotent. Raises NotNowError."""
         async with self._lock:

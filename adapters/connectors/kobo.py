@@ -356,6 +356,9 @@ class KoboFolder:
     async def deliver(self, arrived: Arrived) -> None:
         """Nothing: Kobo collects and cannot receive. An agency that receives uses the folder or another connector."""
 
+    async def erase(self, ident: str) -> None:
+        """Nothing: what arrives is not kept here."""
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """Adds the state to the submission's report, once. Best effort: the outbox itself is the truth."""
         await asyncio.to_thread(self._changed, evt, source, state, code)

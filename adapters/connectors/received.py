@@ -143,6 +143,34 @@ class Received:
         await asyncio.to_thread(self.threads.store, kept)
         return True
 
+    async def erase(self, ident: str) -> bool:
+        """Take what an event said out of its workbook; the whole workbook when nothing else is said in it.
+
+        False: somebody has it open; nothing that she writes is lost, and it is asked for again. Raises OSError.
+        """
+        await asyncio.to_thread(self.threads.load)
+        kept = self.threads.of_ident(ident)
+        if kept is None:
+            return True
+        for event in kept.events:
+            if event.ident == ident and event.sections:
+                event.sections = []
+                event.label += " · effacé" if self.language == "fr" else " · erased"
+                kept.to_write = "event"
+        if len(kept.events) > 1:
+            await asyncio.to_thread(self.threads.store, kept)
+            return await self.write(kept)
+        path = self.places.received / kept.file
+        if await asyncio.to_thread(places.is_open_elsewhere, path):
+            await asyncio.to_thread(self.threads.store, kept)
+            return False
+        try:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        except PermissionError:
+            return False  # Excel on Windows holds it
+        await asyncio.to_thread(self.threads.forget, kept)
+        return True
+
     async def _rows_in(self, path: Path) -> list[AnswerRow] | None:
         """The rows filled in; None: the workbook cannot be read, so it is not ours to replace."""
         data = await asyncio.to_thread(places.read, path, sheets.MAX_FILE_BYTES)

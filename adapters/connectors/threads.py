@@ -146,6 +146,13 @@ class Threads:
             length += 4
         return Kept(thread=thread, file=f"{kind}-{safe[:length]}.xlsx")
 
+    def forget(self, kept: Kept) -> None:
+        """The thread's file goes, and nothing of it is remembered."""
+        name = hashlib.sha256(kept.thread.encode()).hexdigest()[:32]
+        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        self._by_thread.pop(kept.thread, None)
+        self._of_ident = {ident: thread for ident, thread in self._of_ident.items() if thread != kept.thread}
+
     def store(self, kept: Kept) -> None:
         """Durable when it returns."""
         name = hashlib.sha256(kept.thread.encode()).hexdigest()[:32]

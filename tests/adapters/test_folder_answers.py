@@ -53,6 +53,36 @@ def answered(**answer: Any) -> Facts:
     return Facts(occurred_at=NOW, answer=Answer.model_validate(answer) if answer else None)
 
 
+# -- what is erased ---------------------------------------------------------------------------------------------------
+
+
+def test_the_workbook_of_a_record_that_was_erased_is_gone_with_all_that_was_remembered(served: Office) -> None:
+    asyncio.run(served.connector.erase(arrived().ident))
+    assert served.names("recus") == []
+    assert not [path for path in served.root.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    asyncio.run(served.connector.erase(arrived().ident))
+
+
+def test_what_else_was_said_on_the_thread_stays(served: Office) -> None:
+    told = arrived("record.retracted", evt="0192d3a0-0000-7000-8000-00000000beef", facts=answered())
+    served.deliver(told)
+    asyncio.run(served.connector.erase(arrived().ident))
+    words = served.words(f"recus/{WORKBOOK}")
+    assert "effacé" in words
+    assert "Retirée : envoyée par erreur" in words
+    assert PLANTED not in words
+
+
+def test_a_workbook_that_somebody_has_open_is_erased_later(served: Office) -> None:
+    lock = served.root / "recus" / f"~${WORKBOOK}"
+    lock.write_bytes(b"Excel")
+    with pytest.raises(NotNowError):
+        asyncio.run(served.connector.erase(arrived().ident))
+    lock.unlink()
+    asyncio.run(served.connector.erase(arrived().ident))
+    assert served.names("recus") == []
+
+
 # -- what arrives -----------------------------------------------------------------------------------------------------
 
 

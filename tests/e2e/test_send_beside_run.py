@@ -68,6 +68,9 @@ class Looking:
     async def deliver(self, arrived: Arrived) -> None:
         await self._folder.deliver(arrived)
 
+    async def erase(self, ident: str) -> None:
+        await self._folder.erase(ident)
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         await self._folder.changed(evt, line, source, state, code)
 

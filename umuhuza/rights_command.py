@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza agency retract | erase | disclosures | disclose | refuse-disclosure | disclosed | reviews | review`.
+
+What should not stand is taken back, what a court asks for is given part by part, and what was done without consent is
+looked at by somebody. Commands put records into the outbox; a running adapter sends them.
+
+Must never: show what an opened part says but in the file that was asked for, mode 0600.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from adapters.corrections import Corrections, Ground, Reason
+from adapters.disclosures import Disclosures, readable
+from adapters.outbox import Outbox
+from adapters.rights_book import OUTCOMES, ROLES, Outcome, Review, ReviewRole
+from schemas.errors import SourceError
+from schemas.forms import validated
+from schemas.plain.rights import DisclosureRefused
+from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.words import entries, result, t
+
+Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
+Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+Thread = Annotated[
+    str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
+]
+_KINDS = {
+    "break-glass": ("Partagé sans consentement", "Shared without consent"),
+    "disclosure": ("Communiqué à une autorité", "Disclosed to an authority"),
+    "incident": ("Envoyé par erreur", "Sent by mistake"),
+}
+_UNREAD = (
+    "Ce qui a été lu ne peut pas être désappris ; sauvegardes et papier restent à détruire par des personnes.",
+    "What was read cannot be unread; backups and paper remain for people to destroy.",
+)
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
+
+
+def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
+    if value not in known:
+        raise typer.BadParameter(t("connus : ", "known: ") + ", ".join(known), param_hint=option)
+
+
+def _evt(parts: AgencyParts, evt: str) -> str:
+    """The whole id of an item that was sent, from its end as `outbox` shows it."""
+    found = [
+        item.evt for item in parts.mailbox.outbox() if item.evt == evt or (len(evt) >= 6 and item.evt.endswith(evt))
+    ]
+    if len(found) != 1:
+        raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
+    return found[0]
+
+
+def _corrections(parts: AgencyParts) -> Corrections:
+    return Corrections(parts.desk, Outbox(parts.desk))
+
+
+def _disclosures(parts: AgencyParts) -> Disclosures:
+    return _corrections(parts).disclosures
+
+
+def retract(
+    evt: Annotated[str, typer.Argument(help=t("Identifiant donné par « outbox ».", "The id that `outbox` shows."))],
+    folder: Folder,
+    reason: Annotated[str, typer.Option(help=", ".join(get_args(Reason)))] = "wrong-recipient",
+    as_json: Json = False,
+) -> None:
+    _one_of(reason, get_args(Reason), "--reason")
+    with opened_agency(folder) as parts:
+        wanted = next(one for one in get_args(Reason) if one == reason)
+        known = _evt(parts, evt)
+        done = _corrections(parts).retract(known, wanted)
+    words = {
+        "cancelled": ("Retiré avant le départ : personne ne l'a reçu.", "Taken back before it left: nobody got it."),
+        "retracted": (
+            "Retrait et effacement demandés. Téléphonez aussi au destinataire.",
+            "Retraction and erasure asked for. Telephone the recipient as well.",
+        ),
+    }
+    lines = [t(*words[done])] + ([t(*_UNREAD)] if done == "retracted" else [])
+    result({"ok": True, "evt": known, "done": done}, as_json=as_json, lines=lines)
+
+
+def erase(
+    record: Annotated[str, typer.Argument(help="agence/evt, bi/iom/0192…")],
+    folder: Folder,
+    ground: Annotated[str, typer.Option(help=", ".join(get_args(Ground)))] = "person",
+    as_json: Json = False,
+) -> None:
+    _one_of(ground, get_args(Ground), "--ground")
+    with opened_agency(folder) as parts:
+        wanted = next(one for one in get_args(Ground) if one == ground)
+        evt = _corrections(parts).erase(record, wanted)
+    lines = [
+        t("Effacement demandé ; l'attestation arrivera dans la boîte.", "Erasure asked for; the inbox will attest it."),
+        t(*_UNREAD),
+    ]
+    result({"ok": True, "record": record, "evt": evt}, as_json=as_json, lines=lines)
+
+
+def disclosures(folder: Folder, as_json: Json = False) -> None:
+    with opened_agency(folder) as parts:
+        waiting, given = _disclosures(parts).asked(), _disclosures(parts).book.disclosures()
+    if as_json:
+        asked = [
+            {
+                "thread": one.thread,
+                "from": one.peer,
+                "scope": one.said.scope,
+                "expires_at": one.said.expires_at.isoformat(),
+                "record": one.said.record,
+            }
+            for one in waiting
+        ]
+        rows = [
+            {
+                "record": one.ident,
+                "disclosure": one.by,
+                "peer": one.peer,
+                "given": one.ours,
+                "expires_at": one.expires_at,
+                "ended": one.ended,
+            }
+            for one in given
+        ]
+        result({"ok": True, "asked": asked, "disclosures": rows}, as_json=True)
+        return
+    entries(
+        t("Demandes sans réponse", "Requests without an answer"),
+        [
+            (
+                f"{one.thread}  ← {one.peer}",
+                [
+                    t("Parties : ", "Parts: ") + ", ".join(one.said.scope),
+                    t("Décision : ", "Order: ") + one.said.order,
+                    t("Jusqu'au ", "Until ") + _at(one.said.expires_at.timestamp()),
+                    *([one.said.record] if one.said.record else [one.said.subject or ""]),
+                ],
+            )
+            for one in waiting
+        ],
+    )
+    entries(
+        t("Communications", "Disclosures"),
+        [
+            (
+                f"{one.ident}  {'→' if one.ours else '←'} {one.peer}",
+                [
+                    t("Terminée", "Ended") if one.ended else t("Jusqu'au ", "Until ") + _at(one.expires_at),
+                    one.by,
+                ],
+            )
+            for one in given
+        ],
+    )
+
+
+def disclose(
+    thread: Annotated[
+        str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
+    ],
+    record: Annotated[str, typer.Argument(help="agence/evt, bi/police/0192…")],
+    folder: Folder,
+    as_json: Json = False,
+) -> None:
+    with opened_agency(folder) as parts:
+        evt = _disclosures(parts).grant(thread, record)
+    lines = [
+        t(
+            "Les parties demandées partent, et aucune autre. Un rôle désigné doit maintenant réexaminer : « reviews ».",
+            "The parts asked for leave, and no other. A named role has to review it now: `reviews`.",
+        )
+    ]
+    result({"ok": True, "evt": evt, "record": record}, as_json=as_json, lines=lines)
+
+
+def refuse_disclosure(
+    thread: Annotated[
+        str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
+    ],
+    folder: Folder,
+    reason: Annotated[
+        str, typer.Option(help="not-held, erased, no-order, wider-than-order, not-competent, too-large, other")
+    ],
+    as_json: Json = False,
+) -> None:
+    said = validated(DisclosureRefused, {"reason": reason})
+    with opened_agency(folder) as parts:
+        evt = _disclosures(parts).refuse(thread, said)
+    result({"ok": True, "evt": evt}, as_json=as_json, lines=[t("Refus envoyé.", "Refusal sent.")])
+
+
+def disclosed(
+    disclosure: Annotated[str, typer.Argument(help=t("Donné par « disclosures ».", "As `disclosures` shows it."))],
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help=t("Dossier où écrire les parties (0600).", "Folder for the parts (0600)."))],
+    as_json: Json = False,
+) -> None:
+    with opened_agency(folder) as parts:
+        found = _disclosures(parts).open(disclosure)
+    written = []
+    for name, part in found.items():
+        path = out / f"{disclosure.rpartition('/')[2]}.{name}.json"
+        try:
+            out.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+                file.write(readable(part))
+        except FileExistsError:
+            raise SourceError("row_invalid", "out", expected=t("un dossier sans ce fichier", "no such file")) from None
+        written.append(str(path))
+    result({"ok": True, "files": written}, as_json=as_json, lines=[t("Écrit : ", "Written: ") + one for one in written])
+
+
+def reviews(
+    folder: Folder,
+    all_: Annotated[bool, typer.Option("--all", help=t("Aussi ce qui est réexaminé.", "Also what is done."))] = False,
+    as_json: Json = False,
+) -> None:
+    with opened_agency(folder) as parts:
+        found = _disclosures(parts).book.reviews(open_only=not all_)
+    if as_json:
+        result({"ok": True, "reviews": [_row(one) for one in found]}, as_json=True)
+        return
+    entries(
+        t("À réexaminer par un rôle désigné", "For a named role to review"),
+        [
+            (
+                f"{one.n}  {_at(one.at)}  {t(*_KINDS[one.kind])}",
+                [
+                    f"{one.ident}  {one.peer}",
+                    *([f"{one.role}: {one.outcome}, {_at(one.closed_at)}"] if one.closed_at is not None else []),
+                ],
+            )
+            for one in found
+        ],
+    )
+
+
+def _row(one: Review) -> dict[str, Any]:
+    return {
+        "n": one.n,
+        "kind": one.kind,
+        "record": one.ident,
+        "peer": one.peer,
+        "at": one.at,
+        "closed_at": one.closed_at,
+        "role": one.role,
+        "outcome": one.outcome,
+    }
+
+
+def review(
+    number: Annotated[int, typer.Argument(help=t("Numéro donné par « reviews ».", "The number that `reviews` shows."))],
+    folder: Folder,
+    role: Annotated[str, typer.Option(help=", ".join(ROLES))],
+    by: Annotated[str, typer.Option(help=t("Qui réexamine ; scellé.", "Who reviews; sealed."))],
+    outcome: Annotated[str, typer.Option(help=", ".join(OUTCOMES))] = "upheld",
+    as_json: Json = False,
+) -> None:
+    _one_of(role, ROLES, "--role")
+    _one_of(outcome, OUTCOMES, "--outcome")
+    as_role: ReviewRole = next(one for one in ROLES if one == role)
+    as_outcome: Outcome = next(one for one in OUTCOMES if one == outcome)
+    with opened_agency(folder) as parts:
+        done = _disclosures(parts).review(number, as_role, by, as_outcome)
+    lines = [
+        t("Réexaminé.", "Reviewed.")
+        if done
+        else t("Aucune entrée ouverte de ce numéro.", "No open entry of that number.")
+    ]
+    result({"ok": done, "n": number}, as_json=as_json, lines=lines)
+    if not done:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """These commands, beside the others of `umuhuza agency`."""
+    for name, command, fr, en in (
+        ("retract", retract, "Retire un envoi : effacement demandé là-bas.", "Retract what was sent: erased there."),
+        ("erase", erase, "Fait effacer un enregistrement des deux côtés.", "Have a record erased on both sides."),
+        (
+            "disclosures",
+            disclosures,
+            "Demandes d'une autorité, et ce qui a été communiqué.",
+            "Orders, and disclosures.",
+        ),
+        ("disclose", disclose, "Communique à une autorité les parties de sa décision.", "Disclose an order's parts."),
+        ("refuse-disclosure", refuse_disclosure, "Refuse une demande de communication.", "Refuse a disclosure."),
+        ("disclosed", disclosed, "Ouvre ce qui nous a été communiqué.", "Open what was disclosed to us."),
+        ("reviews", reviews, "Ce qu'un rôle désigné doit réexaminer.", "What a named role has to review."),
+        ("review", review, "Note qu'un rôle désigné a réexaminé.", "Note that a named role has reviewed."),
+    ):
+        app.command(name=name, help=t(fr, en))(command)
