@@ -29,7 +29,7 @@ from adapters.connectors.contract import Arrived, Batch, Draft, Outcome
 from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, fits
 from adapters.outbox import Desk, Outbox
 from schemas.envelope import mailbox_topic
-from schemas.errors import OrderError, PayloadError, UmuhuzaError
+from schemas.errors import OrderError, PayloadError, RegistryError, UmuhuzaError
 from schemas.forms import Facts, Form
 from schemas.keys import b64url
 from schemas.lifecycle import MACHINES
@@ -82,7 +82,7 @@ class Directory:
         with desk.mailbox.transaction():
             now = int(desk.now())
             number = self.book.publish(said, places, int(said.valid_until.timestamp()), now)
-            for peer in self._may_hear("service.published"):
+            for peer in hearers(desk, "directory", "service.published"):
                 thread = self.book.told_on(said.entry, peer)
                 line = f"{said.entry} {number} {peer}"
                 evt = self._say(peer, "service.published", said, thread=thread, line=line)
@@ -91,16 +91,6 @@ class Directory:
                     self.book.told(said.entry, peer, item.thread)
                     told.append(peer)
         return told
-
-    def _may_hear(self, type: str) -> list[str]:
-        desk = self._desk
-        registry = desk.registry()
-        return [
-            peer
-            for peer in registry.agencies
-            if peer != desk.agency
-            and may(Act("send", desk.agency, mailbox_topic("directory", peer), "update", type), registry).ok
-        ]
 
     def answer(self, arrived: Arrived) -> None:
         """A question for a place: yes or no, if it is ours to say. Idempotent; one transaction."""
@@ -318,6 +308,23 @@ class DirectoryDesk:
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         return
+
+
+def hearers(desk: Desk, flow: str, type: str) -> list[str]:
+    """Whom an update of that type may be sent to: the policy lets us, and they have a key to seal to (a gateway's
+    operator has none)."""
+    registry = desk.registry()
+    found: list[str] = []
+    for peer in registry.agencies:
+        act = Act("send", desk.agency, mailbox_topic(flow, peer), "update", type)
+        if peer == desk.agency or not may(act, registry).ok:
+            continue
+        try:
+            registry.seal_keys(peer, int(desk.now()))
+        except RegistryError:
+            continue
+        found.append(peer)
+    return found
 
 
 def service_of(raw: dict[str, object]) -> tuple[dict[str, object], int | None]:

@@ -114,6 +114,16 @@ def test_what_a_shelter_publishes_is_listed_by_all_but_the_police_and_not_its_nu
     assert town.directory(SHELTER).book.services()[0].places == 2
 
 
+def test_a_member_without_a_key_to_seal_to_keeps_nobody_from_hearing(town: Town) -> None:
+    registry = town.domain.registry
+    operator = registry.agency("bi/operator")
+    only_signs = replace(operator, keys=tuple(key for key in operator.keys if key.use == "sig"))
+    town.domain.registry = registry.with_agency(only_signs, int(town.now))
+    told = town.publish(SHELTER, 2)
+    assert IOM in told
+    assert "bi/operator" not in told
+
+
 def test_an_unprotected_provider_is_listed_by_the_police_who_may_ask_for_nothing(town: Town) -> None:
     town.publish(MINISTRY, 3)
     assert [one.agency for one in town.directory(POLICE).book.listings(town.now)] == [MINISTRY]
