@@ -13,7 +13,8 @@ next, and for nobody before; taken too late it stands if the place is still ther
 
 A service whose places are not counted, or that was never published, is answered by people: then nothing is said here.
 `DirectoryDesk` is a connector beside the agency's own, and the first of them: a file that somebody has open must not
-change whose question comes first. It also relays safety warnings, see `_relay`.
+change whose question comes first. It also relays safety warnings (`relay`), and forgets what an alert that is over had
+told (`forget`).
 
 Must never: ask, say or keep anything by which a person could be told from others.
 """
@@ -28,12 +29,13 @@ from typing import ClassVar
 from adapters.connectors.contract import Arrived, Batch, Draft, Outcome
 from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, fits
 from adapters.outbox import Desk, Outbox
+from adapters.rights_book import RightsBook
 from schemas.envelope import mailbox_topic
 from schemas.errors import OrderError, PayloadError, RegistryError, UmuhuzaError
 from schemas.forms import Facts, Form
 from schemas.keys import b64url
 from schemas.lifecycle import MACHINES
-from schemas.plain.alert import SafetyWarning
+from schemas.plain.alert import AlertCleared, SafetyWarning
 from schemas.plain.directory import (
     AvailabilityAnswered,
     AvailabilityAsked,
@@ -246,6 +248,15 @@ class Directory:
                 on = said.model_copy(update={"about": thread.opened_by})
                 self._try(thread.peer, "safety.warning", on, arrived, thread=None)
 
+    def forget(self, arrived: Arrived, said: AlertCleared) -> None:
+        """The search is over: what this thread's `alert.missing` told is erased here, its keys first. Idempotent."""
+        desk = self._desk
+        with desk.mailbox.transaction():
+            for evt in said.erases:
+                item = desk.mailbox.arrived(f"{arrived.iss}/{evt}")
+                if item is not None and item.type == "alert.missing" and item.thread == arrived.thread:
+                    RightsBook(desk.mailbox).erase(item.ident, desk.agency, "", int(desk.now()))
+
     # -- saying -------------------------------------------------------------------------------------------------------
 
     def _say(self, to: str, type: str, said: Form, *, thread: str | None, line: str = "") -> str:
@@ -302,6 +313,8 @@ class DirectoryDesk:
             self._directory.freed(arrived)
         elif arrived.type == "safety.warning":
             self._directory.relay(arrived)
+        elif isinstance(said, AlertCleared):
+            self._directory.forget(arrived, said)
 
     async def erase(self, ident: str) -> None:
         """Nothing: what is listed here names nobody."""

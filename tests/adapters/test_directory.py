@@ -19,10 +19,11 @@ from adapters.directory import HOLD_S, Directory, DirectoryDesk, service_of
 from adapters.directory_book import Asked
 from schemas.errors import OrderError, PayloadError
 from schemas.forms import Facts
-from schemas.plain.alert import SafetyWarning
+from schemas.plain.alert import AlertCleared, SafetyWarning
 from schemas.plain.directory import AvailabilityAsked, ServicePublished
 from schemas.registry import Role
 from tests.agencies import PLANTED, Agencies, Agency, InMemory, at, bytes_of, identified, referral, said
+from tests.schemas import samples_directory as made
 
 IOM, MINISTRY, SHELTER, SHELTER2, POLICE = "bi/iom", "bi/min-solidarity", "bi/k7t4", "bi/r5w2", "bi/police"
 
@@ -504,6 +505,24 @@ def test_a_warning_is_relayed_once_however_often_it_is_handed_over(town: Town) -
         town.settle()
     assert len(times) == 2
     assert len(iom.sent("safety.warning")) == 1
+
+
+def test_when_the_search_is_over_what_was_told_of_her_can_be_opened_no_more(town: Town) -> None:
+    shelter, iom = town[SHELTER], town[IOM]
+    facts = Facts(occurred_at=at(), said=made.missing(), lawful=made.DANGER)
+    evt = shelter.evt(shelter.draft(IOM, "alert.missing", facts))
+    referred = shelter.evt(shelter.draft(IOM, "referral.requested", referral()))
+    town.settle()
+    [alert] = [one for one in iom.system.arrived if one.type == "alert.missing"]
+    over = AlertCleared(outcome="found-safe", erases=(evt, referred))
+    own = [one.thread for one in shelter.box.outbox() if one.evt == evt]
+    shelter.evt(shelter.draft(IOM, "alert.cleared", Facts(occurred_at=at(), said=over), thread=own[0]))
+    town.settle()
+    grants = {item.evt: item.grant_value for item in iom.inbox() if item.evt in (evt, referred)}
+    assert grants[evt] is None
+    assert grants[referred] is not None  # no alert: not its to erase
+    assert "alert.cleared" in iom.system.types
+    assert alert.state == "missing"
 
 
 def test_a_place_is_asked_for_and_taken_without_any_name_on_the_way(town: Town, tmp_path: Path) -> None:
