@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from adapters.connectors.contract import Batch, Draft, Outcome
+from adapters.directory import Directory, DirectoryDesk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
@@ -219,6 +220,10 @@ class Agency:
         assert found is not None, "no such thread"
         return found.state
 
+    @property
+    def directory(self) -> Directory:
+        return Directory(self.runner.desk)
+
     def inbox(self, type: str | None = None) -> list[Incoming]:
         return [item for item in self.box.inbox() if type is None or item.type == type]
 
@@ -350,7 +355,12 @@ class Town(AbstractContextManager["Town"]):
             Mailbox.open(self.path(agency)), keys, self.registry, lambda: now() + log.clock_offset_s, self.domain.random
         )
         self._members[agency] = Agency(
-            self, agency, Runner(desk, log, [system]), system, log, before._drafts if before is not None else 0
+            self,
+            agency,
+            Runner(desk, log, [DirectoryDesk(desk), system]),
+            system,
+            log,
+            before._drafts if before is not None else 0,
         )
         self._off.discard(agency)
         return self._members[agency]
@@ -373,7 +383,7 @@ class Town(AbstractContextManager["Town"]):
             moved = 0
             for name in names:
                 runner = self._members[name].runner
-                for turn in (runner.collect, runner.send, lambda runner=runner: runner.receive(0), runner.deliver):
+                for turn in (runner.collect, runner.send, runner.receive, runner.deliver, runner.watch):
                     moved += self.run(turn())
             if not moved:
                 return
