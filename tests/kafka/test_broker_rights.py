@@ -146,7 +146,8 @@ def test_an_agencys_tools_name_no_mailbox_of_others_nor_its_length_unless_it_wri
         for agency in ("bi/min-solidarity", "bi/iom")
     }
     assert ends["bi/min-solidarity"] == {
-        f"bi.{flow}.min-solidarity" for flow in ("case", "grants", "receipt", "referral")
+        f"bi.{flow}.min-solidarity"
+        for flow in ("referral", "case", "alert", "rights", "directory", "knowledge", "receipt", "grants")
     } | {"bi.registry.log"}
     # Whoever writes a mailbox by itself learns its offsets: the price of that right.
     assert MAILBOX in ends["bi/iom"]
