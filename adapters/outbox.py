@@ -43,6 +43,7 @@ from schemas.errors import CODES, LogError, OrderError, PayloadError, PolicyErro
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
+from schemas.plain.alert import AlertCleared
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
@@ -184,7 +185,32 @@ class Outbox:
         )
         desk.mailbox.put_thread(thread, now)
         desk.mailbox.dues.note_movement(draft.facts, thread.id, evt)
+        if isinstance(draft.facts.said, AlertCleared):
+            self._clear(evt, draft.facts.said, thread)
         return evt
+
+    def _clear(self, evt: str, said: AlertCleared, thread: Thread) -> None:
+        """The search is over: the word that says so commands gateways and reader to erase what the alert told. It
+        carries the command itself, since a protected place may say nothing else to the police.
+
+        Raises:
+            OrderError: `thread_unknown`: it ends no alert of this thread.
+            LogError: `unavailable`: the alert has not arrived in the log yet; in a moment it can be ended.
+        """
+        desk = self._desk
+        idents: list[str] = []
+        for place, one in enumerate(said.erases):
+            item = desk.mailbox.outgoing(one)
+            if item is None or item.type != "alert.missing" or item.thread != thread.id:
+                raise OrderError("thread_unknown", f"said.erases[{place}]")
+            if item.state in ("waiting", "signed"):
+                raise LogError("unavailable", "outbox")
+            if item.state not in ("refused", "cancelled"):
+                idents.append(f"{desk.agency}/{one}")
+        if idents:
+            self._rights.command(evt, idents)
+        for ident in idents:
+            self._rights.erase(ident, desk.agency, "", int(desk.now()))
 
     def _step(self, draft: Draft, machine: str, evt: str) -> tuple[Thread, str | None]:
         """The thread after this event, and its state before (None: new)."""

@@ -213,8 +213,11 @@ Prepare = Callable[[Registry], Path]
 """Given the registry, makes the log ready; returns the folder with what the gateway needs to reach Kafka."""
 
 
-def start(folder: Path, kafka: Prepare | None = None) -> Bench:
-    """Make the domain and start its gateway. Raises RuntimeError when it does not come up within 30 s."""
+def start(folder: Path, kafka: Prepare | None = None, connections: int = CONNECTIONS) -> Bench:
+    """Make the domain and start its gateway; `connections`: agencies that publish one by one.
+
+    Raises RuntimeError when it does not come up within 30 s.
+    """
     registry, root = init_registry(folder / "registry", "bi", False)
     root_key = b64url(root.public.public)
     operator = init_gateway(
@@ -227,7 +230,7 @@ def start(folder: Path, kafka: Prepare | None = None) -> Bench:
     )
     add_agency(folder / "registry", operator)
     now = int(time.time())
-    issuers = [Keys.generate(f"bi/n{number}", os.urandom) for number in range(CONNECTIONS + SENDERS)]
+    issuers = [Keys.generate(f"bi/n{number}", os.urandom) for number in range(connections + SENDERS)]
     reader = Keys.generate(READER, os.urandom)
     for keys in (*issuers, reader):
         registry = add_agency(
@@ -284,7 +287,7 @@ def _check(status: int, body: bytes, expected: int) -> None:
 
 
 async def publish_single(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
-    """One record per request, 128 agencies at once."""
+    """One record per request, all of these agencies at once."""
     clients = [await connect(bench) for _ in made]
 
     async def worker(client: Client, token: str, records: list[Made]) -> None:
@@ -410,8 +413,9 @@ class Measures:
 
 async def through(bench: Bench, rounds: int, events: int) -> tuple[Measures, list[Made]]:
     """Publish and receive through the gateway; also the last issuer's records."""
-    few, many = events // CONNECTIONS, events // SENDERS
-    shares = [few] * CONNECTIONS + [many] * SENDERS
+    connections = len(bench.issuers) - SENDERS
+    few, many = events // connections, events // SENDERS
+    shares = [few] * connections + [many] * SENDERS
     records = [
         await asyncio.to_thread(make_records, keys, bench.registry, rounds * share)
         for keys, share in zip(bench.issuers, shares, strict=True)
@@ -424,8 +428,8 @@ async def through(bench: Bench, rounds: int, events: int) -> tuple[Measures, lis
             (token, chain[number * share : (number + 1) * share])
             for token, chain, share in zip(tokens, records, shares, strict=True)
         ]
-        measures.single.append(await publish_single(bench, made[:CONNECTIONS]))
-        measures.batch.append(await publish_batch(bench, made[CONNECTIONS:]))
+        measures.single.append(await publish_single(bench, made[:connections]))
+        measures.batch.append(await publish_batch(bench, made[connections:]))
         measures.received.append(await receive(bench, reader, (number + 1) * sum(shares)))
     return measures, records[-1]
 

@@ -42,6 +42,8 @@ from umuhuza.registry_command import add_agency, held
 
 FLOWS = ("referral", "receipt")
 """Of the two mailboxes that are written to straight, in turns."""
+AGENCIES = 32
+"""Who publish one by one through the gateway: fewer than over the embedded log, since each has ten topics here."""
 LATENCIES = 200
 """Records sent one by one, each when the one before has arrived."""
 CALLERS = 4
@@ -78,7 +80,7 @@ def measure(folder: Path, rounds: int, events: int, embedded: dict[str, Any]) ->
         return _handed(cluster, folder / "access", "bi/operator")
 
     try:
-        bench = start(folder, prepare)
+        bench = start(folder, prepare, AGENCIES)
         try:
             return uvloop.run(_measured(bench, cluster, folder, rounds, events, embedded))
         finally:

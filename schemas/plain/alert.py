@@ -56,8 +56,8 @@ class AlertMissing(Form):
 class AlertCleared(Form):
     outcome: Literal["found-safe", "found-needs-help", "returned", "left-freely", "died", "mistake"]
     erases: tuple[EventId, ...] = Field(min_length=1, max_length=16)
-    """The `alert.missing` that it ends. Receiving it is a command: what it told is deleted here, the key with it, and
-    a control record with `acts.erase` makes the gateways do the same."""
+    """The `alert.missing` that it ends. It is a command: signed with `acts.erase`, so that gateways delete the keys of
+    what was told, as its reader does."""
 
 
 class SafetyWarning(Form):

@@ -514,8 +514,12 @@ def test_when_the_search_is_over_what_was_told_of_her_can_be_opened_no_more(town
     referred = shelter.evt(shelter.draft(IOM, "referral.requested", referral()))
     town.settle()
     [alert] = [one for one in iom.system.arrived if one.type == "alert.missing"]
-    over = AlertCleared(outcome="found-safe", erases=(evt, referred))
     own = [one.thread for one in shelter.box.outbox() if one.evt == evt]
+    too_much = AlertCleared(outcome="found-safe", erases=(evt, referred))
+    refused = shelter.draft(IOM, "alert.cleared", Facts(occurred_at=at(), said=too_much), thread=own[0])
+    assert refused.problem is not None
+    assert refused.problem.code == "thread_unknown"
+    over = AlertCleared(outcome="found-safe", erases=(evt,))
     shelter.evt(shelter.draft(IOM, "alert.cleared", Facts(occurred_at=at(), said=over), thread=own[0]))
     town.settle()
     grants = {item.evt: item.grant_value for item in iom.inbox() if item.evt in (evt, referred)}

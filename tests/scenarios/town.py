@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from adapters.connectors.contract import Batch, Draft, Outcome
+from adapters.corrections import Corrections
 from adapters.directory import Directory, DirectoryDesk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
@@ -51,7 +52,7 @@ from topics import kafka_admin
 from topics.catalogue import topics_of
 from topics.http_log import HttpLog
 from topics.kafka_log import KafkaLog
-from topics.log import Appended, Ends, Entry, Log, Stored, grants_topic
+from topics.log import Appended, Ends, Entry, Log, Stored, grant_key, grants_topic
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 from umuhuza.kafka.cluster import Cluster
@@ -224,12 +225,17 @@ class Agency:
     def directory(self) -> Directory:
         return Directory(self.runner.desk)
 
+    @property
+    def corrections(self) -> Corrections:
+        return self.runner.inbox.corrections
+
     def inbox(self, type: str | None = None) -> list[Incoming]:
         return [item for item in self.box.inbox() if type is None or item.type == type]
 
     def opened(self, type: str) -> list[Opened]:
         """What arrived of that type, opened again."""
-        return [self.runner.inbox.opened(item) for item in self.inbox(type) if item.state != "quarantined"]
+        kept = [item for item in self.inbox(type) if item.state not in ("quarantined", "erased")]
+        return [self.runner.inbox.opened(item) for item in kept]
 
 
 @dataclass
@@ -454,6 +460,12 @@ class Town(AbstractContextManager["Town"]):
 
     def served(self, type: str) -> Facts:
         return Facts(occurred_at=self.today(), service=Service(type=type, began_at=self.today()))
+
+    def grants_of(self, agency: str, evt: str, iss: str) -> list[bytes]:
+        """What stands in the log's grants for one record and one reader."""
+        kids = [key.kid for key in self.domain.registry.agency(agency).keys if key.use == "seal"]
+        wanted = [grant_key(f"{iss}/{evt}", kid) for kid in kids]
+        return list(self.run(self.log.get_grants(grants_topic(agency), wanted)).values())
 
     # -- afterwards -------------------------------------------------------------------------------------------------
 
