@@ -49,7 +49,7 @@ def test_nobody_reads_anothers_mailbox_or_keys(tmp_path: Path) -> None:
                 )
                 assert response.json() == {"grants": {}}
                 assert (await caller.get("/v1/mailbox?flows=bi.referral.k7t4")).status_code == 404
-                assert (await caller.get("/v1/ends?flows=alert")).json()["code"] == "topic_unknown"
+                assert (await caller.get("/v1/ends?flows=investigation")).json()["code"] == "topic_unknown"
             log = world.log(gateway, "bi/r5w2")
             with pytest.raises(LogError) as caught:
                 await log.read("bi.referral.k7t4", -1)
