@@ -33,7 +33,7 @@ from adapters.runner import Runner
 from tests.agencies import referral, said
 from tests.domain import NOW, Domain
 from topics.catalogue import topics_of
-from topics.kafka_clients import KafkaAccess
+from topics.kafka_access import KafkaAccess
 from topics.kafka_log import KafkaLog
 from topics.log import Log, Stored
 from topics.sqlite_log import SqliteLog

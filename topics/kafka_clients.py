@@ -1,38 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clients of a Kafka cluster, and the only module that imports `kafka`: everything here blocks.
+"""The clients of a Kafka cluster: administration and reading, and the producers. Everything here blocks.
 
 `topics.kafka_log` runs it in its threads, `topics.kafka_admin` in one. It knows topics, offsets, bytes and the
 library's errors, which leave it as the tree's and never chained: their texts may hold what was sent. It knows nothing
 of the log's contract, of identities or of policy. What it must never do: read without a position of its own, join a
-consumer group, reset an offset, make a topic by asking for it, log below WARNING (the library then logs values).
+consumer group, reset an offset, make a topic by asking for it.
 
-Facts of kafka-python 3.0 that it is built around: a producer whose batches are not done cannot be closed, so every
-produce is waited for up to the delivery timeout first; a topic that nobody knows blocks `send` and `end_offsets` until
-they time out, so topics are described before; `create_acls` returns its failures; a refused TLS handshake looks like a
-slow broker, so it is tried alone first.
+Facts of kafka-python 3.0 that it is built around: a topic that nobody knows blocks `end_offsets` until it times out, so
+topics are described before; `create_acls` returns its failures; a refused TLS handshake looks like a slow broker, so it
+is tried alone first.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import re
 import socket
 import ssl
 import struct
 import threading
 import time
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from schemas.errors import LogError
 from topics.catalogue import KafkaAcl, KafkaTopic
+from topics.kafka_access import REQUEST_S, KafkaAccess, Reach, error_of, whole
+from topics.kafka_producer import ATTEMPTS, BATCH_BYTES, DOWN_S, Item, Producing
 from topics.log import Stored
-from topics.settings import SettingsError
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol files by two functions that Python 3.11 deprecates, while it is imported.
@@ -53,8 +49,6 @@ with warnings.catch_warnings():
         ResourcePatternFilter,
         ResourceType,
     )
-    from kafka.net.compat import KafkaNetClient
-    from kafka.net.inet import KafkaNetSocket
     from kafka.protocol.admin.client_quotas import AlterClientQuotasRequest, DescribeClientQuotasRequest
     from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
     from kafka.record.util import decode_varint
@@ -63,75 +57,12 @@ if TYPE_CHECKING:
     from kafka.consumer.fetcher import ConsumerRecord
 
 IDENT_HEADER = "umuhuza_ident"
-BATCH_BYTES = 1_000_000
-"""Of one topic in one produce; below the broker's `max.message.bytes`, with room for the batch's own header."""
-REQUEST_S = 10.0
-"""What one call of the library may take."""
-DELIVERY_S = 8.0
-HANDSHAKE_S = 5.0
-ATTEMPTS = 2
 READERS = 4
 LONG_POLL_MS = 250
 """How long the broker holds a follower's question; as late may a topic that joins be noticed for the first time."""
-DOWN_S = 1.0
-"""After a call that found no broker, others fail at once for so long, instead of queueing for the same."""
-
 _T = TypeVar("_T")
 _PROBE = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 """ApiVersions, version 0, of an unnamed client: the smallest question that a broker answers."""
-_CODES: tuple[tuple[type[BaseException], str], ...] = (
-    (kafka_errors.KafkaStorageError, "storage_full"),
-    (kafka_errors.AuthorizationError, "not_permitted"),
-    (kafka_errors.MessageSizeTooLargeError, "too_large"),
-    (kafka_errors.RecordListTooLargeError, "too_large"),
-    (kafka_errors.InvalidTopicError, "topic_unknown"),
-)
-
-
-_ADDRESS = re.compile(r"[A-Za-z0-9.\-\[\]:]+:[0-9]{1,5}")
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaAccess:
-    """How to reach a cluster: TLS 1.3 with a client certificate, always. Files are PEM."""
-
-    bootstrap: tuple[str, ...]
-    """ "127.0.0.1:19092", ..."""
-    ca: Path
-    certificate: Path
-    key: Path
-    client_id: str = "umuhuza"
-
-    @classmethod
-    def of_folder(cls, folder: Path, client_id: str = "umuhuza") -> KafkaAccess:
-        """From the folder that an administrator hands over (`umuhuza kafka issue`): `bootstrap`, one line of
-        host:port with commas between, `ca.pem`, `certificate.pem`, `key.pem`.
-
-        Raises SettingsError: a file is not there, or `bootstrap` holds no addresses.
-        """
-        names = ("bootstrap", "ca.pem", "certificate.pem", "key.pem")
-        for name in names:
-            if not (folder / name).is_file():
-                raise SettingsError(f"kafka: {name} is not in the folder", f"kafka : {name} manque dans le dossier")
-        addresses = tuple(
-            one.strip() for one in (folder / names[0]).read_text("ascii", "replace").split(",") if one.strip()
-        )
-        if not addresses or not all(_ADDRESS.fullmatch(one) for one in addresses):
-            raise SettingsError("kafka: bootstrap is not host:port,…", "kafka : bootstrap n'est pas hôte:port,…")
-        return cls(addresses, folder / names[1], folder / names[2], folder / names[3], client_id)
-
-
-def error_of(cause: BaseException, path: str | None = None) -> LogError:
-    """The tree's error for one of the library's. What is not listed is `unavailable`: retried, never taken for a no."""
-    for kind, code in _CODES:
-        if isinstance(cause, kind):
-            return LogError(code, path)
-    # A principal that may write nowhere gets no producer id; kafka-python 3.0.12 tells that in words only.
-    if type(cause) is kafka_errors.KafkaError and "AuthorizationFailed" in str(cause):
-        return LogError("not_permitted", path)
-    return LogError("unavailable", path)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Clients: everything here blocks and runs in the driver's threads
 
@@ -148,40 +79,17 @@ class Described:
     """By this principal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What goes into a topic; value None is a tombstone."""
-
-    topic: str
-    key: bytes
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
-    at_ms: int | None = None
-    """Milliseconds since the epoch, for a topic that keeps what its writer says; None: now."""
-
-    @property
-    def weight(self) -> int:
-        """Bytes in a batch, rounded up."""
-        return 64 + len(self.key) + len(self.value or b"") + sum(len(n) * 4 + len(v) + 10 for n, v in self.headers)
-
-
 class Clients:
     """Clients of one principal, made when needed. Methods may be called from several threads, but `produce`."""
 
     def __init__(self, access: KafkaAccess) -> None:
         """Raises LogError `not_permitted` (path `tls.key`, `tls.ca`: files that cannot be used)."""
-        logger = logging.getLogger("kafka")
-        logger.setLevel(max(logger.level, logging.WARNING))
-        self._access = access
-        self._context = _tls(access)
+        self._reach = Reach(access)
+        self._producing = [Producing(self._reach)]
         self._lock = threading.Lock()
         self._admin: KafkaAdminClient | None = None
         self._idle: list[tuple[frozenset[str], KafkaConsumer]] = []
-        self._producer: KafkaProducer | None = None
-        self._unfinished: list[KafkaProducer] = []
-        """Given up, and not closed yet."""
         self._down_until = 0.0
-        self._alone_until = 0.0
         self._closed = False
 
     def probe(self) -> None:
@@ -191,12 +99,12 @@ class Clients:
         `unavailable` (path `tls.ca`: theirs is not our cluster's; `bootstrap`: nobody answers).
         """
         refusal = LogError("unavailable", "bootstrap")
-        for address in self._access.bootstrap:
+        for address in self._reach.access.bootstrap:
             host, _, port = address.rpartition(":")
             try:
                 with (
                     socket.create_connection((host.strip("[]"), int(port)), 5.0) as plain,
-                    self._context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
+                    self._reach.context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
                 ):
                     secured.sendall(_PROBE)
                     if secured.recv(4):  # TLS 1.3: whether our certificate was taken shows with the first answer
@@ -209,19 +117,6 @@ class Clients:
             except (OSError, ValueError):
                 continue
         raise refusal
-
-    def _config(self, **more: object) -> dict[str, object]:
-        return {
-            "bootstrap_servers": list(self._access.bootstrap),
-            "client_id": self._access.client_id,
-            "security_protocol": "SSL",
-            "ssl_context": self._context,
-            "proxy_url": f"{_Sockets.SCHEMES[0]}://",
-            "bootstrap_timeout_ms": 5_000,
-            "request_timeout_ms": int(REQUEST_S * 1000) // 2,
-            "reconnect_backoff_max_ms": 1_000,
-            **more,
-        }
 
     @contextlib.contextmanager
     def said(self, path: str | None = None) -> Iterator[None]:
@@ -246,7 +141,7 @@ class Clients:
             if self._closed:
                 raise LogError("log_closed")
             if self._admin is None:
-                self._admin = _whole(KafkaAdminClient, self._config())
+                self._admin = whole(KafkaAdminClient, self._reach.settings())
             return self._admin
 
     def describe(self, names: Sequence[str] | None = None) -> dict[str, Described]:
@@ -441,9 +336,9 @@ class Clients:
         return self.new_consumer(5)
 
     def new_consumer(self, wait_ms: int) -> KafkaConsumer:
-        return _whole(
+        return whole(
             KafkaConsumer,
-            self._config(
+            self._reach.settings(
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -463,7 +358,7 @@ class Clients:
         The caller closes it.
         """
         return KafkaProducer(
-            **self._config(
+            **self._reach.settings(
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
@@ -559,171 +454,36 @@ class Clients:
         with self.said():
             return Follower(self.new_consumer(LONG_POLL_MS))
 
-    # ---------------------------------------------------------------- writing; one thread only
+    # ---------------------------------------------------------------- writing
 
     def produce(
         self, items: Sequence[Item], attempts: int = ATTEMPTS, *, time_refused: str = "unavailable"
     ) -> list[tuple[int, int] | LogError]:
-        """Offset and time of each, or why not; the caller sees to it that one topic's fit into one batch.
+        """`Producing.produce` of the first writer, for who writes in one thread."""
+        return self._producing[0].produce(items, attempts, time_refused=time_refused)
 
-        Args:
-            attempts: a second one may leave a second copy; who cannot have it looks what is there instead.
-            time_refused: code of a refusal for the record's time. A topic that takes our clock for it is an
-                administrator's to mend: until then it is no reason to give up.
-        """
-        results: list[tuple[int, int] | LogError] = [LogError("unavailable") for _ in items]
-        if time.monotonic() < self._alone_until:
-            return results
-        waiting = list(range(len(items)))
-        began = time.monotonic()
-        for _ in range(attempts):
-            waiting = self._send(items, waiting, results, time_refused)
-            now = time.monotonic()
-            # What took long already is the caller's to try again: others wait behind it.
-            if not waiting or self._closed or now < self._alone_until or now - began >= DELIVERY_S / 2:
-                break
-        return results
-
-    def _send(
-        self, items: Sequence[Item], which: list[int], results: list[tuple[int, int] | LogError], time_refused: str
-    ) -> list[int]:
-        """One attempt; returns those to be sent again, in order."""
-        broken: BaseException = kafka_errors.KafkaTimeoutError()
-        sent = {}
-        try:
-            producer = self._made_producer()
-        except (kafka_errors.KafkaError, OSError) as cause:
-            # Not one broker answers: whoever queued behind this produce need not wait for the same again.
-            self._alone_until = time.monotonic() + DOWN_S
-            for place in which:
-                results[place] = error_of(cause, items[place].topic)
-            return which
-        try:
-            for place in which:
-                item = items[place]
-                sent[place] = producer.send(
-                    item.topic, item.value, item.key, list(item.headers), partition=0, timestamp_ms=item.at_ms
-                )
-        except kafka_errors.KafkaError as cause:
-            broken = cause
-        with contextlib.suppress(kafka_errors.KafkaTimeoutError):
-            producer.flush(DELIVERY_S + 2)
-        again: list[int] = []
-        for place in which:
-            one = sent.get(place)
-            if one is not None and one.succeeded():
-                results[place] = (one.value.offset, one.value.timestamp)
-                continue
-            why = (one.exception if one is not None else None) or broken
-            error = error_of(why, items[place].topic)
-            if isinstance(why, kafka_errors.InvalidTimestampError):
-                error = LogError(time_refused, items[place].topic)
-            results[place] = error
-            if error.retriable:
-                again.append(place)
-        if any(isinstance(results[place], LogError) for place in which):
-            self._drop_producer()
-        return again
-
-    def _made_producer(self) -> KafkaProducer:
-        if self._closed:
-            raise kafka_errors.KafkaTimeoutError()
-        self._close_unfinished(0)
-        if self._producer is None:
-            self._producer = _whole(
-                KafkaProducer,
-                self._config(
-                    acks="all",
-                    enable_idempotence=True,
-                    allow_auto_create_topics=False,
-                    batch_size=BATCH_BYTES + 40_000,
-                    linger_ms=1_000,  # `flush` sends; nothing leaves before a call's entries are all in
-                    max_block_ms=5_000,
-                    max_request_size=8 << 20,
-                    delivery_timeout_ms=int(DELIVERY_S * 1000),
-                    metrics_enabled=False,
-                ),
-            )
-        return self._producer
-
-    def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.close(timeout=2)
-            except kafka_errors.KafkaTimeoutError:
-                self._unfinished.append(producer)
-
-    def _close_unfinished(self, wait_s: float) -> None:
-        """One with a batch still under way (a broker that hangs before it dies) cannot be closed, only asked again
-        later; forgotten, it would keep its thread and its connection."""
-        for producer in list(self._unfinished):
-            with contextlib.suppress(kafka_errors.KafkaTimeoutError):
-                producer.close(timeout=wait_s)
-                self._unfinished.remove(producer)
+    def writers(self, count: int) -> list[Producing]:
+        """So many producers, one for each of the caller's threads; the first is that of `produce`."""
+        while len(self._producing) < count:
+            self._producing.append(Producing(self._reach))
+        return self._producing[:count]
 
     def close_producer(self) -> None:
-        """In the writing thread."""
-        self._drop_producer()
-        self._close_unfinished(DELIVERY_S)
+        """In the writing thread of who has one."""
+        self._producing[0].close()
 
     def close(self) -> None:
-        """All but the producer."""
+        """All but the producers, which begin nothing any more."""
         with self._lock:
             self._closed = True
+            for writer in self._producing:
+                writer.stop()
             idle, self._idle = self._idle, []
             admin, self._admin = self._admin, None
         for _, consumer in idle:
             consumer.close(autocommit=False, timeout_ms=1_000)
         if admin is not None:
             admin.close()
-
-
-class _Sockets(KafkaNetSocket):
-    """Connects as the library does, and closes a socket whose connection failed: kafka-python 3.0.12 leaves it open.
-
-    Chosen by the scheme of `proxy_url`, the library's way to bring sockets of one's own. No proxy is involved.
-    """
-
-    SCHEMES = ("umuhuza-direct",)
-
-    async def sock_connect(
-        self, net: object, sock: socket.socket, sockaddr: object, timeout_at: float | None = None
-    ) -> socket.socket:
-        try:
-            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
-        except BaseException:
-            sock.close()
-            raise
-
-
-class _Context(ssl.SSLContext):
-    """Cuts off a TLS handshake that takes too long: kafka-python 3.0.12 waits for a broker that hangs for ever."""
-
-    def wrap_socket(
-        self,
-        sock: socket.socket,
-        server_side: bool = False,
-        do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLSocket:
-        secured = super().wrap_socket(
-            sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname, session
-        )
-        if not do_handshake_on_connect:
-            timer = threading.Timer(HANDSHAKE_S, _cut_off, (weakref.ref(secured),))
-            timer.daemon = True
-            timer.start()
-        return secured
-
-
-def _cut_off(connection: weakref.ref[ssl.SSLSocket]) -> None:
-    secured = connection()
-    if secured is not None and secured.fileno() >= 0 and secured.version() is None:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(secured, socket.SHUT_RDWR)  # its owner hears of it and closes it
 
 
 class Follower:
@@ -796,36 +556,6 @@ def _stored(record: ConsumerRecord) -> Stored:
         record.timestamp,
         tuple((name, value or b"") for name, value in record.headers if name != IDENT_HEADER),
     )
-
-
-def _whole(kind: Callable[..., _T], config: dict[str, object]) -> _T:
-    """A client, or nothing: one that cannot bootstrap leaves its thread and sockets behind in kafka-python 3.0.12."""
-    begun: list[KafkaNetClient] = []
-
-    def connect(**more: object) -> KafkaNetClient:
-        begun.append(KafkaNetClient(**more))
-        return begun[-1]
-
-    try:
-        return kind(**config, kafka_client=connect)
-    except BaseException:
-        for client in begun:
-            client.close()
-        raise
-
-
-def _tls(access: KafkaAccess) -> ssl.SSLContext:
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_verify_locations(access.ca)
-    except (OSError, ValueError):
-        raise LogError("not_permitted", "tls.ca") from None
-    try:
-        context.load_cert_chain(access.certificate, access.key)
-    except (OSError, ValueError):
-        raise LogError("not_permitted", "tls.key") from None
-    return context
 
 
 def _altered(values: Mapping[str, str | None]) -> dict[str, object]:

@@ -9,17 +9,18 @@ How to use it, and who does::
 A gateway opens one handle with its own certificate and keeps it; an adapter opens one with its agency's certificate and
 reads its mailboxes and its grants topic. Topics, their settings and the ACLs are made beforehand by an administrator
 (`topics.kafka_admin.apply`); a handle with an administrator's certificate also offers `create_topics`, `trim` and
-`delete_topic`. The clients themselves are in `kafka_clients`, the only module that imports `kafka`.
+`delete_topic`. The clients themselves are in `kafka_clients`; it, `kafka_producer` and `kafka_access` import `kafka`.
 
 Who waits for whom; no call of the library ever runs on the event loop:
 
-- **Writing.** One producer, in one thread. As in `sqlite_log`, calls gather while a produce is under way and are the
-  next one. Of each topic at most one record batch is in flight: a batch is appended whole or not at all, so a call
-  is never interleaved with another process's (a call with more than `BATCH_BYTES` for one topic takes several), and
-  order needs no repair. After a failed produce the producer is closed and the same bytes go out once more, in the same
-  order, through a new one, unless that took half of `DELIVERY_S`; after that the answer is `unavailable`, within
-  30 s even behind another that fails, and the caller appends again. The broker may then
-  hold a second copy: this driver recognises none (`copy` is never True), readers do, by `ident`.
+- **Writing.** A few lanes, each a producer in a thread of its own; a topic keeps the lane that it was given first, so
+  that one fills a batch while another's is at the broker. As in `sqlite_log`, calls gather while a produce is under way
+  and are the next one. Of each topic at most one record batch is in flight: a batch is appended whole or not at all, so
+  what a call has for one topic is never interleaved with another process's (what is more than `BATCH_BYTES` takes
+  several), and order needs no repair. After a failed produce the producer is closed and the same bytes go out once
+  more, in the same order, through a new one, unless that took half of `DELIVERY_S`; after that the answer is
+  `unavailable`, within 30 s even behind another that fails, and the caller appends again. The broker may then hold a
+  second copy: this driver recognises none (`copy` is never True), readers do, by `ident`.
 - **Reading.** A few threads with a few consumers: assign, seek, fetch, exactly where the reader's cursor stands. No
   consumer groups, no committed offsets, no resets: a position that is not there is an error of its own.
 - **Waiting.** However many readers wait, one consumer in one thread follows the topics that they wait on, by long
@@ -56,13 +57,17 @@ from typing import TypeVar
 
 from schemas.errors import LogError
 from topics.catalogue import is_grants_topic, kafka_topic, policy
-from topics.kafka_clients import BATCH_BYTES, IDENT_HEADER, READERS, Clients, Follower, Item, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import IDENT_HEADER, READERS, Clients, Follower
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
+from topics.kafka_producer import BATCH_BYTES, Item, Producing
 from topics.kafka_view import TICK, GrantsView
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 
 __all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
 
+LANES = 2
+"""Writing threads: while a batch of one topic waits for the brokers, another's is made."""
 REST_S = 60.0
 """How long a topic is still followed when nobody waits on it any more."""
 SILENCE_S = 3.0
@@ -104,6 +109,16 @@ class _Group:
             self.weights[topic] = self.weights.get(topic, 0) + weight
 
 
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One writing thread with its producer; the groups of its topics follow one another in it."""
+
+    producing: Producing
+    thread: ThreadPoolExecutor
+    forming: _Group | None = None
+    last: asyncio.Task[list[list[_Answer]]] | None = None
+
+
 class KafkaLog:
     """A `topics.log.Log` on Apache Kafka. Make it with `open`; belongs to one event loop."""
 
@@ -114,14 +129,13 @@ class KafkaLog:
         self._view_path = view
         self._view: GrantsView | None = None
         self._readers = ThreadPoolExecutor(READERS, "kafka-log-reader")
-        self._writer = ThreadPoolExecutor(1, "kafka-log-writer")
+        self._lanes = [_Lane(one, ThreadPoolExecutor(1, "kafka-log-writer")) for one in clients.writers(LANES)]
+        self._lane_of: dict[str, int] = {}
         self._grants = ThreadPoolExecutor(1, "kafka-log-grants")
         self._tail = _Tail(clients.follower, lambda: clients.ends([self._identity.topic]), self._grown_in_thread)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._turns = count()
-        self._forming: _Group | None = None
-        self._last: asyncio.Task[list[list[_Answer]]] | None = None
         self._closed = False
         self._sweeping: asyncio.Task[None] | None = None
         self._swept = False
@@ -156,7 +170,7 @@ class KafkaLog:
         try:
             await log._in(log._readers, clients.probe)
             if create:
-                await log._in(log._writer, log._establish, [], random_id)
+                await log._in(log._lanes[0].thread, log._establish, [], random_id)
             await log._in(log._readers, log._identity.load)
         except BaseException:
             await log.close()
@@ -195,7 +209,8 @@ class KafkaLog:
             return [LogError("log_closed") for _ in entries]
         if not entries:
             return []
-        answers: list[Appended | LogError | None] = [_refused(entry) for entry in entries]
+        given = [_item(entry) for entry in entries]
+        answers: list[Appended | LogError | None] = [_refused(item) for item in given]
         try:
             wrong = await self._check({e.topic for e, no in zip(entries, answers, strict=True) if no is None})
         except LogError as error:
@@ -207,7 +222,7 @@ class KafkaLog:
                 answers[place] = LogError(wrong[entry.topic].code, entry.topic)
             elif answers[place] is None:
                 places.append(place)
-                items.append(_item(entry))
+                items.append(given[place])
         for place, done in zip(places, await self._produce(items), strict=True):
             answers[place] = done if isinstance(done, LogError) else Appended(*done)
         grown = {
@@ -276,8 +291,9 @@ class KafkaLog:
         self._wake(list(self._waiting))
         if self._sweeping is not None:
             await asyncio.wait([self._sweeping])
-        if self._last is not None and not self._last.done():
-            await asyncio.wait([self._last])
+        under_way = [lane.last for lane in self._lanes if lane.last is not None and not lane.last.done()]
+        if under_way:
+            await asyncio.wait(under_way)
         await asyncio.to_thread(self._close_now)
 
     # ---------------------------------------------------------------- administration
@@ -288,7 +304,7 @@ class KafkaLog:
         Raises LogError `topic_unknown` for a name that is no topic's, `not_permitted`, `unavailable`, `log_closed`.
         """
         self._refuse_closed()
-        await self._in(self._writer, self._establish, list(names), lambda: self.log_id)
+        await self._in(self._lanes[0].thread, self._establish, list(names), lambda: self.log_id)
 
     async def topics(self) -> list[str]:
         """Mailboxes that this principal may see."""
@@ -323,40 +339,59 @@ class KafkaLog:
                 raise done
 
     async def _produce(self, items: list[Item]) -> list[_Answer]:
+        """Answers in the order of `items`; each topic's part in its own lane."""
+        places: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            places.setdefault(self._lane(item.topic), []).append(place)
+        parts = list(places.items())
+        answers = [self._produce_in(self._lanes[lane], [items[place] for place in which]) for lane, which in parts]
+        if len(answers) == 1:
+            return await answers[0]
+        done: list[_Answer] = [LogError("unavailable") for _ in items]
+        for (_, which), told in zip(parts, await asyncio.gather(*answers), strict=True):
+            for place, answer in zip(which, told, strict=True):
+                done[place] = answer
+        return done
+
+    def _lane(self, topic: str) -> int:
+        """A topic never changes its lane: that keeps its order."""
+        return self._lane_of.setdefault(topic, len(self._lane_of) % LANES)
+
+    async def _produce_in(self, lane: _Lane, items: list[Item]) -> list[_Answer]:
         if self._closed:
             return [LogError("log_closed") for _ in items]
-        if not items:
-            return []
         weights: dict[str, int] = {}
         for item in items:
             weights[item.topic] = weights.get(item.topic, 0) + item.weight
-        group = self._forming
+        group = lane.forming
         if group is None or not group.takes(weights, len(items)):
-            group = self._forming = _Group()
-            group.task = self._last = asyncio.create_task(self._write(group, self._last))
+            group = lane.forming = _Group()
+            group.task = lane.last = asyncio.create_task(self._write(lane, group, lane.last))
         place = len(group.calls)
         group.add(items, weights)
         assert group.task is not None
         # Shielded: one caller's cancellation is not that of the others in the group.
         return (await asyncio.shield(group.task))[place]
 
-    async def _write(self, group: _Group, before: asyncio.Task[list[list[_Answer]]] | None) -> list[list[_Answer]]:
+    async def _write(
+        self, lane: _Lane, group: _Group, before: asyncio.Task[list[list[_Answer]]] | None
+    ) -> list[list[_Answer]]:
         if before is not None and not before.done():
             await asyncio.wait([before])
-        if self._forming is group:
-            self._forming = None  # from here on nobody joins
+        if lane.forming is group:
+            lane.forming = None  # from here on nobody joins
         if self._closed:
             return [[LogError("log_closed") for _ in call] for call in group.calls]
-        return await self._in(self._writer, self._write_now, group.calls)
+        return await self._in(lane.thread, self._write_now, lane, group.calls)
 
-    def _write_now(self, calls: list[list[Item]]) -> list[list[_Answer]]:
+    def _write_now(self, lane: _Lane, calls: list[list[Item]]) -> list[list[_Answer]]:
         """In rounds of which no topic has more than a batch; behind a failure nothing of that topic is sent."""
         items = [item for call in calls for item in call]
         done: list[_Answer] = [LogError("unavailable", item.topic) for item in items]
         failed: set[str] = set()
         for places in _rounds(items):
             sent = [place for place in places if items[place].topic not in failed]
-            for place, answer in zip(sent, self._clients.produce([items[place] for place in sent]), strict=True):
+            for place, answer in zip(sent, lane.producing.produce([items[place] for place in sent]), strict=True):
                 done[place] = answer
                 if isinstance(answer, LogError):
                     failed.add(items[place].topic)
@@ -523,8 +558,9 @@ class KafkaLog:
     def _close_now(self) -> None:
         self._tail.close()
         self._clients.close()
-        self._writer.submit(self._clients.close_producer).result()
-        for thread in (self._writer, self._readers, self._grants):
+        for closing in [lane.thread.submit(lane.producing.close) for lane in self._lanes]:
+            closing.result()
+        for thread in (*(lane.thread for lane in self._lanes), self._readers, self._grants):
             thread.shutdown()
         if self._view is not None:
             self._view.close()
@@ -643,8 +679,8 @@ def _rolls_after_ms() -> int:
     return min(int(settings["segment.ms"]), int(settings["max.compaction.lag.ms"]))
 
 
-def _refused(entry: Entry) -> LogError | None:
-    if len(entry.value) > MAX_VALUE_BYTES or _item(entry).weight > BATCH_BYTES:
+def _refused(item: Item) -> LogError | None:
+    if len(item.value or b"") > MAX_VALUE_BYTES or item.weight > BATCH_BYTES:
         return LogError("too_large", expected=MAX_VALUE_BYTES)
     return None
 

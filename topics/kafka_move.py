@@ -37,9 +37,11 @@ import apsw
 
 from schemas.errors import LogError, UmuhuzaError
 from topics.catalogue import is_grants_topic, kafka_topic, registry_topic
-from topics.kafka_clients import BATCH_BYTES, IDENT_HEADER, Clients, Item, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_identity import Identity, moving
 from topics.kafka_log import recorder
+from topics.kafka_producer import BATCH_BYTES, Item
 from topics.log import Stored
 from topics.sqlite_store import Store
 

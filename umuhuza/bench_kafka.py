@@ -32,7 +32,8 @@ from adapters.keystore import Keys
 from schemas.keys import b64url
 from schemas.registry import Registry, agency_from_json
 from topics import kafka_admin
-from topics.kafka_clients import Clients, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
 from topics.log import Appended, Log, grant_key, grants_topic
 from umuhuza.bench_command import BATCH, READER, Bench, Made, make_records, start, through

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from topics.kafka_clients import KafkaAccess
+from topics.kafka_access import KafkaAccess
 from umuhuza.kafka import artefacts
 from umuhuza.kafka.artefacts import KafkaMissingError
 

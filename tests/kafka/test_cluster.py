@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.conftest import MakeCluster
-from topics.kafka_clients import KafkaAccess
+from topics.kafka_access import KafkaAccess
 from topics.settings import SettingsError
 from umuhuza.kafka import processes
 from umuhuza.kafka.artefacts import KafkaMissingError

@@ -14,7 +14,8 @@ import pytest
 
 from schemas.errors import LogError
 from tests.kafka.test_direct import MAILBOX, Office, Sealed, Story, Town, sealed, settle, told
-from topics.kafka_clients import IDENT_HEADER, Clients, Item
+from topics.kafka_clients import IDENT_HEADER, Clients
+from topics.kafka_producer import Item
 from topics.log import Entry, Log, grants_topic
 
 __all__ = ["told"]

@@ -27,10 +27,12 @@ from tests.topics.kafka_harness import appended, open_kafka, wipe
 from tests.topics.test_kafka_log import until_refused
 from topics import kafka_admin
 from topics.catalogue import topics_of
-from topics.kafka_clients import IDENT_HEADER, Clients, Item, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_identity import moving
 from topics.kafka_log import KafkaLog, recorder
 from topics.kafka_move import AHEAD, MOVING, opened
+from topics.kafka_producer import Item
 from topics.log import Stored, grants_topic
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
@@ -414,7 +416,8 @@ def test_another_log_is_refused_and_left_alone(town: Town) -> None:
 WRITES = """
 import sys
 from pathlib import Path
-from topics.kafka_clients import Clients, Item
+from topics.kafka_clients import Clients
+from topics.kafka_producer import Item
 from umuhuza.kafka.cluster import Cluster
 other = Clients(Cluster.open(Path(sys.argv.pop(1))).access("admin"))
 topic, left, produce = sys.argv.pop(1), int(sys.argv.pop(1)), Clients.produce

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from tests.kafka.conftest import _shared, needs_kafka
 from tests.topics.log_contract import ISSUERS, MAILBOXES, EntryMaker, SmallDisk
 from topics import kafka_admin
-from topics.kafka_clients import Clients, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
 from topics.log import Appended, Ends, Entry, Log, Stored
 

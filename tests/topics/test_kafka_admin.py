@@ -18,9 +18,11 @@ from tests.topics.kafka_harness import open_kafka, random_id, run, wipe
 from tests.topics.test_kafka_catalogue import REGISTRY
 from topics import kafka_admin
 from topics.catalogue import KafkaAcl, kafka_acls, kafka_principal, kafka_topics, mailboxes_of, topics_of
+from topics.kafka_access import KafkaAccess
 from topics.kafka_admin import Finding
-from topics.kafka_clients import Clients, Item, KafkaAccess
+from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
+from topics.kafka_producer import Item
 from topics.log import Entry, grants_topic
 from umuhuza.kafka.certificates import Authority
 

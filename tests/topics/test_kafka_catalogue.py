@@ -17,7 +17,7 @@ from schemas.envelope import KINDS, split_topic
 from schemas.errors import LogError
 from schemas.registry import Agency, Registry
 from tests.domain import NOW, Domain
-from topics import kafka_clients
+from topics import kafka_access, kafka_clients
 from topics.catalogue import (
     Act,
     KafkaAcl,
@@ -30,7 +30,7 @@ from topics.catalogue import (
     registry_topic,
     topics_of,
 )
-from topics.kafka_clients import KafkaAccess
+from topics.kafka_access import KafkaAccess
 from topics.log import grants_topic
 
 DIRECT = ("bi/iom", "bi/police")
@@ -163,7 +163,7 @@ def _library_errors() -> list[type[Exception]]:
 def test_what_the_library_would_retry_is_retried_and_nothing_unknown_is_taken_for_a_no() -> None:
     codes = {}
     for kind in _library_errors():
-        error = kafka_clients.error_of(kind.__new__(kind), "bi.referral.k7t4")
+        error = kafka_access.error_of(kind.__new__(kind), "bi.referral.k7t4")
         codes[kind.__name__] = error.code
         assert error.path == "bi.referral.k7t4"
         if getattr(kind, "retriable", False):

@@ -20,8 +20,8 @@ from schemas.errors import LogError
 from tests.kafka.conftest import MakeCluster, kafka_clusters
 from tests.topics.kafka_harness import open_kafka, run
 from tests.topics.log_contract import EntryMaker, everything, first_copies, topic_of
-from topics import kafka_admin, kafka_clients
-from topics.kafka_clients import KafkaAccess
+from topics import kafka_admin, kafka_producer
+from topics.kafka_access import KafkaAccess
 from topics.log import Appended, Entry, grants_topic
 from umuhuza.kafka.cluster import Cluster
 
@@ -99,7 +99,7 @@ def test_a_broker_that_fails_under_load_loses_nothing_and_mixes_nothing_up(
             await asyncio.to_thread(cluster.start)
         else:
             cluster.send(1, signal.SIGSTOP)
-            await asyncio.sleep(kafka_clients.DELIVERY_S + 1)  # longer than one attempt of a producer
+            await asyncio.sleep(kafka_producer.DELIVERY_S + 1)  # longer than one attempt of a producer
             cluster.send(1, signal.SIGCONT)
         assert before < writers * count
         await at_work

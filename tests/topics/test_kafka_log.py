@@ -26,8 +26,10 @@ from tests.topics.kafka_harness import KafkaHarness, appended, open_kafka, rando
 from tests.topics.log_contract import everything, same, topic_of
 from topics import kafka_admin, kafka_log
 from topics.catalogue import kafka_topic
-from topics.kafka_clients import IDENT_HEADER, Clients, Item, KafkaAccess
+from topics.kafka_access import KafkaAccess
+from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_log import CHECK_S, KafkaLog
+from topics.kafka_producer import Item
 from topics.log import MAX_VALUE_BYTES, Entry, grants_topic
 
 MAILBOX = topic_of(0)
