@@ -264,6 +264,37 @@ def _size_of(path: Path) -> float:
 # The server
 
 
+class _Joining:
+    """A transport that sends the head of an answer together with what is written behind it in the same turn of the
+    loop: uvicorn writes them one by one, and each write is a system call and a packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._send)  # an answer without a body has nothing behind it
+            return
+        self._transport.write(data)
+
+    def _send(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+
 class _Protocol(HttpToolsProtocol):
     """uvicorn's, with a bound on a request's head in bytes and in seconds; it has none of its own."""
 
@@ -272,7 +303,8 @@ class _Protocol(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))  # uvloop's is one, but does not say so
+        # uvloop's is an asyncio.Transport, but does not say so; ours is one in all that is used of it.
+        super().connection_made(cast(asyncio.Transport, _Joining(cast(asyncio.Transport, transport), self.loop)))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -38,14 +38,17 @@ from schemas.envelope import Acts, Manifest, Part
 from schemas.errors import UmuhuzaError
 from schemas.registry import registry_from_json
 
+_BEGINNING = 96
+"""Bytes: longer than what any two records or grants begin with alike."""
 _CLASSES: dict[str, type[UmuhuzaError]] = {kind.__name__: kind for kind in UmuhuzaError.__subclasses__()}
 
 
 def message(head: Any, blobs: Iterable[bytes] = ()) -> bytes:
     """A message as it travels."""
     packed = orjson.dumps(head)
-    body = b"".join((len(packed).to_bytes(4, "big"), packed, *blobs))
-    return len(body).to_bytes(4, "big") + body
+    blobs = list(blobs)
+    size = 4 + len(packed) + sum(map(len, blobs))
+    return b"".join((size.to_bytes(4, "big"), len(packed).to_bytes(4, "big"), packed, *blobs))
 
 
 def opened(body: bytes) -> tuple[Any, int]:
@@ -100,24 +103,29 @@ def answer(body: bytes, rules: Rules | None) -> tuple[bytes | None, Rules | None
 def _told(found: Examined | Refused, line: bytes, blobs: list[bytes]) -> list[Any]:
     if isinstance(found, Refused):
         return [problem_of(found.error), found.flow, found.kind, found.hash, found.manifest]
-    value = _place(found.value.replace(b"\n", b"\\n"), line)
-    if value is None:
+    first, _, second = found.value.partition(b"\n")
+    value = [_place(first, line), len(first), len(second)]
+    if value[0] < 0 or not line.startswith(b"\\n" + second, value[0] + len(first)):
         blobs.append(found.value)
-        value = (-1, len(found.value))
-    grants: list[tuple[str, tuple[int, int]]] = []
+        value[0] = -1
+    grants: list[tuple[str, int, int]] = []
     for key, data in found.grants.items():
         place = _place(data, line)
-        if place is None:
+        if place < 0:
             blobs.append(data)
-            place = (-1, len(data))
-        grants.append((key, place))
+        grants.append((key, place, len(data)))
     return [found.hash, found.manifest, found.clock_suspect, problem_of(found.grants_problem), value, grants]
 
 
-def _place(data: bytes, line: bytes) -> tuple[int, int] | None:
-    """Where these very bytes stand in the line, if they do: wherever it is, they are the same."""
-    start = line.find(data)
-    return None if start < 0 else (start, len(data))
+def _place(data: bytes, line: bytes) -> int:
+    """Where these very bytes stand in the line, -1 for nowhere: wherever it is, they are the same.
+
+    Only their beginning is searched for, since searching for something long costs more than checking its signature.
+    """
+    start = line.find(data[:_BEGINNING])
+    while start >= 0 and not line.startswith(data, start):
+        start = line.find(data[:_BEGINNING], start + 1)
+    return start
 
 
 def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple[Examined | Refused, int]:
@@ -127,14 +135,16 @@ def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple
         problem, flow, kind, chain_hash, fields = told
         manifest = None if fields is None else manifest_of(fields)
         return Refused(error_of(problem), flow, kind, manifest, chain_hash), place
-    chain_hash, fields, suspect, problem, (start, size), grants_at = told
+    chain_hash, fields, suspect, problem, (start, first, second), grants_at = told
     if start < 0:
+        size = first + 1 + second
         value = body[place : place + size]
         place += size
     else:
-        value = line[start : start + size].replace(b"\\n", b"\n")
+        middle = start + first
+        value = b"\n".join((line[start:middle], line[middle + 2 : middle + 2 + second]))
     grants: dict[str, bytes] = {}
-    for key, (start, size) in grants_at:
+    for key, start, size in grants_at:
         if start < 0:
             grants[key] = body[place : place + size]
             place += size
