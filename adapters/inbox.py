@@ -3,7 +3,7 @@
 
     log -> envelope: verify (was the key valid then) -> chain -> grant: open -> events, fhir: validate
         -> catalogue: was the sender allowed to -> lifecycle: does it fit the thread
-        -> mailbox, one transaction: incoming, cursor, thread, receipt -> connector
+        -> mailbox, one transaction of a few records: incoming, cursor, thread, receipt -> connector
 
 Nothing invalid reaches the agency's system and nothing is dropped silently: what cannot be taken is quarantined with
 its code and path, and when its issuer is certain, answered by a signed `receipt.rejected`. What cannot be taken *yet*
@@ -15,7 +15,7 @@ Owns no state of its own. Bodies are opened here and again at delivery, and are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters import deadlines
@@ -34,6 +34,8 @@ from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Log, Stored, ends_of, grant_key, grants_topic
 
+TOGETHER = 32
+"""Records of one transaction, at most: they share what syncing a disk costs, and nobody waits long for the mailbox."""
 LATE_AFTER_S = 86_400
 """A record that took longer than this from its issuer's clock to the log is marked late: paper and power cuts."""
 CLOCK_AHEAD_S = 86_400
@@ -60,6 +62,7 @@ class Inbox:
         self._outbox = outbox
         self._consents = Consents(desk, outbox)
         self.corrections = Corrections(desk, outbox)
+        self._together = 1
 
     def topics(self) -> tuple[str, ...]:
         """Our mailboxes. Raises RegistryError `agency_unknown` while we are not in the registry."""
@@ -86,15 +89,16 @@ class Inbox:
         step("read")
         grants = await self._grants(log, [entry.ident for entry in found])
         waits: set[str] = set()
-        for entry in found:
-            if entry.topic in waits:
-                continue  # order is kept
-            try:
-                self._take(log_id, entry, grants.get(entry.ident))
-            except RegistryError:
-                waits.add(entry.topic)
-                continue
-            step("stored")
+        taken = 0
+        while taken < len(found):
+            together = found[taken : taken + self._together]
+            # What cannot be stored, for whatever reason, must hold up none before it: next time they are fewer.
+            size, self._together = self._together, 1
+            self._take_all(log_id, together, grants, waits)
+            self._together = min(2 * size, TOGETHER)
+            taken += len(together)
+            for _ in together:
+                step("stored")
         await self._note_ends(log, topics)
         if waits:
             raise RegistryError("registry_stale", min(waits))
@@ -126,8 +130,24 @@ class Inbox:
             for item in fresh:
                 self._desk.mailbox.note_ends(item.n, ends)
 
+    def _take_all(self, log_id: str, entries: Sequence[Stored], grants: Mapping[str, bytes], waits: set[str]) -> None:
+        """Some entries in one transaction; mailboxes that stand still from here on join `waits`.
+
+        If we crash here none of them is stored and they are read again. What is raised leaves none of them stored.
+        """
+        box = self._desk.mailbox
+        with box.transaction():
+            for entry in entries:
+                if entry.topic in waits:
+                    continue  # order is kept
+                try:
+                    with box.attempt():
+                        self._take(log_id, entry, grants.get(entry.ident))
+                except RegistryError:
+                    waits.add(entry.topic)
+
     def _take(self, log_id: str, entry: Stored, grant: bytes | None) -> None:
-        """One entry, one transaction: stored with its cursor, its thread's step and its receipt.
+        """One entry, all or nothing: stored with its cursor, its thread's step and its receipt.
 
         Raises RegistryError `registry_stale`, with nothing stored: see `_newer_registry`.
         """

@@ -36,7 +36,7 @@ from typing import Any, Literal
 import apsw
 
 from adapters.mailbox_dues import Dues
-from adapters.mailbox_rows import MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
+from adapters.mailbox_rows import HELD, MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
 from schemas.errors import LogError
 
@@ -137,17 +137,24 @@ class Mailbox:
             self._db.execute("RELEASE attempt")
 
     def _rows(self, sql: str, *binds: Any) -> list[tuple[Any, ...]]:
-        with _translated():
+        try:
             return list(self._db.execute(sql, binds))
+        except apsw.Error as cause:
+            raise _translation(cause) from None
 
     def _row(self, sql: str, *binds: Any) -> tuple[Any, ...] | None:
         rows = self._rows(sql, *binds)
         return rows[0] if rows else None
 
     def _run(self, sql: str, *binds: Any) -> int:
-        with self._tx(), _translated():
+        if not self._depth:
+            with self._tx():
+                return self._run(sql, *binds)
+        try:
             self._db.execute(sql, binds)
-            return self._db.changes()
+        except apsw.Error as cause:
+            raise _translation(cause) from None
+        return self._db.changes()
 
     def query(self, sql: str, *binds: Any) -> list[tuple[Any, ...]]:
         """Rows of tables that another module of this room owns (`adapters.consent_book`)."""
@@ -320,8 +327,10 @@ class Mailbox:
     def waiting(self, limit: int, now: float = math.inf) -> list[Outgoing]:
         """Unsigned items in the order in which they entered. One that waits to be numbered again holds up its topic."""
         return self._outgoing(
-            "state = 'waiting' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
-            " AND first.state = 'waiting' AND first.n <= outgoing.n AND first.next_at > ?) ORDER BY n LIMIT ?",
+            "state IN ('waiting', 'signed') AND state = 'waiting'"
+            " AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.state IN ('waiting', 'signed')"
+            " AND first.state = 'waiting' AND first.topic = outgoing.topic"
+            " AND first.n <= outgoing.n AND first.next_at > ?) ORDER BY n LIMIT ?",
             now,
             limit,
         )
@@ -332,9 +341,10 @@ class Mailbox:
         The order per topic is kept so that the receiving side sees a chain without gaps.
         """
         return self._outgoing(
-            "state = 'signed' AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.topic = outgoing.topic"
-            " AND first.state = 'signed' AND first.seq <= outgoing.seq AND first.next_at > ? AND first.next_at <= ?)"
-            " ORDER BY topic, seq LIMIT ?",
+            "state IN ('waiting', 'signed') AND state = 'signed'"
+            " AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.state IN ('waiting', 'signed')"
+            " AND first.state = 'signed' AND first.topic = outgoing.topic"
+            " AND first.seq <= outgoing.seq AND first.next_at > ? AND first.next_at <= ?) ORDER BY topic, seq LIMIT ?",
             now,
             now + _LONGEST_WAIT_S,
             limit,
@@ -702,7 +712,7 @@ class Mailbox:
 
     def held(self, now: float) -> list[Incoming]:
         """Items whose time to be looked at again has come (`now`: seconds since the epoch), oldest first."""
-        return self._incoming("state = 'held' AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S)
+        return self._incoming(f"{HELD} AND (next_at <= ? OR next_at > ?) ORDER BY n", now, now + _LONGEST_WAIT_S)
 
     def must_wait(self, thread: str, before: int | None = None) -> bool:
         """Whether what comes on the thread (as item `before`) waits for something held there.
@@ -712,7 +722,7 @@ class Mailbox:
         """
         began = self._row("SELECT 1 FROM thread WHERE id = ?", thread) is not None
         sql = (
-            "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n < ?"
+            f"SELECT 1 FROM incoming WHERE {HELD} AND thread = ? AND n < ?"
             " AND (? OR code IN ('grant_missing', 'registry_stale'))"
         )
         return self._row(sql, thread, 2**62 if before is None else before, began) is not None
@@ -721,20 +731,22 @@ class Mailbox:
         """Whether something held on the thread, item `but` apart, could still be its beginning: it waits for its grant
         or for a registry, or has only been put behind others and not been looked at."""
         sql = (
-            "SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? AND n <> ?"
+            f"SELECT 1 FROM incoming WHERE {HELD} AND thread = ? AND n <> ?"
             " AND (code IN ('grant_missing', 'registry_stale') OR attempts = 0)"
         )
         return self._row(sql, thread, but) is not None
 
     def wake_held(self, thread: str) -> None:
         """The thread has moved: look at what is held on it again, whatever the back-off says."""
-        self._run("UPDATE incoming SET next_at = 0 WHERE state = 'held' AND thread = ?", thread)
+        self._run(f"UPDATE incoming SET next_at = 0 WHERE {HELD} AND thread = ?", thread)
 
     def ready(self, now: float, limit: int = 100) -> list[Incoming]:
         """The first undelivered item of every thread that is due: a stuck item stops its thread, not the agency."""
         return self._incoming(
-            "state = 'ready' AND (next_at <= ? OR next_at > ?) AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE"
-            " first.thread = incoming.thread AND first.n < incoming.n AND first.state = 'ready') ORDER BY n LIMIT ?",
+            "state IN ('held', 'ready') AND state = 'ready' AND (next_at <= ? OR next_at > ?)"
+            " AND NOT EXISTS (SELECT 1 FROM incoming AS first WHERE first.state IN ('held', 'ready')"
+            " AND first.thread = incoming.thread AND first.n < incoming.n AND first.state = 'ready')"
+            " ORDER BY n LIMIT ?",
             now,
             now + _LONGEST_WAIT_S,
             limit,
@@ -789,9 +801,15 @@ def _translated() -> Iterator[None]:
     """SQLite's errors as ours; none of ours prints a value."""
     try:
         yield
-    except apsw.FullError:
-        raise LogError("storage_full", "mailbox") from None
-    except (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError):
-        raise LogError("unavailable", "mailbox") from None
-    except (apsw.CorruptError, apsw.NotADBError):
-        raise LogError("log_inconsistent", "mailbox") from None
+    except apsw.Error as cause:
+        raise _translation(cause) from None
+
+
+def _translation(cause: apsw.Error) -> Exception:
+    if isinstance(cause, apsw.FullError):
+        return LogError("storage_full", "mailbox")
+    if isinstance(cause, (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.IOError, apsw.ReadOnlyError)):
+        return LogError("unavailable", "mailbox")
+    if isinstance(cause, (apsw.CorruptError, apsw.NotADBError)):
+        return LogError("log_inconsistent", "mailbox")
+    return cause  # a fault of ours

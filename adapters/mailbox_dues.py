@@ -74,7 +74,12 @@ class Dues:
 
     def is_held(self, thread: str) -> bool:
         """Whether something has come on the thread that could not be taken yet."""
-        return bool(self._rows("SELECT 1 FROM incoming WHERE state = 'held' AND thread = ? LIMIT 1", thread))
+        return bool(
+            self._rows(
+                "SELECT 1 FROM incoming WHERE state IN ('held', 'ready') AND state = 'held' AND thread = ? LIMIT 1",
+                thread,
+            )
+        )
 
     def last_refused(self, thread: str, type: str) -> int | None:
         """When the last event of that type on that thread that the log refused for good had been made."""
@@ -113,8 +118,8 @@ class Dues:
     def arrived(self, thread: str, evt: str) -> None:
         """With the movement.arrived `evt`, sent or received, in its transaction: she is there."""
         self._run(
-            "UPDATE journey SET closed_by = ? WHERE thread = ? AND (closed_by IS NULL OR closed_by IN"
-            " (SELECT evt FROM outgoing WHERE state IN ('refused', 'cancelled')))",
+            "UPDATE journey SET closed_by = ? WHERE thread = ? AND (closed_by IS NULL OR EXISTS"
+            " (SELECT 1 FROM outgoing WHERE evt = closed_by AND state IN ('refused', 'cancelled')))",
             evt,
             thread,
         )
@@ -122,9 +127,10 @@ class Dues:
     def journeys(self) -> list[Journey]:
         """Those whose end is not known. What was refused or cancelled was never said."""
         rows = self._rows(
-            "SELECT evt, thread, expected_at FROM journey WHERE evt NOT IN (SELECT evt FROM outgoing"
-            " WHERE state IN ('refused', 'cancelled', 'rejected')) AND (closed_by IS NULL OR closed_by IN"
-            " (SELECT evt FROM outgoing WHERE state IN ('refused', 'cancelled'))) ORDER BY expected_at, evt"
+            "SELECT evt, thread, expected_at FROM journey WHERE NOT EXISTS (SELECT 1 FROM outgoing"
+            " WHERE outgoing.evt = journey.evt AND state IN ('refused', 'cancelled', 'rejected'))"
+            " AND (closed_by IS NULL OR EXISTS (SELECT 1 FROM outgoing WHERE outgoing.evt = closed_by"
+            " AND state IN ('refused', 'cancelled'))) ORDER BY expected_at, evt"
         )
         return [Journey(*row) for row in rows]
 

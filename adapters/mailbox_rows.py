@@ -110,7 +110,14 @@ MIGRATIONS = (
     CREATE TABLE review(n INTEGER PRIMARY KEY, kind TEXT NOT NULL, ident TEXT NOT NULL, peer TEXT NOT NULL,
         at INTEGER NOT NULL, closed_at INTEGER, role TEXT, outcome TEXT, UNIQUE(kind, ident));
     """,
+    """
+    CREATE INDEX outgoing_promised ON outgoing(peer) WHERE state = 'promised';
+    CREATE INDEX thread_answer ON thread(state, answer_by) WHERE role = 'initiator' AND answer_by IS NOT NULL;
+    """,
 )
+
+HELD = "state IN ('held', 'ready') AND state = 'held'"
+"""SQLite uses a partial index only where its own condition stands in the query word for word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,11 +111,16 @@ def _write_items(items: Items, values: Mapping[str, Any]) -> list[dict[str, Any]
 def member(form: BaseModel | None, path: str) -> Any:
     """The value at a dotted path; None when a form on the way is absent."""
     value: Any = form
-    for name in path.split("."):
+    for name in _names(path):
         if value is None:
             return None
         value = getattr(value, name)
     return value
+
+
+@cache
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
 
 
 def said(facts: Facts, found: Iterable[Leaf]) -> dict[str, Any]:
@@ -124,7 +129,10 @@ def said(facts: Facts, found: Iterable[Leaf]) -> dict[str, Any]:
     A required answer is written when its own form is there and says more than its default.
     """
     values: dict[str, Any] = {}
+    absent = {name for name in Facts.model_fields if getattr(facts, name) is None}
     for leaf in found:
+        if _names(leaf.path)[0] in absent:
+            continue
         value = member(facts, leaf.path)
         if value is None or value == leaf.default:
             continue

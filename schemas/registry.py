@@ -95,6 +95,7 @@ class Registry:
     training: bool = False
     _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
     """Decoded keys, made on first use: decoding a point costs as much as a verification."""
+    _sealers: dict[tuple[str, str], SealTo] = field(default_factory=dict, repr=False, compare=False)
 
     def agency(self, agency: str) -> Agency:
         """Raises RegistryError `agency_unknown`."""
@@ -130,10 +131,16 @@ class Registry:
             RegistryError: agency_unknown, key_revoked (no usable key is left).
         """
         keys = [key for key in self.agency(agency).keys if key.use == "seal"]
-        usable = tuple(SealTo(_suite(key.suite), key.public) for key in keys if key.counts_at(at))
+        usable = tuple(self._seal_to(agency, key) for key in keys if key.counts_at(at))
         if not usable:
             raise RegistryError("key_revoked" if keys else "key_unknown")
         return usable
+
+    def _seal_to(self, agency: str, key: Key) -> SealTo:
+        made = self._sealers.get((agency, key.kid))
+        if made is None:
+            made = self._sealers[agency, key.kid] = SealTo(_suite(key.suite), key.public)
+        return made
 
     def is_stale(self, now: int) -> bool:
         return now - self.issued > STALE_AFTER_S
@@ -146,6 +153,7 @@ class Registry:
             issued=now,
             agencies=MappingProxyType({**self.agencies, agency.id: agency}),
             _verifiers={},
+            _sealers={},
         )
 
     def with_key_revoked(self, agency: str, kid: str, now: int) -> Registry:
@@ -162,7 +170,7 @@ class Registry:
 
     def renewed(self, now: int) -> Registry:
         """The same content, issued again: keeps installations from seeing a stale registry."""
-        return replace(self, version=self.version + 1, issued=now, _verifiers={})
+        return replace(self, version=self.version + 1, issued=now, _verifiers={}, _sealers={})
 
 
 def _suite(text: str) -> Suite:

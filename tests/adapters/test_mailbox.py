@@ -332,3 +332,40 @@ def test_what_is_deleted_leaves_no_bytes_behind(box: Mailbox, path: Path) -> Non
     box.drop_thread("planted-thread-id")
     box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
     assert b"planted-thread-id" not in path.read_bytes()
+
+
+def test_what_every_round_asks_reads_no_record_that_is_done_with(box: Mailbox) -> None:
+    """An agency keeps its records for years: a turn that looked at each of them would take longer every month."""
+    asked: set[str] = set()
+
+    def note(_: object, sql: str, __: object) -> bool:
+        asked.add(sql)
+        return True
+
+    box._db.exec_trace = note
+    box.held(0.0)
+    box.must_wait("t")
+    box.may_begin("t", 1)
+    box.wake_held("t")
+    box.ready(0.0)
+    box.waiting(10, 0.0)
+    box.due(0.0, 10)
+    box.untold(10)
+    box.topics_to_void()
+    box.knows("bi/k7t4/1", b"d")
+    box.arrived("bi/k7t4/1")
+    box.outgoing("1")
+    box.thread("t")
+    box.dues.is_held("t")
+    box.dues.awaited(("requested",))
+    box.dues.journeys()
+    box.dues.unacknowledged()
+    box._db.exec_trace = None
+    plans = {
+        sql: [step for _, _, _, step in box._db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
+        for sql in asked
+        if sql.lstrip().startswith(("SELECT", "UPDATE"))
+    }
+    assert len(plans) >= 15
+    whole = {"SCAN incoming", "SCAN outgoing", "SCAN thread"}
+    assert {sql: steps for sql, steps in plans.items() if whole.intersection(steps)} == {}
