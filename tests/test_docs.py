@@ -43,6 +43,7 @@ PAIRS = {
     "operations/kafka.md": "fr/exploitation-kafka.md",
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
+    "examples/README.md": "fr/exemples.md",
 }
 """Pages that stand in English and in French."""
 

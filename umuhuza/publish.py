@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` with the AsyncAPI
-document, and the Kafka files of `deploy/`, or say which of these files differ from what they are made from.
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` with the examples
+and the AsyncAPI document, and the Kafka files of `deploy/`, or say which of them differ from what they are made from.
 
 Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
 made; 2 for wrong arguments.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from schemas import publish
 from umuhuza import asyncapi, reference
+from umuhuza.examples import pages
 from umuhuza.kafka import deployment
 
 PUBLISHED = Path(publish.__file__).parent / "published"
@@ -36,16 +37,19 @@ def differing(folder: Path) -> list[str]:
 
 def documents() -> dict[str, str]:
     """Path below `docs/` -> text, of everything there that is made. Starts two processes, side by side."""
-    return {**reference.files(), "asyncapi.json": asyncapi.text()}
+    return {**reference.files(), **pages.files(), "asyncapi.json": asyncapi.text()}
 
 
 def pages_differing(docs: Path) -> list[str]:
-    """Made files below `docs` that are not what the code makes, sorted."""
+    """Made files below `docs` that are not what the code makes, and examples no longer made, sorted."""
     wanted = documents()
+    there = {f"{pages.FOLDER}/{path.name}" for path in (docs / pages.FOLDER).glob("*.json")}
     return sorted(
         f"docs/{name}"
-        for name, text in wanted.items()
-        if not (docs / name).exists() or (docs / name).read_bytes() != text.encode("utf-8")
+        for name in wanted.keys() | there
+        if name not in wanted
+        or not (docs / name).exists()
+        or (docs / name).read_bytes() != wanted[name].encode("utf-8")
     )
 
 

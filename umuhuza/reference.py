@@ -203,11 +203,22 @@ def events() -> str:
         "be confirmed by the commission.\n",
         "## Types\n",
         _table(
-            ("Type", "Nom · Name", "Flux · Flow", "Kind", "Par · By", "De · From", "À · To", "Identité · Identity"),
+            (
+                "Type",
+                "Nom · Name",
+                "Flux · Flow",
+                "Kind",
+                "Par · By",
+                "De · From",
+                "À · To",
+                "Identité · Identity",
+                "Exemple · Example",
+            ),
             [_event_row(name, rules.events[name]) for name in EVENTS],
         ),
         "`Kind` is all that a gateway can see: the exact type is sealed. The formats are in "
-        "[schemas/published](../schemas/published/README.md).\n",
+        "[schemas/published](../schemas/published/README.md), what each type is for stands beside its example: "
+        "[English](examples/README.md), [français](fr/exemples.md).\n",
         "## Bases légales et délais · Lawful bases and spans\n",
         _table(
             ("Type", "Base", "Réponse attendue · Answer expected within"),
@@ -288,6 +299,7 @@ def _event_row(name: str, rule: EventRule) -> tuple[str, ...]:
         _roles(rule.sender),
         _roles(rule.to),
         "oui · yes" if event.identity else "non · no",
+        f"[JSON](examples/{name}.json)",
     )
 
 

@@ -15,7 +15,8 @@ from schemas.errors import Language
 from schemas.forms import Facts
 from schemas.plain import case, consent, record
 from schemas.plain.consent import ConsentWithdrawn
-from tests.schemas.samples_case import NOW, SAMPLES
+from umuhuza.examples.cast import NOW
+from umuhuza.examples.samples_case import SAMPLES
 
 SAID = [(type, facts) for type, each in SAMPLES.items() for facts in each if facts.said is not None]
 FORMS = [form for module in (case, consent, record) for form in module.MODELS.values()]

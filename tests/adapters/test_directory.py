@@ -23,7 +23,7 @@ from schemas.plain.alert import AlertCleared, SafetyWarning
 from schemas.plain.directory import AvailabilityAsked, ServicePublished
 from schemas.registry import Role
 from tests.agencies import PLANTED, Agencies, Agency, InMemory, at, bytes_of, identified, referral, said
-from tests.schemas import samples_directory as made
+from umuhuza.examples import samples_directory as made
 
 IOM, MINISTRY, SHELTER, SHELTER2, POLICE = "bi/iom", "bi/min-solidarity", "bi/k7t4", "bi/r5w2", "bi/police"
 

@@ -13,7 +13,7 @@ from schemas.errors import OrderError, PayloadError
 from schemas.plain.knowledge import CHUNK_BYTES, CHUNKS, GuidancePublished, chunks_of
 from tests.agencies import Agencies
 from tests.domain import MEMBERS
-from tests.schemas import samples_directory as made
+from umuhuza.examples import samples_directory as made
 
 COMMISSION, IOM, SHELTER, POLICE = "bi/min-solidarity", "bi/iom", "bi/k7t4", "bi/police"
 

@@ -23,8 +23,8 @@ from schemas.plain.alert import AlertCleared, AlertMissing, SafetyWarning
 from schemas.plain.directory import AvailabilityAnswered, AvailabilityAsked, ServicePublished, band_of
 from schemas.plain.investigation import InvestigationOpened, ProceedingNotice
 from schemas.plain.knowledge import CHUNK_BYTES, CHUNKS, PIECES, GuidancePublished, chunks_of, document_of
-from tests.schemas import samples_directory as made
 from tests.schemas.samples import opened, sealable
+from umuhuza.examples import samples_directory as made
 
 FLOWS = ("directory", "alert", "investigation", "knowledge")
 OURS = sorted(name for name, event in EVENTS.items() if event.flow in FLOWS)

@@ -15,7 +15,8 @@ from schemas.lifecycle import step
 from schemas.plain.statistics import StatisticsSubmitted
 from schemas.plain.transfer import Authorisation, TransferRequested
 from tests.schemas.samples import opened, sealable
-from tests.schemas.samples_transfer import DECISIONS, NOW, child, transfer
+from umuhuza.examples.cast import NOW
+from umuhuza.examples.samples_transfer import DECISIONS, child, transfer
 
 
 def test_the_policy_is_told_agreement_authorisations_origin_asylum_and_wish() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from schemas.forms import Birth, Caregiver, Consent, Facts, Lawful, Name
 from schemas.plain.case import (
@@ -18,9 +18,9 @@ from schemas.plain.case import (
 )
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn
 from schemas.plain.record import RecordCorrected, RecordRetracted
+from umuhuza.examples.cast import NOW, evt_of
 
-NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
-EVT = "019a4960-7c00-7000-8000-0000000000aa"
+EVT = evt_of("referral.requested")
 AGREED = Consent(
     given_at=NOW - timedelta(days=1), expires_at=NOW + timedelta(days=60), how="oral", language="rn", form_version="2"
 )

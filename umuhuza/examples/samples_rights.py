@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from schemas.forms import Facts, Form, Name
 from schemas.plain.rights import (
@@ -19,9 +19,9 @@ from schemas.plain.rights import (
     ErasureRequested,
     Held,
 )
+from umuhuza.examples.cast import NOW, evt_of
 
-NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
-RECORD = "bi/iom/019a4960-7c00-7000-8000-000000000001"
+RECORD = f"bi/iom/{evt_of('referral.requested')}"
 
 
 def _facts(said: Form) -> Facts:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from schemas.forms import Birth, Facts, Form, Lawful, Name
@@ -27,9 +27,12 @@ from schemas.plain.knowledge import (
     GuidancePublished,
     chunks_of,
 )
+from umuhuza.examples.cast import NOW, evt_of
 
-AT = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
-EVENT = "019a4960-7c00-7000-8000-000000000009"
+AT = NOW
+EVENT = evt_of("alert.missing")
+KNOWN = evt_of("case.identified")
+"""By which police and who took her over know whom a warning concerns."""
 DUTY = Lawful(
     basis="legal-duty",
     legal_reference="Texte fictif du 1er janvier 2026, article 2",
@@ -179,7 +182,7 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
     ),
     "alert.cleared": (said(AlertCleared(outcome="found-safe", erases=(EVENT,))),),
     "safety.warning": (
-        said(SafetyWarning(danger="suspect-released", since=AT, about=EVENT, telephone="+257 22 00 00 00")),
+        said(SafetyWarning(danger="suspect-released", since=AT, about=KNOWN, telephone="+257 22 00 00 00")),
         said(SafetyWarning(danger="location-compromised", since=AT, telephone="117")),
     ),
     "investigation.opened": (said(opened_file(), DUTY), said(opened_file(stage="preliminary", means=()), DUTY)),

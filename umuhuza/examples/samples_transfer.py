@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from schemas.forms import Birth, Caregiver, Consent, Facts, Form, Lawful, Name, Referral
@@ -20,8 +20,8 @@ from schemas.plain.transfer import (
     TransferDeclined,
     TransferRequested,
 )
+from umuhuza.examples.cast import NOW
 
-NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
 RETURN = Lawful(
     basis="consent",
     consent=Consent(
@@ -67,7 +67,7 @@ def _facts(said: Form) -> Facts:
 
 
 SAMPLES: dict[str, tuple[Facts, ...]] = {
-    "transfer.requested": (transfer(), child(authorisations=DECISIONS)),
+    "transfer.requested": (transfer(authorisations=DECISIONS[2:]), child(authorisations=DECISIONS), transfer()),
     "transfer.accepted": (
         _facts(TransferAccepted()),
         _facts(TransferAccepted(expected_from=NOW + timedelta(days=9))),
