@@ -88,7 +88,8 @@ table shows one pair of agencies for each.
 
 The files are laid out for reading: you seal your own bytes, whatever their spacing. Pad each part with spaces as
 [wire format](../wire-format.md) says, then seal. Event ids, threads, pseudonyms and the salt of a consent follow from
-names here; yours are random, and never the same twice.
+names here; yours are random, and never the same twice. Digests in receipts, and the record inside `disclosure.granted`,
+are stand-ins.
 
 A whole record, signed and sealed with published keys, is `record-granted` in
 [`records.json`](../../tests/vectors/records.json), taken apart in [wire format](../wire-format.md); the keys that
@@ -96,7 +97,7 @@ open it are beside it, and sealed to its reader in [`grants.json`](../../tests/v
 
 What is refused, and why: [`tests/vectors/payloads`](../../tests/vectors/payloads) holds at least three mistakes for
 each event type, as JSON Patch (RFC 6902) on these files, with the code and the path of the refusal. `schema` says
-whether the JSON Schema refuses it too, or the gate alone.
+whether the JSON Schema refuses it too; what it takes, the gate refuses, or the policy, which is asked with `manifest`.
 """,
     "fr": """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -124,15 +125,16 @@ se lit dans [événements](../events.md) ; le tableau montre deux agences pour c
 Les fichiers sont mis en page pour être lus : vous scellez vos propres octets, quels que soient leurs espaces.
 Complétez chaque partie par des espaces comme le dit le [format](../wire-format.md), puis scellez. Identifiants,
 échanges, pseudonymes et sel d'un consentement découlent ici de noms ; les vôtres sont aléatoires, et jamais deux fois
-les mêmes.
+les mêmes. Les empreintes des accusés de réception et l'enregistrement contenu dans `disclosure.granted` sont factices.
 
 Un enregistrement entier, signé et scellé avec des clés publiées, est `record-granted` dans
-[`records.json`](../../tests/vectors/records.json), démonté dans le [format](../wire-format.md) ; les clés qui
+[`records.json`](../../tests/vectors/records.json), décomposé dans le [format](../wire-format.md) ; les clés qui
 l'ouvrent sont à côté, et scellées pour son lecteur dans [`grants.json`](../../tests/vectors/grants.json).
 
 Ce qui est refusé, et pourquoi : [`tests/vectors/payloads`](../../tests/vectors/payloads) contient au moins trois
 erreurs par type d'événement, en JSON Patch (RFC 6902) sur ces fichiers, avec le code et le chemin du refus. `schema`
-dit si le schéma JSON le refuse aussi, ou le contrôle seul.
+dit si le schéma JSON le refuse aussi ; ce qu'il laisse passer, le contrôle le refuse, ou la politique, interrogée avec
+`manifest`.
 """,
 }
 
