@@ -24,6 +24,7 @@ from adapters.consents import Consents
 from adapters.corrections import Corrections
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
+from adapters.refusal_book import RefusalBook
 from schemas import events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
@@ -62,6 +63,7 @@ class Inbox:
         self._outbox = outbox
         self._consents = Consents(desk, outbox)
         self.corrections = Corrections(desk, outbox)
+        self._refusals = RefusalBook(desk.mailbox)
         self._together = 1
 
     def topics(self) -> tuple[str, ...]:
@@ -162,7 +164,9 @@ class Inbox:
                     manifest = parse_record(entry.value).manifest
                     if self._knows_newer_registry(manifest, entry.at_ms):
                         raise RegistryError("registry_stale") from None
-                box.store(_unverified(log_id, entry, exc))
+                unverified = _unverified(log_id, entry, exc)
+                box.store(unverified)
+                self._note_refusal(unverified)
                 return
             manifest = checked.record.manifest
             if box.knows(manifest.ident, checked.record.digest):
@@ -395,6 +399,7 @@ class Inbox:
             box.settle_held(item)
         else:
             box.store(item)
+        self._note_refusal(item)
         if opened is None:
             machines_only = item.kind == "control" and split_topic(item.topic)[0] == "receipt"
         else:
@@ -470,17 +475,36 @@ class Inbox:
                 wait = backoff_s(item.attempts, self._desk.random)
                 box.postpone_delivery(item.n, "unavailable", self._desk.now() + wait)
             except UndeliverableError as exc:
-                box.quarantine(item.n, exc.problem.code, None)
+                self._quarantine(item, exc.problem.code, None)
             except UmuhuzaError as exc:
                 if exc.retriable:
                     raise  # our own disk, not the item
                 # It opened when it was stored: a key has gone since.
-                box.quarantine(item.n, exc.code, exc.path)
+                self._quarantine(item, exc.code, exc.path)
             else:
                 step("delivered")
                 box.mark_delivered(item.n)
                 count += 1
         return count
+
+    def _quarantine(self, item: Incoming, code: str, path: str | None) -> None:
+        box = self._desk.mailbox
+        with box.transaction():
+            box.quarantine(item.n, code, path)
+            self._note_refusal(replace(item, code=code, path=path))
+
+    def _note_refusal(self, item: Incoming) -> None:
+        """Inside the transaction that turns it away."""
+        self._refusals.note(
+            "incoming",
+            f"{item.topic} {item.log_offset}",
+            item.code or "",
+            item.path,
+            at=int(self._desk.now()),
+            type=item.type,
+            peer=item.iss,
+            members=self._desk.registry().agencies,
+        )
 
     def opened(self, item: Incoming) -> events.Opened:
         """Open one stored item again. Raises UmuhuzaError."""

@@ -114,6 +114,12 @@ MIGRATIONS = (
     CREATE INDEX outgoing_promised ON outgoing(peer) WHERE state = 'promised';
     CREATE INDEX thread_answer ON thread(state, answer_by) WHERE role = 'initiator' AND answer_by IS NOT NULL;
     """,
+    # adapters/refusal_book.py
+    """
+    CREATE TABLE refusal(n INTEGER PRIMARY KEY, at INTEGER NOT NULL, direction TEXT NOT NULL, place TEXT NOT NULL,
+        type TEXT NOT NULL, peer TEXT NOT NULL, code TEXT NOT NULL, path TEXT, UNIQUE(direction, place, code));
+    CREATE INDEX refusal_at ON refusal(at);
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"

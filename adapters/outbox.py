@@ -23,6 +23,7 @@ from adapters.consent_book import ConsentBook
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
+from adapters.refusal_book import RefusalBook
 from adapters.rights_book import RightsBook
 from schemas import events, lifecycle
 from schemas.envelope import (
@@ -96,6 +97,7 @@ class Outbox:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._rights = RightsBook(desk.mailbox)
+        self._refusals = RefusalBook(desk.mailbox)
 
     # -- in: drafts ---------------------------------------------------------------------------------------------------
 
@@ -114,6 +116,7 @@ class Outbox:
             new = box.begin_batch(batch.source, connector, int(self._desk.now()))
             for item in batch.items:
                 if isinstance(item, Problem):
+                    self._note_refusal(batch.source, item.line or "*", item.code, item.path)
                     outcomes.append(Outcome(item.line, None, item, again=not new))
                     continue
                 known = box.known_line(batch.source, item.line)
@@ -133,8 +136,21 @@ class Outbox:
             if exc.retriable:
                 raise  # ours to wait for (a stale registry): nothing is stored and the batch is offered again
             self._desk.mailbox.turn_down(source, draft.line, exc.code, exc.path)
+            self._note_refusal(source, draft.line, exc.code, exc.path, draft)
             return Outcome(draft.line, None, _problem(draft, exc.code, exc.path))
         return Outcome(draft.line, evt, None)
+
+    def _note_refusal(self, source: str, line: str, code: str, path: str | None, draft: Draft | None = None) -> None:
+        self._refusals.note(
+            "outgoing",
+            f"{source} {line}",
+            code,
+            path,
+            at=int(self._desk.now()),
+            type="" if draft is None else draft.type,
+            peer="" if draft is None else draft.to,
+            members=self._desk.registry().agencies,
+        )
 
     def compose(self, draft: Draft, source: str, connector: str) -> str:
         """Validate, minimise, seal and enqueue one draft; returns its evt. Call inside a transaction.

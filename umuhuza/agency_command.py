@@ -23,6 +23,7 @@ from adapters.deadlines import alarms
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Outbox
+from adapters.refusal_book import RefusalBook
 from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson
 from schemas.envelope import is_agency
@@ -33,7 +34,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
-from umuhuza import agency_directory_command, rights_command
+from umuhuza import agency_directory_command, refusal_command, rights_command
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -343,13 +344,23 @@ def _refused(outcome: Outcome) -> dict[str, Any]:
 async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:
     outbox = Outbox(parts.desk)
     if file.suffix.lower() == ".json":
-        return outbox.accept(_draft_in(file), "")
+        return outbox.accept(_draft_noted(parts, file), "")
     if parts.settings.folder is None:
         raise SettingsError(
             "folder is not set: spreadsheets are sent through the watched folder",
             "folder manque : les tableurs passent par le dossier surveillé",
         )
     return await _send_sheet(parts, file)
+
+
+def _draft_noted(parts: AgencyParts, file: Path) -> Batch:
+    """`_draft_in`; what is no draft at all is a refusal too."""
+    try:
+        return _draft_in(file)
+    except UmuhuzaError as exc:
+        name = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()} *" if file.is_file() else "*"
+        RefusalBook(parts.mailbox).note("outgoing", name, exc.code, exc.path, at=int(parts.now()))
+        raise
 
 
 def _draft_in(file: Path) -> Batch:
@@ -618,3 +629,4 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
 
 
 rights_command.add_to(app)
+refusal_command.add_to(app)

@@ -46,6 +46,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "init"): True,
     ("agency", "run"): False,
     ("agency", "send"): True,
+    ("agency", "refusals"): True,
     ("agency", "inbox"): True,
     ("agency", "outbox"): True,
     ("agency", "retry"): True,
