@@ -25,7 +25,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -36,14 +35,8 @@ from schemas.errors import PayloadError
 from schemas.forms import Form, validated
 
 K = 11
-COUNTED: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "persons-identified": ("Personnes identifiées", "Persons identified"),
-        "persons-assisted": ("Personnes accompagnées", "Persons assisted"),
-        "cases-opened": ("Dossiers ouverts", "Cases opened"),
-    }
-)
-"""What is counted: French, English."""
+COUNTED = ("persons-identified", "persons-assisted", "cases-opened")
+"""What is counted, in the order of the tables; its words stand in `schemas.page_words`."""
 NOT_STATED = "*"
 """Column of the persons for whom the field is not known."""
 ALL = "+"
@@ -109,7 +102,7 @@ class Submission:
     place: str
     """Province code; or the country's, where the province is not told."""
     counted: str
-    """What was counted, a key of `COUNTED`: tables of different things are never added up."""
+    """What was counted, one of `COUNTED`: tables of different things are never added up."""
     at: datetime
     """When it was made; a later one of the same agency, period, place and thing takes its place."""
     persons: int

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release as everybody sees it: CSV, XLSX and one HTML page with charts, in French or English. No I/O.
+"""A release in words, as CSV and as XLSX; as a page see `adapters.statistics_html`. No I/O.
 
-Invariants: only `Table.shown` is asked, so what is hidden is in none of them, not in a chart's length either; a hidden
-figure is « – » and a note says that it is not zero; every chart stands beside the table that it shows, and the page is
-one file without scripts or anything from elsewhere, readable on a telephone.
-Must never: round, scale or draw a hidden figure.
+Invariants: only `Table.shown` is asked, so what is hidden is in no file; a hidden figure is « – » and a note says that
+it is not zero. Words are data (`schemas.page_words`); tables for programs and workbooks are in French or English.
+Must never: round or write a hidden figure.
 """
 
 from __future__ import annotations
@@ -13,91 +12,88 @@ import csv
 import io
 import tomllib
 from collections.abc import Sequence
-from html import escape
 from importlib import resources
 
+from adapters import page_frame
 from adapters.connectors import paper
-from adapters.statistics import ALL, COUNTED, NOT_STATED, Release, Table
+from adapters.statistics import ALL, NOT_STATED, Release, Table
 from schemas import htcds
 from schemas.errors import Language
+from schemas.page_words import PageLanguage, words_for
 
 HIDDEN = "–"
 _PLACES = tomllib.loads(resources.files("schemas").joinpath("data", "places.toml").read_text(encoding="utf-8"))["place"]
+_NOTES = ("note_hidden", "note_k", "note_twice", "note_corrections", "note_source")
+_LISTS = {"country": "country", "countries": "country", "language": "language", "languages": "language"}
 
 
-def name_of_period(period: str, language: Language) -> str:
-    """`1er semestre 2026`."""
+def said(language: PageLanguage, key: str, **values: str | int) -> str:
+    """One of our own texts. Raises KeyError: none of that name."""
+    return page_frame.said(words_for(language), f"statistics.{key}", **values)
+
+
+def name_of_period(period: str, language: PageLanguage) -> str:
+    """`1er semestre 2026`; in Arabic with the months as Tunisia calls them."""
     year, half = period.split("-H")
-    if language == "fr":
-        return f"{'1er' if half == '1' else '2e'} semestre {year}"
-    return f"{'first' if half == '1' else 'second'} half of {year}"
+    return said(language, "first_half" if half == "1" else "second_half", year=year)
 
 
-def _column(table: Table, code: str, language: Language) -> str:
+def _named(language: PageLanguage, kind: str, key: str, otherwise: str) -> str:
+    """The language's own name, where it has one that stands nowhere else."""
+    return words_for(language).labels.get(kind, {}).get(key, otherwise)
+
+
+def _column(table: Table, code: str, language: PageLanguage) -> str:
     if code == NOT_STATED:
-        return "Non renseigné" if language == "fr" else "Not stated"
+        return said(language, "not_stated")
     if code == ALL:
-        return "Ensemble" if language == "fr" else "All"
+        return said(language, "all")
     field = htcds.FIELDS[table.field]
-    lists = {"country": "country", "countries": "country", "language": "language", "languages": "language"}
-    return htcds.label(lists.get(field.kind, field.codelist or field.kind), code, language)
+    codelist = _LISTS.get(field.kind, field.codelist or field.kind)
+    return _named(language, codelist, code, htcds.label(codelist, code, language))
 
 
-def _row(places: Sequence[str], language: Language) -> str:
-    names = [_PLACES[one][language] if one in _PLACES else one for one in places]
-    if len(names) == 1:
-        return names[0]
-    return ("Regroupées : " if language == "fr" else "Together: ") + ", ".join(names)
+def _row(places: Sequence[str], language: PageLanguage) -> str:
+    names = [_named(language, "place", one, _place(one, language)) for one in places]
+    return names[0] if len(names) == 1 else said(language, "together", places=said(language, "separator").join(names))
 
 
-def _rows(table: Table, language: Language) -> list[tuple[int, str]]:
+def _place(code: str, language: PageLanguage) -> str:
+    found: dict[str, str] = _PLACES.get(code, {})
+    return found.get(language) or found.get("fr") or code
+
+
+def rows_of(table: Table, language: PageLanguage) -> list[tuple[int, str]]:
     """(row, its name), the country's first; only the country where there is but one row."""
-    country = (len(table.rows), "Pays entier" if language == "fr" else "Whole country")
+    country = (len(table.rows), said(language, "country"))
     if len(table.rows) == 1:
         return [country]
     return [country, *((i, _row(places, language)) for i, places in enumerate(table.rows))]
 
 
-def _columns(table: Table, language: Language) -> list[tuple[int, str]]:
+def columns_of(table: Table, language: PageLanguage) -> list[tuple[int, str]]:
+    """(column, the answer's name), all persons last."""
     codes = (
         [] if table.columns == (ALL,) else [(j, _column(table, code, language)) for j, code in enumerate(table.columns)]
     )
-    return [*codes, (len(table.columns), "Personnes" if language == "fr" else "Persons")]
+    return [*codes, (len(table.columns), said(language, "persons"))]
 
 
-def _title(table: Table, language: Language) -> str:
-    return htcds.field_label(table.field, language)
+def title_of(table: Table, language: PageLanguage) -> str:
+    """What was asked."""
+    return _named(language, "field", table.field, htcds.field_label(table.field, language))
 
 
-def _under(table: Table, language: Language) -> str:
-    counted = COUNTED[table.counted][0 if language == "fr" else 1]
-    said = f"{counted}, {name_of_period(table.period, language)}"
-    if table.revised:
-        said += " ; chiffres révisés" if language == "fr" else "; revised figures"
-    return paper.french(said) if language == "fr" else said
+def under(table: Table, language: PageLanguage) -> str:
+    """What was counted, and when."""
+    separator = said(language, "separator")
+    counted = f"{said(language, table.counted)}{separator}{name_of_period(table.period, language)}"
+    return said(language, "revised", said=counted) if table.revised else counted
 
 
-def notes(found: Release, language: Language) -> list[str]:
+def notes(found: Release, language: PageLanguage) -> list[str]:
     """What a reader must know."""
-    if language == "fr":
-        said = [
-            f"« {HIDDEN} » : chiffre non publié, pour que personne ne puisse être reconnu. Ce n'est pas zéro.",
-            f"Aucun chiffre de 1 à {found.k - 1} n'est publié ; d'autres sont masqués pour qu'aucun ne se calcule.",
-            "Une personne connue de deux agences peut être comptée deux fois. Là où plusieurs réponses sont possibles, "
-            "leur somme dépasse le nombre de personnes.",
-            "Les corrections entrent dans la publication suivante. Rien n'est publié en dessous de la province.",
-            "Catégories : HTCDS 2.0 de l'OIM (CC BY 4.0), libellés français non officiels ; l'OIM ne cautionne pas "
-            "cette publication.",
-        ]
-        return [paper.french(one) for one in said]
-    return [
-        f"{HIDDEN}: not published, so that nobody can be recognised. It is not zero.",
-        f"No figure from 1 to {found.k - 1} is published; others are hidden so that it cannot be worked out.",
-        "A person known to two agencies may be counted twice. Where several answers are possible, they add up to more "
-        "than the persons.",
-        "Corrections enter the next release. Nothing is published below province.",
-        "Categories: HTCDS 2.0 by IOM (CC BY 4.0); IOM does not endorse this publication.",
-    ]
+    return [said(language, one, hidden=HIDDEN, below=found.k - 1) for one in _NOTES]
 
 
 def csv_text(found: Release, language: Language) -> bytes:
@@ -111,15 +107,15 @@ def csv_text(found: Release, language: Language) -> bytes:
         else ("Half-year", "Counted", "HTCDS field", "Title", "Place", "Code", "Answer", "Count", "Revised")
     )
     for table in found.tables:
-        for i, place in _rows(table, language):
-            for j, answer in _columns(table, language):
+        for i, place in rows_of(table, language):
+            for j, answer in columns_of(table, language):
                 count = table.shown(i, j)
                 code = table.columns[j] if j < len(table.columns) else ""
                 cells = (
                     table.period,
-                    COUNTED[table.counted][0 if french else 1],
+                    said(language, table.counted),
                     table.field,
-                    _title(table, language),
+                    title_of(table, language),
                     place,
                     "" if code == NOT_STATED else code,
                     answer,
@@ -144,15 +140,15 @@ def xlsx(found: Release, language: Language) -> bytes:
         paper.write(first, i, 0, note, made.value)
     for index, table in enumerate(found.tables, start=1):
         sheet = made.book.add_worksheet(f"{index}. {table.field}"[:31])
-        paper.write(sheet, 0, 0, _title(table, language), made.title)
-        paper.write(sheet, 1, 0, _under(table, language), made.quiet_line)
-        rows = _rows(table, language)
+        paper.write(sheet, 0, 0, title_of(table, language), made.title)
+        paper.write(sheet, 1, 0, under(table, language), made.quiet_line)
+        rows = rows_of(table, language)
         sheet.set_column(0, 0, 44)
         sheet.set_column(1, len(rows), 20)
         paper.write(sheet, 3, 0, "Réponse" if language == "fr" else "Answer", made.heading)
         for at, (_, place) in enumerate(rows, start=1):
             paper.write(sheet, 3, at, place, made.heading)
-        for line, (j, answer) in enumerate(_columns(table, language), start=4):
+        for line, (j, answer) in enumerate(columns_of(table, language), start=4):
             paper.write(sheet, line, 0, answer, made.label)
             for at, (i, _) in enumerate(rows, start=1):
                 count = table.shown(i, j)
@@ -165,105 +161,5 @@ def xlsx(found: Release, language: Language) -> bytes:
     return buffer.getvalue()
 
 
-def heading(found: Release, language: Language) -> str:
-    period = name_of_period(found.period, language)
-    return f"Traite des personnes : {period}" if language == "fr" else f"Trafficking in persons: {period}"
-
-
-_STYLE = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{font:1rem/1.5 system-ui,sans-serif;color:#1b2a33;background:#fff;margin:0 auto;max-width:60rem;padding:1rem}
-h1{color:#1f4e5f;font-size:1.5rem;line-height:1.25}h2{color:#1f4e5f;font-size:1.15rem;margin:2rem 0 0}
-p.u{color:#4a565e;margin:.1rem 0 .7rem}ul{padding-left:1.2rem}
-.w{overflow-x:auto;margin:.8rem 0}.w:focus-visible{outline:3px solid #1f4e5f}
-table{border-collapse:collapse;min-width:100%}
-th,td{border-bottom:1px solid #b8c4ca;padding:.35rem .6rem;text-align:right;vertical-align:top}
-th:first-child{text-align:left;position:sticky;left:0;background:#fff;min-width:8.5rem;max-width:14rem;hyphens:auto}
-thead th{background:#e6eff2;min-width:6rem}thead th:first-child{background:#e6eff2}
-td.h{background:#fbf3e0}svg{width:100%;height:auto;max-width:40rem;display:block}
-svg text{font:14px system-ui,sans-serif;fill:#1b2a33}
-p.s{color:#4a565e;margin:.8rem 0 -.4rem}@media(min-width:60rem){p.s{display:none}}
-@media print{.w{overflow:visible}p.s{display:none}}
-"""
-
-
-def page(found: Release, language: Language) -> bytes:
-    """The release as one HTML page."""
-    title = escape(heading(found, language))
-    listed = "".join(f"<li>{escape(one)}</li>" for one in notes(found, language))
-    parts = [_section(index, table, language) for index, table in enumerate(found.tables, start=1)]
-    if not parts:
-        said = (
-            f"Moins de {found.k} personnes, ou aucune : rien ne peut être publié pour ce semestre."
-            if language == "fr"
-            else f"Fewer than {found.k} persons, or none: nothing can be published for this half-year."
-        )
-        parts = [f"<p>{escape(paper.french(said) if language == 'fr' else said)}</p>"]
-    how = "À lire d'abord" if language == "fr" else "Read first"
-    return (
-        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f"<h2>{how}</h2><ul>{listed}</ul>{''.join(parts)}</main></body></html>\n"
-    ).encode()
-
-
-def _section(index: int, table: Table, language: Language) -> str:
-    title, under = escape(_title(table, language)), escape(_under(table, language))
-    rows = _rows(table, language)
-    columns = _columns(table, language)
-    head = "".join(f'<th scope="col">{escape(place)}</th>' for _, place in rows)
-    answer_word = "Réponse" if language == "fr" else "Answer"
-    not_shown = "non publié" if language == "fr" else "not published"
-    body = []
-    for j, answer in columns:
-        cells = []
-        for i, _ in rows:
-            count = table.shown(i, j)
-            cells.append(
-                f'<td class="h"><span aria-label="{not_shown}" role="img">{HIDDEN}</span></td>'
-                if count is None
-                else f"<td>{count}</td>"
-            )
-        body.append(f'<tr><th scope="row">{escape(answer)}</th>{"".join(cells)}</tr>')
-    slide = "Le tableau défile vers la droite." if language == "fr" else "The table scrolls to the right."
-    more = f'<p class="s">{slide}</p>' if len(rows) > 2 else ""
-    return (
-        f'<section aria-labelledby="t{index}"><h2 id="t{index}">{title}</h2><p class="u">{under}</p>'
-        f"{_chart(index, table, language)}{more}"
-        f'<div class="w" tabindex="0" role="region" aria-labelledby="t{index}"><table>'
-        f'<thead><tr><th scope="col">{answer_word}</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-        "</section>"
-    )
-
-
-def _chart(index: int, table: Table, language: Language) -> str:
-    """Bars of the whole country; the table below says the same. Without anything to compare, none."""
-    country = len(table.rows)
-    bars = [(name, table.shown(country, j)) for j, name in _columns(table, language)[:-1]]
-    shown = [(name, count) for name, count in bars if count != 0]
-    most = max((count for _, count in shown if count is not None), default=0)
-    if len(shown) < 2 or not most:
-        return ""
-    step = 46
-    title = escape(_title(table, language))
-    drawn = []
-    for at, (name, count) in enumerate(shown):
-        y = at * step
-        drawn.append(f'<text x="0" y="{y + 15}">{escape(_short(name))}</text>')
-        if count is None:
-            drawn.append(f'<text x="4" y="{y + 36}">{HIDDEN}</text>')
-        else:
-            width = max(2, round(290 * count / most))
-            drawn.append(f'<rect x="0" y="{y + 21}" width="{width}" height="18" rx="2" fill="#1f4e5f"/>')
-            drawn.append(f'<text x="{width + 6}" y="{y + 36}">{count}</text>')
-    below = "Le tableau ci-dessous dit la même chose." if language == "fr" else "The table below says the same."
-    return (
-        f'<svg viewBox="0 0 360 {len(shown) * step}" role="img" aria-labelledby="c{index}">'
-        f'<title id="c{index}">{title}. {escape(below)}</title>{"".join(drawn)}</svg>'
-    )
-
-
-def _short(text: str, most: int = 46) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+def heading(found: Release, language: PageLanguage) -> str:
+    return said(language, "title", period=name_of_period(found.period, language))

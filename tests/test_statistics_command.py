@@ -56,6 +56,15 @@ def test_a_release_is_six_files_to_publish_and_one_that_only_the_commission_read
     assert "61" in (tmp_path / "out" / "statistiques-2026-H1.csv").read_text(encoding="utf-8-sig")
 
 
+def test_the_page_in_arabic_is_written_when_asked_for_and_is_marked_as_a_draft(tmp_path: Path) -> None:
+    done = released(folder_of(tmp_path), "2026-H1", "--arabic")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out" / "statistics-ar-2026-H1.html").read_text(encoding="utf-8")
+    assert '<html lang="ar" dir="rtl">' in page
+    assert "مسودة" in page
+    assert "<td>61</td>" in page
+
+
 def test_releasing_again_after_a_correction_changes_no_byte_of_the_tables(tmp_path: Path) -> None:
     released(folder_of(tmp_path))
     before = (tmp_path / "out" / "statistics-2026-H1.csv").read_bytes()

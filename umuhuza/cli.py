@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -189,9 +190,17 @@ def _tell_system(exc: OSError, as_json: bool) -> NoReturn:
     sys.exit(NOT_NOW if full else USAGE)
 
 
+def _never_stumble_over_a_letter() -> None:
+    """A terminal that is not UTF-8 (`ar_TN` alone is ISO 8859-6) shows `?` for what it lacks, instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Entry point."""
     _language_from(sys.argv[1:])
+    _never_stumble_over_a_letter()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

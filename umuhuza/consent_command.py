@@ -6,7 +6,6 @@ Shown to this agency's own people, by its own references; never a name, since no
 
 from __future__ import annotations
 
-import html
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,10 @@ import typer
 from adapters.consent_book import ConsentBook, Due, Holder, Told, Withdrawal
 from adapters.consents import Consents
 from adapters.outbox import Outbox
+from adapters.ticket_card import MOST_CONTACT, card, grouped
 from schemas.keys import RandomBytes
 from schemas.lifecycle import state_label
+from schemas.page_words import PageLanguage, words_for
 from schemas.plain.consent import WithdrawalScope
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.agency_command import Folder, Json
@@ -335,39 +336,6 @@ def read_code(text: str) -> str:
     return "".join(one for one in text.upper().translate(_MISREAD) if one in _ALPHABET)
 
 
-def _grouped(code: str) -> str:
-    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
-
-
-def card(code: str, contact: str | None) -> str:
-    """A neutral card for printing: nothing on it says what it is for, or who gave it."""
-    below = "" if contact is None else f'<p class="contact">{html.escape(contact)}</p>'
-    return f"""<!doctype html>
-<html lang="fr">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_grouped(code)}</title>
-<style>
-@page {{ size: A7 landscape; margin: 6mm; }}
-body {{ font: 12pt/1.35 system-ui, sans-serif; color: #000; background: #fff; margin: 1rem auto; max-width: 24rem;
-  padding: 0 .75rem; text-align: center; }}
-.code {{ font: 700 20pt/1.2 ui-monospace, monospace; letter-spacing: .04em; margin: .6rem 0; white-space: nowrap; }}
-p {{ margin: .3rem 0; }}
-.en {{ color: #333; font-size: 10pt; }}
-.contact {{ font-weight: 600; }}
-</style>
-<main>
-<p>Gardez cette carte.</p>
-<p class="en" lang="en">Keep this card.</p>
-<p class="code">{_grouped(code)}</p>
-<p>Pour parler de votre dossier, montrez ou lisez ce numéro au bureau qui vous l'a donné.</p>
-<p class="en" lang="en">To talk about your file, show or read this number to the office that gave it to you.</p>
-{below}
-</main>
-</html>
-"""
-
-
 def ticket(
     folder: Folder,
     person: Annotated[
@@ -384,6 +352,16 @@ def ticket(
             )
         ),
     ] = None,
+    in_language: Annotated[
+        PageLanguage,
+        typer.Option(
+            "--language",
+            help=t(
+                "Langue de la personne. ar : brouillon, marqué ; rn : en français, à lire avec un interprète.",
+                "The person's language. ar: a draft, marked; rn: in French, to be read with an interpreter.",
+            ),
+        ),
+    ] = "fr",
     find: Annotated[
         str | None, typer.Option(help=t("Numéro d'une carte : à qui est-elle ?", "A card's number: whose is it?"))
     ] = None,
@@ -394,6 +372,10 @@ def ticket(
         return
     if person is None or out is None:
         raise typer.BadParameter(t("--person et --out, ou --find", "--person and --out, or --find"))
+    if contact is not None and len(contact) > MOST_CONTACT:
+        raise typer.BadParameter(
+            t(f"{MOST_CONTACT} caractères au plus", f"{MOST_CONTACT} characters at most"), param_hint="--contact"
+        )
     with opened_agency(folder) as parts:
         _known(parts, person)
         code = ConsentBook(parts.mailbox).ticket(person, new_code(os.urandom), int(parts.now()))
@@ -402,10 +384,10 @@ def ticket(
     part = out.with_name(f".{out.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        file.write(card(code, contact))
+        file.write(card(code, contact, in_language))
     part.replace(out)
     result(
-        {"ok": True, "file": str(out), "code": _grouped(code)},
+        {"ok": True, "file": str(out), "code": grouped(code)},
         as_json=as_json,
         lines=[
             t(
@@ -416,8 +398,29 @@ def ticket(
                 "Demandez-lui d'abord si elle peut la garder sans danger.",
                 "First ask her whether she can keep it without danger.",
             ),
+            *_unreviewed(in_language),
         ],
     )
+
+
+def _unreviewed(language: PageLanguage) -> list[str]:
+    """What whoever hands the card over has to know of its language."""
+    found = words_for(language)
+    if found.language != language:
+        return [
+            t(
+                "Pas encore de texte relu dans cette langue : la carte est en français. Lisez-la avec un interprète.",
+                "No reviewed text in this language yet: the card is in French. Read it to her with an interpreter.",
+            )
+        ]
+    if found.draft:
+        return [
+            t(
+                "Le texte dans cette langue est un brouillon pas encore relu, et la carte le dit.",
+                "The text in this language is a draft that nobody has reviewed, and the card says so.",
+            )
+        ]
+    return []
 
 
 def _find(folder: Path, text: str, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters import projections, statistics, statistics_pages
+from adapters import projections, statistics, statistics_html, statistics_pages
 from adapters.connectors.places import write_durably
 from adapters.inbox import Inbox
 from adapters.outbox import Outbox
@@ -84,6 +84,16 @@ def release(
             "--k", min=2, help=t("Plus petit nombre montré, zéro à part.", "Least count shown, apart from 0.")
         ),
     ] = statistics.K,
+    arabic: Annotated[
+        bool,
+        typer.Option(
+            "--arabic",
+            help=t(
+                "Aussi la page en arabe, qui se dit brouillon tant que personne ne l'a relue.",
+                "The page in Arabic too, which says that it is a draft until somebody has reviewed it.",
+            ),
+        ),
+    ] = False,
 ) -> None:
     earlier = list(_releases(previous))
     known = any(one.period == period for one in earlier)
@@ -103,7 +113,7 @@ def release(
     kept = previous / f"release-{period}.json"
     if not known:
         write_durably(kept, json.dumps(statistics.dumps(found), indent=1).encode("utf-8"))
-    written = _publish(found, out)
+    written = _publish(found, out, arabic)
     agencies = len(found.sources.get(period, ()))
     revised = sum(table.revised for table in found.tables)
     result(
@@ -130,18 +140,21 @@ def release(
     )
 
 
-def _publish(found: Release, out: Path) -> list[Path]:
+def _publish(found: Release, out: Path, arabic: bool) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for words, stem in _LANGUAGES:
         for suffix, data in (
-            ("html", statistics_pages.page(found, words)),
+            ("html", statistics_html.page(found, words)),
             ("xlsx", statistics_pages.xlsx(found, words)),
             ("csv", statistics_pages.csv_text(found, words)),
         ):
             path = out / f"{stem}-{found.period}.{suffix}"
             write_durably(path, data)
             written.append(path)
+    if arabic:
+        written.append(out / f"statistics-ar-{found.period}.html")
+        write_durably(written[-1], statistics_html.page(found, "ar"))
     return written
 
 

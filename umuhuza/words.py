@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command line says, in French or English, to a person (standard error or a table) or a program (`--json`).
 
-The language is `--lang`'s or UMUHUZA_LANG, else the locale's: French when it begins with `fr`, else English. `t` picks
-one of two texts. Help texts are chosen when the module is imported, so the language has to be known by then.
+The language is `--lang`'s or UMUHUZA_LANG, else the locale's: French for French, and for Kirundi and Arabic, whose
+speakers here work in French; English for all others. `t` picks one of two texts. Help texts are chosen when the module
+is imported, so the language has to be known by then.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from rich.text import Text
 
 from schemas.errors import CODES, Language, UmuhuzaError
 
+_IN_FRENCH = ("fr", "ar", "rn")
+
 
 def language() -> Language:
     """The language of this process."""
     chosen = os.environ.get("UMUHUZA_LANG") or next(
         (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
     )
-    return "fr" if chosen.lower().startswith("fr") else "en"
+    return "fr" if chosen.lower().startswith(_IN_FRENCH) else "en"
 
 
 def t(fr: str, en: str) -> str:

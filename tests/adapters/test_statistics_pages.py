@@ -11,9 +11,10 @@ from html.parser import HTMLParser
 import openpyxl
 import pytest
 
-from adapters import statistics_pages
+from adapters import statistics_html, statistics_pages
 from adapters.statistics import Release, release
 from schemas.errors import Language
+from schemas.page_words import PageLanguage
 from tests.adapters.test_statistics import submitted
 
 
@@ -55,6 +56,7 @@ def numbers(texts: list[str]) -> set[int]:
 
 
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
+PAGES: tuple[PageLanguage, ...] = ("fr", "en", "ar")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -65,8 +67,6 @@ def test_no_file_holds_a_hidden_figure(language: Language) -> None:
     shown = {table.shown(i, j) for i in range(len(table.rows) + 1) for j in range(len(table.columns) + 1)}
     assert hidden >= {7}
     secret = hidden - shown
-    page = read(statistics_pages.page(made, language))
-    assert not secret & numbers(page.texts)
     rows = list(csv.reader(io.StringIO(statistics_pages.csv_text(made, language).decode("utf-8-sig")), delimiter=";"))
     assert not secret & numbers([row[7] for row in rows])
     assert {row[7] for row in rows} >= {"–", "0"}
@@ -75,23 +75,36 @@ def test_no_file_holds_a_hidden_figure(language: Language) -> None:
     assert not secret & {value for value in values if isinstance(value, int)}
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_needs_nothing_from_elsewhere_and_says_that_hidden_is_not_zero(language: Language) -> None:
-    page = read(statistics_pages.page(found(), language))
+@pytest.mark.parametrize("language", PAGES)
+def test_no_page_holds_a_hidden_figure_or_shows_it_by_the_length_of_a_bar(language: PageLanguage) -> None:
+    made = found()
+    [table] = made.tables
+    shown = {table.shown(i, j) for i in range(len(table.rows) + 1) for j in range(len(table.columns) + 1)}
+    hidden = {table.cells[i][j] if i < len(table.rows) else sum(row[j] for row in table.cells) for i, j in table.hidden}
+    page = read(statistics_html.page(made, language))
+    assert not (hidden - shown) & numbers(page.texts)
+    country = len(table.rows)
+    bars = [table.shown(country, j) for j in range(len(table.columns))]
+    assert page.tags.count("rect") == sum(1 for count in bars if count)
+
+
+@pytest.mark.parametrize("language", PAGES)
+def test_the_page_needs_nothing_from_elsewhere_and_says_that_hidden_is_not_zero(language: PageLanguage) -> None:
+    page = read(statistics_html.page(found(), language))
     assert "script" not in page.tags
     assert page.outside == []
     assert page.tags.count("svg") == page.tags.count("table") == 1
     words = " ".join(page.texts).replace("\u00a0", " ")
-    assert ("Ce n'est pas zéro" if language == "fr" else "It is not zero") in words
+    assert {"fr": "Ce n'est pas zéro", "en": "It is not zero", "ar": "ولا يعني ذلك صفرا"}[language] in words
 
 
 def test_small_provinces_stand_together_under_their_names() -> None:
-    words = statistics_pages.page(found(), "fr").decode().replace("\u00a0", " ")
+    words = statistics_html.page(found(), "fr").decode().replace("\u00a0", " ")
     assert "Regroupées : Butanyerera, Gitega" in words
     assert "Burunga" in words
 
 
 def test_a_half_year_with_too_few_persons_says_so_in_words() -> None:
-    words = statistics_pages.page(release("2026-H1", [submitted(Actual=4)], [], 11), "en").decode()
+    words = statistics_html.page(release("2026-H1", [submitted(Actual=4)], [], 11), "en").decode()
     assert "nothing can be published" in words
     assert "<table" not in words

@@ -140,6 +140,33 @@ def described(done: Done) -> str:
     return lines[1]
 
 
+@pytest.mark.parametrize(
+    ("locale", "word"),
+    [
+        ({"LANG": "ar"}, "Montre cette aide"),
+        ({"LANG": "ar_TN.UTF-8"}, "Montre cette aide"),
+        ({"LANG": "en_GB.UTF-8", "LC_ALL": "rn_BI.UTF-8"}, "Montre cette aide"),
+        ({"UMUHUZA_LANG": "ar"}, "Montre cette aide"),
+        ({"LANG": "ar_TN", "PYTHONIOENCODING": "iso8859-6"}, "Montre cette aide"),
+        ({"LANG": "de_DE.UTF-8"}, "Show this message and exit."),
+    ],
+    ids=str,
+)
+def test_arabic_and_kirundi_locales_get_french_and_no_error(locale: dict[str, str], word: str) -> None:
+    unset = ("UMUHUZA_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    others = {name: value for name, value in environment().items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-m", "umuhuza", "agency", "ticket", "--help"],
+        env={**others, **locale},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert word in done.stdout
+
+
 def test_lang_on_the_line_wins_over_the_environment() -> None:
     """Really as installed: the console script."""
     script = Path(sys.executable).with_name("umuhuza")

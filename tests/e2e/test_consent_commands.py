@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from adapters.keystore import write_keys
 from adapters.settings import FILE_NAME
+from adapters.ticket_card import card
 from schemas.forms import Birth, Caregiver, Facts, Lawful
 from schemas.keys import b64url
 from tests.agencies import PLANTED, Agencies, referral, said
 from tests.domain import seeded
 from tests.e2e.planted import every_file, traces
 from umuhuza.cli import build
-from umuhuza.consent_command import CODE_LENGTH, card, new_code, read_code
+from umuhuza.consent_command import CODE_LENGTH, new_code, read_code
 
 IOM, SHELTER = "bi/iom", "bi/k7t4"
 HER = "DOSSIER-17"
@@ -138,6 +139,32 @@ def test_a_card_leads_to_her_here_and_says_nothing_else(office: Office, tmp_path
     assert office.json("ticket", "--person", HER, "--out", str(file))["code"] == code
     elsewhere = [path for path in every_file(tmp_path) if path != file and not path.name.startswith("bi-iom.db")]
     assert traces([code, code.replace("-", "")], elsewhere) == []
+
+
+def test_a_card_is_in_the_persons_language_and_says_to_us_what_nobody_has_reviewed(
+    office: Office, tmp_path: Path
+) -> None:
+    sheltered(office)
+    file = tmp_path / "carte.html"
+    for language, on_the_card, told in (
+        ("en", 'lang="en" dir="ltr"', ""),
+        ("ar", "يُرجى الاحتفاظ بهذه البطاقة", "un brouillon"),
+        ("rn", "À lire avec un interprète.", "Lisez-la avec un interprète"),
+    ):
+        said = office.type("ticket", "--person", HER, "--out", str(file), "--language", language)
+        assert on_the_card in file.read_text(encoding="utf-8").replace("\u00a0", " ")
+        assert told in said
+        assert ("brouillon" in said) == (language == "ar")
+    office.type("ticket", "--person", HER, "--out", str(file), "--language", "sw", exit_code=2)
+
+
+def test_a_line_that_would_not_fit_on_the_card_is_refused(office: Office, tmp_path: Path) -> None:
+    sheltered(office)
+    file = tmp_path / "carte.html"
+    office.type("ticket", "--person", HER, "--out", str(file), "--contact", "2" * 61, exit_code=2)
+    assert not file.exists()
+    office.type("ticket", "--person", HER, "--out", str(file), "--contact", "2" * 60)
+    assert "2" * 60 in file.read_text(encoding="utf-8")
 
 
 def test_codes_are_random_and_what_is_written_on_a_card_is_escaped() -> None:
