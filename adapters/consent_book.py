@@ -16,7 +16,7 @@ from typing import cast
 from adapters.mailbox import Mailbox
 from schemas import lifecycle
 from schemas.errors import PolicyError
-from schemas.events import Claims, referral_of
+from schemas.events import Age, Claims, age_told, referral_of
 from schemas.forms import Facts, Lawful
 from schemas.plain.consent import ConsentGranted, WithdrawalScope
 
@@ -41,6 +41,15 @@ class Holder:
     state: str | None
     """Of `lifecycle.MACHINES["consent"]`; None: shared on another basis than consent."""
     child_assent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """What a thread has said last of the person whom it concerns."""
+
+    age: Age
+    """`unknown` also where it was never said."""
+    guardian: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,7 @@ class ConsentBook:
         consent = lawful.consent
         safeguards = None if claims is None else claims.safeguards
         self._box.change(
-            "INSERT INTO shared VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO shared VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             evt,
             peer,
             int(incoming),
@@ -138,7 +147,21 @@ class ConsentBook:
             None if safeguards is None else safeguards.guardian,
             None if caregiver is None else caregiver.child_assent,
             at,
+            age_told(facts) if safeguards is None else safeguards.age,
         )
+
+    def whom(self, thread: str, facts: Facts) -> Whom:
+        """Whom an event concerns that goes on a thread, or has come on it: as it says itself, else as was said last."""
+        said = self._box.query(
+            "SELECT shared.age, shared.guardian FROM shared LEFT JOIN outgoing ON outgoing.evt = shared.evt"
+            " WHERE shared.thread = ? AND (shared.incoming = 1 OR outgoing.state NOT IN"
+            f" {_NOT_SENT}) ORDER BY shared.at, shared.rowid",
+            thread,
+        )
+        ages = [age for age, _ in said if age is not None]
+        guardians = [guardian for _, guardian in said if guardian is not None]
+        age = age_told(facts) or (cast("Age", ages[-1]) if ages else "unknown")
+        return Whom(age, str(guardians[-1]) if guardians else None)
 
     def holders(self, now: int, person: str | None = None) -> list[Holder]:
         """Who holds what we shared, by person and thread; `person`: of one only."""

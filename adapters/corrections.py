@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from adapters.connectors.contract import Connector, NotNowError
+from adapters.corrected import as_corrected, require
 from adapters.disclosures import Disclosures
 from adapters.mailbox_rows import Incoming
 from adapters.outbox import Desk, Outbox
@@ -27,7 +28,7 @@ from adapters.rights_book import Erasure, RightsBook
 from schemas import events
 from schemas.envelope import Record
 from schemas.errors import LogError, OrderError, PolicyError
-from schemas.forms import Facts, Form, Name
+from schemas.forms import Facts, Form
 from schemas.plain.record import RecordCorrected, RecordRetracted
 from schemas.plain.rights import DisclosureGranted, ErasureAttested, ErasureExecuted, ErasureRequested
 
@@ -104,10 +105,12 @@ class Corrections:
     # -- arrived ------------------------------------------------------------------------------------------------------
 
     def check(self, record: Record, opened: events.Opened) -> None:
-        """Before a record is taken: what it commands is its sender's to command, what it discloses is what it says.
+        """Before a record is taken: what it commands is its sender's to command, what it discloses is what it says, and
+        what it corrects is its sender's, of the same thread, and brings nothing that the record could not have brought.
 
         Raises:
-            PolicyError: `not_permitted`: it erases a record of others.
+            PolicyError: `not_permitted`: it erases a record of others, or brings what is not for us.
+            OrderError: `thread_unknown`: it corrects nothing that we took on that thread.
             UmuhuzaError: what a disclosure carries does not open, or is not what it says.
         """
         manifest = record.manifest
@@ -120,6 +123,12 @@ class Corrections:
             raise PolicyError("not_permitted", "L1.acts.erase")
         if isinstance(said, DisclosureGranted):
             self.disclosures.check(said)
+        if isinstance(said, RecordCorrected):
+            of = self._desk.mailbox.arrived(f"{manifest.iss}/{said.evt}")
+            thread = self._desk.mailbox.thread(manifest.thread)
+            if of is None or of.thread != manifest.thread:
+                raise OrderError("thread_unknown", "said.evt")
+            require(said, of.type, () if thread is None else thread.services)
 
     def _may_erase(self, sender: str, ident: str) -> bool:
         """Its issuer may, and whoever got it from us."""
@@ -198,13 +207,9 @@ class Corrections:
     # -- corrections --------------------------------------------------------------------------------------------------
 
     def as_corrected(self, facts: Facts, corrections: Sequence[RecordCorrected]) -> Facts:
-        """What a record says, with the corrections of it that came since, oldest first.
-
-        Only what they bring is replaced: who she is. Other fields that they name are wrong and not known better; they
-        are left out where the form allows it.
-        """
+        """What a record says, with the corrections of it that came since, oldest first."""
         for one in corrections:
-            facts = _corrected(facts, one)
+            facts = as_corrected(facts, one)
         return facts
 
     def open_corrected(self, ident: str, opened: Sequence[tuple[Incoming, events.Opened]]) -> Facts | None:
@@ -219,19 +224,3 @@ class Corrections:
             if item.iss == iss and isinstance(one.facts.said, RecordCorrected) and one.facts.said.evt == evt
         ]
         return self.as_corrected(whole, found)
-
-
-def _corrected(facts: Facts, one: RecordCorrected) -> Facts:
-    htcds = {name: value for name, value in facts.htcds.items() if f"htcds.{name}" not in one.fields}
-    update: dict[str, object] = {"htcds": htcds}
-    referral = facts.referral
-    if referral is not None:
-        changes: dict[str, Name | object] = {}
-        if one.name is not None:
-            changes["name"] = one.name
-        if one.birth is not None:
-            changes["birth"] = one.birth
-        update["referral"] = referral.model_copy(update=changes)
-    elif one.birth is not None:
-        update["birth"] = one.birth
-    return facts.model_copy(update=update)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deadlines: who should have answered, who should have arrived, whom to telephone; and what the adapter does about it.
 
-A referral's deadline is decided in one place, the initiator's mailbox, by the log's time:
+The deadline of a referral or a transfer is decided in one place, the initiator's mailbox, by the log's time:
 
     answered   what stands in the log before `answer_by` is in time, however late it arrives here: nothing expires
                before our mailbox has been read to an end that the log had after the deadline
     expired    nothing stands there: the initiator's adapter sends `referral.expired` by itself, in the transaction that
-               moves the thread, so that a crash does it once or not yet
+               moves the thread, so that a crash does it once or not yet; before its time nobody sends it, and no reader
+               takes it
     too late   an acceptance logged after the deadline is one after an expiry, whichever is read first here; a person
                confirms it (`referral.reopened`) or revokes. A shelter without power must not lose a person her bed
 
@@ -44,16 +45,14 @@ SLACK_S = 60
 """The gateway's clock and the log's may differ by so much: an expiry is not decided before."""
 AGAIN_AFTER_S = 6 * 3600
 """An expiry that was refused for good (a role was taken away by mistake) is not tried again before."""
-EXPIRIES: dict[str, str] = {"referral": "referral.expired"}
-"""Machine -> the event with which its initiator ends what was not answered in time."""
-LATE, CONFIRMS = "late-acceptance", "referral.reopened"
+LATE = "late-acceptance"
 _OPEN = tuple(
     sorted(
         {LATE}.union(
             state
-            for machine, expiry in EXPIRIES.items()
-            for state in lifecycle.MACHINES[machine].states
-            if expiry in lifecycle.next_events(machine, state, "initiator")
+            for name, machine in lifecycle.MACHINES.items()
+            for state in machine.states
+            if machine.expiry in lifecycle.next_events(name, state, "initiator")
         )
     )
 )
@@ -75,7 +74,7 @@ class Alarm:
 
 def awaits_answer(thread: Thread) -> bool:
     """Whether it is ours to let it expire: its initiator may, in the state in which it is."""
-    expiry = EXPIRIES.get(thread.machine)
+    expiry = lifecycle.MACHINES[thread.machine].expiry
     return thread.role == "initiator" and expiry in lifecycle.next_events(thread.machine, thread.state, "initiator")
 
 
@@ -119,7 +118,7 @@ def expire(desk: Desk, outbox: Outbox, thread: Thread) -> bool:
 
     Raises UmuhuzaError: a retriable one (our own disk).
     """
-    return _say(desk, outbox, thread, EXPIRIES[thread.machine])
+    return _say(desk, outbox, thread, lifecycle.MACHINES[thread.machine].expiry)
 
 
 def expires_first(desk: Desk, outbox: Outbox, thread: Thread, at_ms: int, after: str) -> bool:
@@ -137,10 +136,12 @@ def expires_first(desk: Desk, outbox: Outbox, thread: Thread, at_ms: int, after:
 
 def confirm(desk: Desk, outbox: Outbox, thread: Thread) -> bool:
     """Confirm a late acceptance that stands in the log in time, in the transaction that takes it. As `expire`."""
-    return _say(desk, outbox, thread, CONFIRMS)
+    return _say(desk, outbox, thread, lifecycle.MACHINES[thread.machine].reopening)
 
 
-def _say(desk: Desk, outbox: Outbox, thread: Thread, type: str) -> bool:
+def _say(desk: Desk, outbox: Outbox, thread: Thread, type: str | None) -> bool:
+    if type is None:
+        return False
     refused = desk.mailbox.dues.last_refused(thread.id, type)
     if refused is not None and 0 <= desk.now() - refused < AGAIN_AFTER_S:
         return False

@@ -325,10 +325,26 @@ class Inbox:
 
     def _permitted(self, record: Record, opened: events.Opened) -> None:
         manifest = record.manifest
+        unsaid = opened.claims is not None and opened.claims.safeguards is None
         act = Act(
-            "receive", manifest.iss, manifest.topic, manifest.kind, opened.type, opened.claims, opened.recorded_at
+            "receive",
+            manifest.iss,
+            manifest.topic,
+            manifest.kind,
+            opened.type,
+            opened.claims,
+            opened.recorded_at,
+            self._answered(manifest),
+            self._consents.book.whom(manifest.thread, opened.facts) if unsaid else None,
         )
         may(act, self._desk.registry()).require()
+
+    def _answered(self, manifest: Manifest) -> Act | None:
+        """What of ours it answers, on the same thread and by whom it was sent to."""
+        sent = None if manifest.ref is None else self._desk.mailbox.outgoing(manifest.ref)
+        if sent is None or (sent.peer, sent.thread) != (manifest.iss, manifest.thread):
+            return None
+        return Act("send", self._desk.agency, sent.topic, sent.kind)
 
     def _step(self, item: Incoming, record: Record, opened: events.Opened) -> tuple[Incoming, Thread | None]:
         """The item as it will be stored and its thread after it; a receipt or chain.voided has no thread of its own."""
@@ -364,6 +380,10 @@ class Inbox:
         by: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
         named = events.step_of(opened.type, opened.facts)
         after = lifecycle.step(thread.machine, thread.state, named, by)
+        if opened.type == lifecycle.MACHINES[thread.machine].expiry and not deadlines.logged_too_late(
+            thread, item.at_ms
+        ):
+            raise OrderError("transition_invalid", "L1.answer_by")  # its time had not come when the log had it
         if deadlines.expires_first(self._desk, self._outbox, thread, item.at_ms, after.state):
             thread = self._desk.mailbox.thread(item.thread) or thread
             after = lifecycle.step(thread.machine, thread.state, named, by)
@@ -424,7 +444,13 @@ class Inbox:
         )
         try:
             self._outbox.receipt(
-                type, facts, to=item.iss, thread=item.thread, ref=item.evt, line=f"{item.ident} {item.digest.hex()}"
+                type,
+                facts,
+                to=item.iss,
+                thread=item.thread,
+                ref=item.evt,
+                line=f"{item.ident} {item.digest.hex()}",
+                answers=None if isinstance(exc, PolicyError) else Act("send", item.iss, item.topic),
             )
         except (RegistryError, PolicyError):
             # The sender has left the registry or its keys were revoked meanwhile: there is nobody to seal to.

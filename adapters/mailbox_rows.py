@@ -120,6 +120,10 @@ MIGRATIONS = (
         type TEXT NOT NULL, peer TEXT NOT NULL, code TEXT NOT NULL, path TEXT, UNIQUE(direction, place, code));
     CREATE INDEX refusal_at ON refusal(at);
     """,
+    # adapters/consent_book.py
+    """
+    ALTER TABLE shared ADD COLUMN age TEXT;
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"

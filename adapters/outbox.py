@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.consent_book import ConsentBook
+from adapters.corrected import require
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
@@ -45,6 +46,7 @@ from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.plain.alert import AlertCleared
+from schemas.plain.record import RecordCorrected
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
@@ -130,6 +132,7 @@ class Outbox:
 
     def _take(self, source: str, draft: Draft, connector: str) -> Outcome:
         try:
+            self._expires_in_time(draft)
             with self._desk.mailbox.attempt():
                 evt = self.compose(draft, source, connector)
         except UmuhuzaError as exc:
@@ -175,6 +178,8 @@ class Outbox:
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
         if known.purpose is not None or draft.type == "consent.granted":
             ConsentBook(desk.mailbox).require(thread.person, thread.id, draft.facts)
+        if isinstance(draft.facts.said, RecordCorrected):
+            self._corrects(draft.facts.said, thread)
         referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
@@ -204,6 +209,34 @@ class Outbox:
         if isinstance(draft.facts.said, AlertCleared):
             self._clear(evt, draft.facts.said, thread)
         return evt
+
+    def _corrects(self, said: RecordCorrected, thread: Thread) -> None:
+        """It corrects a record of ours on its own thread, says why and who says so, and brings nothing else.
+
+        Raises:
+            OrderError: `thread_unknown`: it is no record of that thread; and as `adapters.corrected.require`.
+            PayloadError: `payload_invalid`: no reason, no source.
+        """
+        item = self._desk.mailbox.outgoing(said.evt)
+        if item is None or item.thread != thread.id or item.state in ("refused", "cancelled"):
+            raise OrderError("thread_unknown", "said.evt")
+        for name in ("reason", "source"):
+            if getattr(said, name) is None:
+                raise PayloadError("payload_invalid", path=f"said.{name}")
+        require(said, item.type, thread.services)
+
+    def _expires_in_time(self, draft: Draft) -> None:
+        """Nobody ends by hand what may still be answered; the adapter does it by itself (`adapters.deadlines`).
+
+        Raises OrderError: `transition_invalid`, path `answer_by`.
+        """
+        box = self._desk.mailbox
+        wanted = draft.thread or (None if draft.ref is None else box.thread_of(draft.ref, draft.to))
+        thread = None if wanted is None else box.thread(wanted)
+        if thread is None or draft.type != lifecycle.MACHINES[thread.machine].expiry:
+            return
+        if thread.answer_by is None or self._desk.now() <= thread.answer_by:
+            raise OrderError("transition_invalid", "answer_by")
 
     def _clear(self, evt: str, said: AlertCleared, thread: Thread) -> None:
         """The search is over: the word that says so commands gateways and reader to erase what the alert told. It
@@ -261,15 +294,30 @@ class Outbox:
     def _fresh(self) -> str:
         return b64url(self._desk.random(12))
 
-    def receipt(self, type: str, facts: Facts, *, to: str, thread: str, ref: str, line: str) -> str:
+    def receipt(
+        self, type: str, facts: Facts, *, to: str, thread: str, ref: str, line: str, answers: Act | None
+    ) -> str:
         """Enqueue a receipt in the transaction that stores what it receipts; returns its evt.
 
         `line` is the record it is for, by identity and digest: two records under one `evt` have two receipts.
+        `answers`: that record as the policy is asked of it; None: it should not have been sent.
         """
-        return self._control(type, facts, to=to, flow="receipt", thread=thread, ref=ref, source="receipt", line=line)
+        return self._control(
+            type, facts, to=to, flow="receipt", thread=thread, ref=ref, source="receipt", line=line, answers=answers
+        )
 
     def _control(
-        self, type: str, facts: Facts, *, to: str, flow: str, thread: str, ref: str | None, source: str, line: str = ""
+        self,
+        type: str,
+        facts: Facts,
+        *,
+        to: str,
+        flow: str,
+        thread: str,
+        ref: str | None,
+        source: str,
+        line: str = "",
+        answers: Act | None = None,
     ) -> str:
         """Enqueue what a machine says to a machine: about no person, in no thread's state. Returns its evt.
 
@@ -292,6 +340,7 @@ class Outbox:
             connector="",
             before=None,
             answer_by=None,
+            answers=answers,
         )
         return evt
 
@@ -313,6 +362,7 @@ class Outbox:
         before: str | None,
         answer_by: int | None,
         services: Sequence[str] = (),
+        answers: Act | None = None,
     ) -> None:
         """`services`: asked for on this thread; they widen what may travel."""
         desk = self._desk
@@ -331,7 +381,11 @@ class Outbox:
             salt=desk.random(32),
         )
         topic = mailbox_topic(flow, to)
-        may(Act("send", desk.agency, topic, kind, type, sealable.claims, desk.today()), registry).require()
+        claims = sealable.claims
+        unsaid = claims is not None and claims.safeguards is None
+        concerning = ConsentBook(desk.mailbox).whom(thread, facts) if unsaid else None
+        act = Act("send", desk.agency, topic, kind, type, claims, desk.today(), answers, concerning)
+        may(act, registry).require()
         sealed = seal_parts(
             f"{desk.agency}/{evt}", kind, {"identity": sealable.identity, "content": sealable.content}, desk.random
         )

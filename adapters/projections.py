@@ -7,8 +7,8 @@ Invariants
 - Nothing is stored: deleting a `Story` loses nothing, and reading again gives the same. What an earlier story had
   opened may be handed in (`known`) to spare the opening; it never changes the result, and what was erased meanwhile is
   not in it any more.
-- A thread's state is the mailbox's; what an event said comes from the record itself. Of what the agency sent, only
-  the envelope is known here: its content was sealed to its recipient, and its own system has it.
+- A thread's state is the mailbox's; what an event said comes from the record itself, with its corrections. Of what the
+  agency sent, only the envelope is known here: its content was sealed to its recipient, and its own system has it.
 - Persons stand by the agency's own reference, or not at all.
 - Law enforcement sees the files that it sent or received, never assistance; a coordinating body sees flows and counts,
   without threads and persons. Which view is whose follows from the policy's mailboxes and firewall.
@@ -19,7 +19,7 @@ Must never: read anything but the mailbox; put a name, an address or a text of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
@@ -31,7 +31,9 @@ from schemas import lifecycle
 from schemas.errors import UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.events import Opened
+from schemas.forms import Facts
 from schemas.plain.case import HandoverAcknowledged
+from schemas.plain.record import RecordCorrected
 from schemas.registry import Agency
 from topics.catalogue import policy
 
@@ -57,6 +59,10 @@ class Said:
     """Of an investigation: stage, acts, means, purposes."""
     taken_over: bool
     """It says that somebody took the person over."""
+    corrects: str | None = None
+    """The `evt` of the record whose fields these are, where it corrects one."""
+    wrong: tuple[str, ...] = ()
+    """HTCDS fields of that record that were wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,8 @@ def _said(item: Incoming, opener: Opener) -> Said | None:
         facts = opener(item).facts
     except UmuhuzaError:
         return None  # its grant was erased, or its key is gone: what we had of it is not ours any more
+    if isinstance(facts.said, RecordCorrected):
+        return _right(facts, facts.said)
     coded = {} if facts.said is None else facts.said.model_dump(include=set(_CODED))
     services = () if facts.referral is None else facts.referral.services
     if facts.service is not None:
@@ -192,6 +200,37 @@ def _said(item: Incoming, opener: Opener) -> Said | None:
         {name: _codes(value) for name, value in coded.items() if value},
         isinstance(facts.said, HandoverAcknowledged) and facts.said.taken_over,
     )
+
+
+def _right(facts: Facts, said: RecordCorrected) -> Said:
+    """What a correction brings."""
+    brought = {one.field: _codes(one.answer) for one in (said.right.htcds if said.right else None) or ()}
+    return Said(
+        facts.occurred_at,
+        None,
+        (),
+        {name: codes for name, codes in brought.items() if name in counted_fields()},
+        _NOTHING,
+        False,
+        said.evt,
+        tuple(path.removeprefix("htcds.") for path in said.fields if path.startswith("htcds.")),
+    )
+
+
+def _corrected(moving: Sequence[Told]) -> list[Said]:
+    """What each event said, as corrected by its own sender since."""
+    found: list[Said] = []
+    for one in moving:
+        if one.said is None or one.said.corrects is not None:
+            continue
+        said = one.said
+        for other in moving:
+            if other.said is None or other.peer != one.peer or not one.ident.endswith(f"/{other.said.corrects}"):
+                continue
+            kept = {name: codes for name, codes in said.htcds.items() if name not in other.said.wrong}
+            said = replace(said, htcds={**kept, **other.said.htcds})
+        found.append(said)
+    return found
 
 
 def _codes(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -213,7 +252,7 @@ def _entry(thread: Thread, told: Sequence[Told], now: datetime) -> Entry:
     moving = [one for one in told if EVENTS[one.type].machine is not None] or told
     first = next((one for one in moving if one.ident.endswith(thread.opened_by)), moving[0])
     last = moving[-1]
-    said = [one.said for one in moving if one.said is not None]
+    said = _corrected(moving)
     htcds: dict[str, tuple[str, ...]] = {}
     file: dict[str, tuple[str, ...]] = {}
     for each in said:  # the last word counts

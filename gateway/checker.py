@@ -114,7 +114,8 @@ def _told(found: Examined | Refused, line: bytes, blobs: list[bytes]) -> list[An
         if place < 0:
             blobs.append(data)
         grants.append((key, place, len(data)))
-    return [found.hash, found.manifest, found.clock_suspect, problem_of(found.grants_problem), value, grants]
+    marks = (found.clock_suspect, found.must_answer)
+    return [found.hash, found.manifest, marks, problem_of(found.grants_problem), value, grants]
 
 
 def _place(data: bytes, line: bytes) -> int:
@@ -135,7 +136,7 @@ def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple
         problem, flow, kind, chain_hash, fields = told
         manifest = None if fields is None else manifest_of(fields)
         return Refused(error_of(problem), flow, kind, manifest, chain_hash), place
-    chain_hash, fields, suspect, problem, (start, first, second), grants_at = told
+    chain_hash, fields, (suspect, must_answer), problem, (start, first, second), grants_at = told
     if start < 0:
         size = first + 1 + second
         value = body[place : place + size]
@@ -151,7 +152,7 @@ def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple
         else:
             grants[key] = line[start : start + size]
     error = None if problem is None else error_of(problem)
-    return Examined(manifest_of(fields), value, chain_hash, grants, error, suspect), place
+    return Examined(manifest_of(fields), value, chain_hash, grants, error, suspect, must_answer), place
 
 
 def main(source: BinaryIO, sink: BinaryIO) -> None:

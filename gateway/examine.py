@@ -21,7 +21,7 @@ from schemas.errors import LogError, OrderError, PolicyError, RecordError, Regis
 from schemas.keys import b64url
 from schemas.registry import Registry
 from schemas.sealing import MAX_GRANT_BYTES, grant_of
-from topics.catalogue import Act, Verdict, may, topics_of
+from topics.catalogue import ONLY_AS_ANSWER, Act, Verdict, may, topics_of
 from topics.log import grant_key
 
 CLOCK_AHEAD_S = 86_400
@@ -45,6 +45,8 @@ class Examined:
     grants_problem: UmuhuzaError | None
     """Why the grants cannot be taken; not asked of a repeat."""
     clock_suspect: bool
+    must_answer: bool = False
+    """It may be sent only as the answer to what its reader had sent: the intake knows whether it is."""
 
     @property
     def alone(self) -> bool:
@@ -167,7 +169,8 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
     if m.topic not in task.rules.topics:
         raise LogError("topic_unknown", "L1.topic")
     verdict = task.rules.may_send(m)
-    if not verdict.ok:
+    must_answer = verdict.rule == ONLY_AS_ANSWER and m.ref is not None
+    if not verdict.ok and not must_answer:
         raise PolicyError(verdict.code, verdict.rule)
     if m.kind == "request" and registry.is_stale(now):
         raise RegistryError("registry_stale", "registry")
@@ -180,7 +183,7 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
     except UmuhuzaError as exc:
         problem = exc.with_traceback(None)
     suspect = m.iat > now + CLOCK_SUSPECT_S
-    return Examined(m, record.value, b64url(record.digest), grants, problem, suspect)
+    return Examined(m, record.value, b64url(record.digest), grants, problem, suspect, must_answer)
 
 
 def _may_write(m: Manifest, registry: Registry) -> None:

@@ -37,7 +37,7 @@ from schemas.envelope import Manifest, cloudevents_headers
 from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
 from schemas.keys import SigningKey
 from schemas.registry import Registry
-from topics.catalogue import mailboxes_of
+from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Appended, Entry, GrantsAtOnce, Log, Stored, grant_key, grants_topic
 from topics.promise import MAX_LINES, Line, Promised, make_promise
 
@@ -370,6 +370,8 @@ class Intake:
                 topics.add(m.topic)
             if m.acts is not None:  # what it acts on may be unknown here, or erased meanwhile
                 topics |= self.rules.topics
+            if one.must_answer and m.ref is not None and self._index.event(f"{m.to}/{m.ref}") is None:
+                topics |= set(mailboxes_of(self.rules.registry.agency(m.iss)))
             heads[m.topic] = max(m.seq, expected)
         if topics := topics & self.rules.topics:
             await self.follow(sorted(topics))
@@ -425,6 +427,8 @@ class Intake:
                 return _Same(under_way)
             finding = self._chain(m, one.hash, request.chains.get(place) if one.alone else None)
             self._targets(m)
+            if one.must_answer:
+                self._answers(m)
             if one.grants_problem is not None:
                 raise one.grants_problem
         except UmuhuzaError as exc:
@@ -484,6 +488,20 @@ class Intake:
                     raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
                 if name == "grant" and self._index.is_erased(target):
                     raise PolicyError("not_permitted", f"L1.acts.{name}[{place}]")
+
+    def _answers(self, m: Manifest) -> None:
+        """What crosses the firewall as an answer names what its reader had sent to its issuer. That both belong to one
+        thread is for adapters to say, who have both."""
+        ident = f"{m.to}/{m.ref}"
+        known, pending = self._index.event(ident), self._events.get(ident)
+        if known is not None:
+            topic = known.topic
+        elif pending is not None:
+            topic = pending.examined.manifest.topic
+        else:
+            raise PolicyError("not_permitted", "L1.ref")
+        asked = Act("send", m.to, topic)
+        may(Act("send", m.iss, m.topic, m.kind, answers=asked), self.rules.registry).require()
 
     # -----------------------------------------------------------------------------------------------------------------
     # Commit: whatever has queued up goes to the log together, in the order in which it was judged

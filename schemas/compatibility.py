@@ -37,6 +37,12 @@ def breaks(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_object(old, new, "$", grows=False)))
 
 
+def _is_minor(old: Any, new: Any) -> bool:
+    """Whether it is a later minor of the same major version."""
+    before, after = str(old).split("."), str(new).split(".")
+    return before[0] == after[0] and int(before[1]) < int(after[1])
+
+
 def _grows(path: str, schema: Mapping[str, Any]) -> bool:
     """Whether an older reader leaves out entries of this list that it does not know."""
     items = schema.get("items")
@@ -50,7 +56,7 @@ def _object(old: Mapping[str, Any], new: Mapping[str, Any], path: str, grows: bo
         at = f"{path}.{key}"
         if key not in old or key not in new:
             yield at
-        elif old[key] == new[key]:
+        elif old[key] == new[key] or path == "$.properties.schema" and key == "const" and _is_minor(old[key], new[key]):
             continue
         elif key in ("properties", "$defs"):
             yield from _members(old[key], new[key], at, grows)

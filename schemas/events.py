@@ -38,6 +38,8 @@ from schemas.errors import PayloadError, PolicyError
 from schemas.event_types import EVENTS, PURPOSES, EventType, Purpose
 from schemas.forms import (
     Answer,
+    Authorisation,
+    Authority,
     Basis,
     Birth,
     Caregiver,
@@ -55,7 +57,9 @@ from schemas.forms import (
     Text,
     validated,
 )
-from schemas.plain.transfer import AgreementId, Authority, Country, TransferRequested
+from schemas.plain.alert import AlertMissing
+from schemas.plain.record import RecordCorrected
+from schemas.plain.transfer import AgreementId, Country, TransferRequested
 from schemas.shape import (
     Code,
     Const,
@@ -128,6 +132,8 @@ class Claims(Form):
     safeguards: SafeguardClaim | None
     agreement: AgreementClaim | None = None
     """With a transfer, and with nothing else."""
+    authorisations: tuple[Authorisation, ...] = ()
+    """Held for a child, and in force; of a transfer, see `agreement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +210,8 @@ def _claims_shape(event: str) -> Shape:
         "safeguards": of_model(SafeguardClaim) if _has_safeguards(event) else Const(None),
         **({"agreement": of_model(AgreementClaim)} if transfer else {}),
     }
-    return Object({**of_model(Claims).required, **said})
+    held: dict[str, Shape] = {} if transfer else {"authorisations": List(of_model(Authorisation), 1, 8)}
+    return Object({**of_model(Claims).required, **said}, held)
 
 
 def _receipt_shape(rejected: bool) -> Object:
@@ -535,9 +542,37 @@ def _safeguards(claim: SafeguardClaim, facts: Facts) -> None:
         raise PayloadError("safeguard_missing", path=f"{path}.status")
 
 
+def age_told(facts: Facts) -> Age | None:
+    """How old she is as far as this event alone says; None: it does not say."""
+    said = facts.said
+    if isinstance(said, AlertMissing):
+        return said.age
+    if referral_of(facts) is not None or facts.birth is not None or "prs_Birthdate" in facts.htcds:
+        return age_of(facts)
+    birth = said.birth if isinstance(said, RecordCorrected) else None
+    if facts.information is not None:
+        birth = facts.information.birth
+    return None if birth is None else age_of(Facts(occurred_at=facts.occurred_at, birth=birth))
+
+
+def _authorised(held: tuple[Authorisation, ...], recorded_at: datetime) -> None:
+    """A decision that has run out is none, nor is one that has not been taken yet.
+
+    Raises PayloadError: `safeguard_missing`.
+    """
+    for index, one in enumerate(held):
+        if one.decided_at > recorded_at:
+            raise PayloadError("safeguard_missing", path=f"lawful.authorisations[{index}].decided_at")
+        if one.expires_at is not None and one.expires_at <= recorded_at:
+            raise PayloadError("safeguard_missing", path=f"lawful.authorisations[{index}].expires_at")
+
+
 def _rules(type: str, facts: Facts, claims: Claims | None, recorded_at: datetime) -> None:
     if facts.lawful is not None:
         _lawful(type, facts.lawful, recorded_at)
+        if facts.lawful.authorisations and isinstance(facts.said, TransferRequested):
+            raise PayloadError("payload_invalid", path="lawful.authorisations")  # they stand beside the agreement
+        _authorised(facts.lawful.authorisations, recorded_at)
     if claims is not None and claims.safeguards is not None:
         _safeguards(claims.safeguards, facts)
     if isinstance(facts.said, TransferRequested):
@@ -617,6 +652,7 @@ def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
             best_interest=caregiver is not None and caregiver.best_interest_note is not None,
         ),
         agreement=_agreement_claim(said) if isinstance(said, TransferRequested) else None,
+        authorisations=lawful.authorisations,
     )
 
 
@@ -631,11 +667,18 @@ def _agreement_claim(said: TransferRequested) -> AgreementClaim:
 
 
 def _written_claims(claims: Claims) -> dict[str, Any]:
-    data = claims.model_dump(exclude={"agreement"} if claims.agreement is None else None)
+    data = claims.model_dump(exclude={"authorisations", *(() if claims.agreement else ("agreement",))})
+    if claims.authorisations:
+        data["authorisations"] = [_written_authorisation(one) for one in claims.authorisations]
     if claims.consent is not None:
         data["consent"]["given_at"] = moment(claims.consent.given_at)
         data["consent"]["expires_at"] = moment(claims.consent.expires_at)
     return data
+
+
+def _written_authorisation(one: Authorisation) -> dict[str, str]:
+    data = {"authority": one.authority, "reference": one.reference, "decided_at": moment(one.decided_at)}
+    return data if one.expires_at is None else {**data, "expires_at": moment(one.expires_at)}
 
 
 def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | None) -> None:
@@ -691,6 +734,7 @@ def _written_plain(said: Form, lawful: Lawful | None, salt: bytes) -> tuple[dict
     identity: dict[str, Any] = {"said": named} if named else {}
     if lawful is not None:
         payload["lawful"], author = plain.halves(lawful)
+        del payload["lawful"]["authorisations"]
         if lawful.consent is not None:
             payload["salt"] = _base64url(salt)
         if author:
@@ -857,6 +901,7 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
             raise PayloadError("payload_invalid", path="content.claims.basis")
         lawful["basis"] = claims.basis
         lawful["legal_reference"] = claims.legal_reference
+        lawful["authorisations"] = claims.authorisations
     facts = validated(Facts, {**data, "occurred_at": value["occurred_at"]})
     for name, answer in facts.htcds.items():
         if htcds.check(name, answer) != answer:

@@ -193,6 +193,24 @@ class Consent(Form):
         return self
 
 
+Authority = Literal["guardian", "family-judge", "data-protection-authority"]
+
+
+class Authorisation(Form):
+    """One decision that allows this, by its number: who decided stands in the decision, not here."""
+
+    authority: Authority
+    reference: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./-]{1,60}$")]
+    decided_at: When
+    expires_at: When | None = None
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.expires_at is not None and self.expires_at <= self.decided_at:
+            raise ValueError("expires before it is given")
+        return self
+
+
 class Lawful(Form):
     """Why this may be shared at all: consent, or another basis with author and reason."""
 
@@ -205,6 +223,9 @@ class Lawful(Form):
     """Who decided; required unless basis is consent."""
     reason: Note | None = Field(None, json_schema_extra=IDENTITY)
     """Why; required unless basis is consent."""
+    authorisations: tuple[Authorisation, ...] = Field((), max_length=8)
+    """What the law of a domain asks for besides, where a child is concerned. They travel in the claims; those of a
+    transfer stand beside its agreement."""
 
 
 class Referral(Form):

@@ -61,6 +61,10 @@ class Machine:
     """Every event type that may move or visit it, in the data's order."""
     end_reasons: Mapping[str, Mapping[str, str]]
     """Coded reasons of `referral.ended` -> labels by language; empty elsewhere."""
+    expiry: str | None = None
+    """The event with which the initiator ends what was not answered in time, and never before its time."""
+    reopening: str | None = None
+    """The event with which the initiator confirms an acceptance that came too late."""
 
 
 def _each_step(rows: list[dict[str, Any]]) -> Iterator[tuple[tuple[str | None, str, str], Step]]:
@@ -90,6 +94,8 @@ def _read(table: dict[str, Any]) -> Machine:
         MappingProxyType(steps),
         tuple(dict.fromkeys(event for _, event, _ in steps)),
         MappingProxyType({name: MappingProxyType(row) for name, row in table.get("end_reasons", {}).items()}),
+        table.get("expiry"),
+        table.get("reopening"),
     )
 
 

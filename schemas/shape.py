@@ -504,7 +504,8 @@ def leaves(model: type[BaseModel], at: str) -> tuple[Leaf, ...]:
         path = f"{at}.{name}" if at else name
         inner = form_of(info.annotation)
         if inner is not None:
-            found.extend(leaves(inner, path))
+            if typing.get_origin(info.annotation) is not tuple:  # a list of forms is no answer
+                found.extend(leaves(inner, path))
             continue
         shape = of_annotation(info.annotation, tuple(info.metadata))
         if isinstance(shape, Nullable):

@@ -19,7 +19,7 @@ Upcast = Callable[[dict[str, Any], dict[str, Any] | None], None]
 """Changes content, and identity where there is one, in place. Both came off the wire: nothing about them is certain."""
 
 UPCASTS: Mapping[tuple[str, int], Upcast] = MappingProxyType({})
-"""(event type, minor that was written) -> the way to the next minor. Every event is at its first minor: none yet."""
+"""(event type, minor that was written) -> the way to the next minor. What 1.1 added may be absent: none yet."""
 
 
 def upcast(event: str, written: int, today: int, content: dict[str, Any], identity: dict[str, Any] | None) -> None:

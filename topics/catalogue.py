@@ -24,9 +24,8 @@ from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import LogError, PolicyError, RecordError, RegistryError
 from schemas.event_types import FLOWS_WITH
-from schemas.forms import Basis, Priority
+from schemas.forms import Authority, Basis, Priority
 from schemas.lifecycle import MACHINES
-from schemas.plain.transfer import Authority
 from schemas.registry import ROLES, Agency, Registry
 from topics.log import grants_topic
 
@@ -48,6 +47,13 @@ class Claims(Protocol):
     def safeguards(self) -> SafeguardClaim | None: ...
     @property
     def agreement(self) -> AgreementClaim | None: ...
+    @property
+    def authorisations(self) -> Iterable[AuthorisationClaim]: ...
+
+
+class AuthorisationClaim(Protocol):
+    @property
+    def authority(self) -> str: ...
 
 
 class ConsentClaim(Protocol):
@@ -58,6 +64,8 @@ class ConsentClaim(Protocol):
 class SafeguardClaim(Protocol):
     @property
     def age(self) -> str: ...
+    @property
+    def guardian(self) -> str | None: ...
 
 
 class AgreementClaim(Protocol):
@@ -91,6 +99,10 @@ class Act:
     claims: Claims | None = None
     at: datetime | None = None
     """When; needed with claims (consent expires)."""
+    answers: Act | None = None
+    """What a machine's receipt answers, as whoever asks knows it from the record itself; its kind may be unknown."""
+    concerning: SafeguardClaim | None = None
+    """Whom it concerns where its claims do not say: what its thread has said of her."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +149,14 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Authorisations:
-    """Whose authorisation a domain asks for; `schemas.plain.transfer.Authority`."""
+    """Whose authorisation a domain asks for; `schemas.forms.Authority`."""
 
     child: frozenset[str]
     """For a child, and for somebody who may be one."""
+    child_in_danger: frozenset[str]
+    """The same on vital interests, where there is no guardian to ask."""
+    child_not_in: frozenset[str]
+    """Flows to which this does not apply."""
     abroad: frozenset[str]
     """To pass its border."""
 
@@ -162,6 +178,8 @@ class Policy:
     law_enforcement: frozenset[str]
     open_flows: frozenset[str]
     """Flows in which a protected handle may address law enforcement; never the other way round."""
+    answers: frozenset[str]
+    """Events that pass the firewall as the answer to what passed it the other way, and only so."""
     listens_only: Mapping[str, frozenset[str]]
     """Flows in which law enforcement sends nothing -> the events that it receives there."""
     always: Mapping[str, frozenset[str]]
@@ -204,7 +222,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         raise ValueError("unknown or missing section")
     for name, flow in raw["flow"].items():
         _members(f"flow {name}", flow, {"mailbox", "retention_days"})
-    _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open", "listens_only"})
+    _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open", "answers", "listens_only"})
     for name, item in raw["minimise"].items():
         _members(f"minimise {name}", item, {"always"}, {"service"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
@@ -222,6 +240,9 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         raise ValueError("firewall: unknown flow")
     if any(name not in events or events[name].flow != flow for flow, heard in listens.items() for name in heard):
         raise ValueError("firewall: unknown event of that flow")
+    answers = frozenset(raw["firewall"]["answers"])
+    if any(name not in events or events[name].machine is not None or events[name].flow == "*" for name in answers):
+        raise ValueError("firewall: only what machines tell each other answers")
     if law & (mailboxes.get("referral", frozenset()) | mailboxes.get("case", frozenset())):
         raise ValueError("firewall: law enforcement has no mailbox in assistance flows")
     return Policy(
@@ -230,6 +251,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         events=MappingProxyType(events),
         law_enforcement=law,
         open_flows=frozenset(raw["firewall"]["protected_flows_open"]),
+        answers=answers,
         listens_only=MappingProxyType(listens),
         always=MappingProxyType({name: frozenset(item["always"]) for name, item in raw["minimise"].items()}),
         by_service=MappingProxyType(
@@ -257,10 +279,12 @@ def _agreement(name: str, raw: Mapping[str, Any]) -> Agreement:
 
 
 def _authorisations(name: str, raw: Mapping[str, Any]) -> Authorisations:
-    _members(f"authorisations {name}", raw, {"child", "abroad"})
-    if not {*raw["child"], *raw["abroad"]} <= set(get_args(Authority)):
+    _members(f"authorisations {name}", raw, {"child", "child_in_danger", "child_not_in", "abroad"})
+    if not {*raw["child"], *raw["child_in_danger"], *raw["abroad"]} <= set(get_args(Authority)):
         raise ValueError(f"authorisations {name}: unknown authority")
-    return Authorisations(frozenset(raw["child"]), frozenset(raw["abroad"]))
+    if not set(raw["child_not_in"]) <= set(FLOWS):
+        raise ValueError(f"authorisations {name}: unknown flow")
+    return Authorisations(**{member: frozenset(raw[member]) for member in raw})
 
 
 def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable[str] = ()) -> None:
@@ -443,6 +467,8 @@ def _may_send_any(agency: str, topic: str, registry: Registry) -> bool:
 
 
 _YES = ""
+ONLY_AS_ANSWER = "firewall.answers"
+"""Rule of the refusal of what may be sent as an answer, when nothing is known that it answers."""
 
 
 def _no(code: str, rule: str) -> Verdict:
@@ -467,10 +493,8 @@ def may(act: Act, registry: Registry) -> Verdict:
 
 def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     rules = policy()
-    if owner.protected and rules.law_enforcement & set(sender.roles):
-        return _no("not_permitted", "firewall.law_enforcement")
-    if sender.protected and rules.law_enforcement & set(owner.roles) and flow not in rules.open_flows:
-        return _no("not_permitted", "firewall.law_enforcement")
+    if _is_walled(flow, sender, owner) and not _is_answer(act, flow, sender, owner):
+        return _no("not_permitted", ONLY_AS_ANSWER if _may_answer(act, flow) else "firewall.law_enforcement")
     if not _may_be_heard(act, flow, sender, owner):
         return _no("not_permitted", "firewall.listens_only")
     if act.type is None:
@@ -491,9 +515,42 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     if not known.to & set(owner.roles):
         return _no("not_permitted", f"{rule}.to")
     verdict = _claims_fit(act, known, owner.id, rule)
-    if verdict.ok and known.agreement:
+    if not verdict.ok or not known.basis:
+        return verdict
+    if known.agreement:
         return agreement_fits(act, flow, sender.id, owner.id, verdict)
-    return verdict
+    return child_authorised(act, flow, sender.id, owner.id, verdict)
+
+
+def _is_walled(flow: str, sender: Agency, owner: Agency) -> bool:
+    """Law enforcement addresses no protected place, and is addressed by it in the open flows only."""
+    rules = policy()
+    if owner.protected and rules.law_enforcement & set(sender.roles):
+        return True
+    return sender.protected and bool(rules.law_enforcement & set(owner.roles)) and flow not in rules.open_flows
+
+
+def _may_answer(act: Act, flow: str) -> bool:
+    events = [policy().events[name] for name in policy().answers]
+    return any(event.flow == flow and event.kind == act.kind and act.type in (None, event.name) for event in events)
+
+
+def _is_answer(act: Act, flow: str, sender: Agency, owner: Agency) -> bool:
+    """Whether it tells whoever was allowed to send what became of that, and nothing else. No receipt has a receipt."""
+    asked = act.answers
+    if asked is None or not _may_answer(act, flow):
+        return False
+    try:
+        asked_flow, asked_owner = split_topic(asked.topic)
+    except RecordError:
+        return False
+    if (asked.agency, asked_owner) != (owner.id, sender.id):
+        return False
+    return any(
+        _may_send(Act("send", asked.agency, asked.topic, kind), asked_flow, owner, sender).ok
+        for kind in KINDS
+        if asked.kind in (None, kind)
+    )
 
 
 def _may_be_heard(act: Act, flow: str, sender: Agency, owner: Agency) -> bool:
@@ -535,6 +592,30 @@ def _claims_fit(act: Act, event: EventRule, recipient: str, rule: str) -> Verdic
             if claims.consent.expires_at <= act.at:
                 return _no("consent_expired", f"{rule}.basis")
     return Verdict(True, _YES, rule)
+
+
+def child_authorised(act: Act, flow: str, sender: str, owner: str, otherwise: Verdict) -> Verdict:
+    """Whether what the domains ask for is held where a child, or somebody who may be one, is told of; `otherwise` then.
+
+    Nobody knows how old she is: she may be one.
+    """
+    claims = act.claims
+    if claims is None:
+        return otherwise
+    whom = claims.safeguards or act.concerning
+    if whom is not None and whom.age == "adult":
+        return otherwise
+    no_guardian = flow == "alert" or (whom is not None and whom.guardian in ("pending", "suspected"))
+    in_danger = claims.basis == "vital-interests" and no_guardian
+    held = {one.authority for one in claims.authorisations}
+    for domain in dict.fromkeys(agency.partition("/")[0] for agency in (sender, owner)):
+        asked = policy().authorisations.get(domain)
+        if asked is None or flow in asked.child_not_in:
+            continue
+        if not (asked.child_in_danger if in_danger else asked.child) <= held:
+            member = "child_in_danger" if in_danger else "child"
+            return _no("safeguard_missing", f"authorisations.{domain}.{member}")
+    return otherwise
 
 
 def agreement_fits(act: Act, flow: str, sender: str, owner: str, otherwise: Verdict) -> Verdict:

@@ -25,7 +25,7 @@ import typer
 from schemas.envelope import FLOWS, is_agency, mailbox_topic, split_topic
 from schemas.errors import CODES, RecordError, RegistryError
 from schemas.event_types import EVENTS, PURPOSES
-from schemas.events import AgreementClaim, Claims, ConsentClaim
+from schemas.events import AgreementClaim, Claims, ConsentClaim, SafeguardClaim
 from schemas.forms import Basis
 from schemas.registry import MAX_REGISTRY_BYTES, ROLES, Registry, read_registry
 from topics.catalogue import Act, Verdict, may, policy
@@ -183,7 +183,7 @@ def _claims(question: Question) -> Claims | None:
             "recipient": question.owner,
             "consent": consent,
             "legal_reference": None,
-            "safeguards": None,
+            "safeguards": SafeguardClaim(age="adult", guardian=None, best_interest=False),
             "agreement": _agreement(question) if policy().events[event].agreement else None,
         }
     )
@@ -395,9 +395,15 @@ def _asked_by(domain: str) -> frozenset[str]:
     return frozenset[str]() if asked is None else asked.child | asked.abroad
 
 
+def _asked_of_a_child(domain: str, flow: str) -> frozenset[str]:
+    asked = policy().authorisations.get(domain)
+    return frozenset[str]() if asked is None or flow in asked.child_not_in else asked.child
+
+
 def _conditions(question: Question) -> Iterable[str]:
     """What a yes depends on beside who and whom."""
     rule = policy().events[question.event or ""]
+    bodies = sorted({question.agency.partition("/")[0], question.owner.partition("/")[0]})
     if rule.basis:
         bases = ", ".join(sorted(rule.basis))
         yield (
@@ -407,8 +413,16 @@ def _conditions(question: Question) -> Iterable[str]:
                 f"provided there is a lawful basis for {question.owner}: {bases}",
             )
         )
+    asked = sorted({one for body in bodies for one in _asked_of_a_child(body, question.flow)})
+    if rule.basis and not rule.agreement and asked:
+        yield (
+            "  "
+            + t(
+                f"et, pour un enfant ou qui peut en être un, de : {', '.join(asked)}",
+                f"and, for a child or somebody who may be one, with: {', '.join(asked)}",
+            )
+        )
     if rule.agreement:
-        bodies = sorted({question.agency.partition("/")[0], question.owner.partition("/")[0]})
         asked = sorted({one for body in bodies for one in _asked_by(body)})
         yield (
             "  "

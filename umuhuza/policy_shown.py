@@ -151,6 +151,12 @@ def shown_role(name: str) -> Shown:
             f"never writes to a protected place, nor does it write to it (but {', '.join(sorted(rules.open_flows))})",
         )
         lines += [f"  {said}", f"  {_where('firewall.law_enforcement')}"]
+        answers = ", ".join(sorted(rules.answers))
+        said = t(
+            f"mais sa machine y répond à ce qu'elle a reçu : {answers}",
+            f"but its machine answers there what it was sent: {answers}",
+        )
+        lines += [f"  {said}", f"  {_where('firewall.answers')}"]
     return value, lines
 
 

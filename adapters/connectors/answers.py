@@ -21,9 +21,12 @@ from adapters.connectors.columns import Choice
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.facts_in_words import DECLINED, OUTCOMES
 from adapters.connectors.sheets import Cell, Table
+from adapters.connectors.thread_in_words import GOES, HER_VIEW, field_in_words
 from schemas import htcds, lifecycle
+from schemas.elements import ASKABLE
 from schemas.errors import Language, PayloadError
 from schemas.forms import Facts, validated
+from topics.catalogue import allowed_fields
 
 SHEET = "Réponse"
 KEY_SHEET = "Umuhuza"
@@ -31,11 +34,15 @@ KEY_SHEET = "Umuhuza"
 
 STEPS = (
     Choice("referral.received", "Reçue par une personne", "Received by a person"),
+    Choice("information.requested", "Renseignement demandé", "Information asked for"),
     Choice("referral.accepted", "Acceptée", "Accepted"),
     Choice("referral.declined", "Déclinée", "Declined"),
+    Choice("movement.arrived", "La personne est arrivée", "The person has arrived"),
     Choice("referral.started", "Accompagnement commencé", "Service started"),
     Choice("service.provided", "Service fourni", "Service provided"),
+    Choice("feedback.given", "Nouvelles données", "Feedback given"),
     Choice("referral.completed", "Terminée", "Completed"),
+    Choice("referral.ended", "Interrompue avant son terme", "Ended before completion"),
 )
 """In the order of their use."""
 
@@ -49,6 +56,8 @@ class AnswerColumn:
     choices: tuple[Choice, ...] = ()
     help_fr: str = ""
     help_en: str = ""
+    multi: bool = False
+    """Several choices, separated by semicolons."""
 
     def label(self, language: Language) -> str:
         return self.fr if language == "fr" else self.en
@@ -57,6 +66,20 @@ class AnswerColumn:
 def _services() -> tuple[Choice, ...]:
     english = dict(htcds.options("spl_Type", "en"))
     return tuple(Choice(code, label, english[code]) for code, label in htcds.options("spl_Type", "fr"))
+
+
+def _ended() -> tuple[Choice, ...]:
+    return tuple(
+        Choice(code, labels["fr"], labels["en"]) for code, labels in lifecycle.MACHINES["referral"].end_reasons.items()
+    )
+
+
+def _askable() -> tuple[Choice, ...]:
+    """What may be asked for, in the words in which the answer will be shown: only what an answer could bring."""
+    services = [code for code, _ in htcds.options("spl_Type", "en")]
+    allowed = allowed_fields("information.answered", services) or frozenset()
+    names = sorted((name for name in ASKABLE if name in allowed), key=lambda name: (name.startswith("htcds."), name))
+    return tuple(Choice(name, field_in_words(name, "fr"), field_in_words(name, "en")) for name in names)
 
 
 COLUMNS: tuple[AnswerColumn, ...] = (
@@ -125,6 +148,62 @@ COLUMNS: tuple[AnswerColumn, ...] = (
         "Required with « Completed ».",
     ),
     AnswerColumn(
+        "fin_motif",
+        "Motif de fin (si interrompue)",
+        "Why it ended (if ended)",
+        30,
+        _ended(),
+        "Obligatoire avec « Interrompue avant son terme ».",
+        "Required with « Ended before completion ».",
+    ),
+    AnswerColumn(
+        "nouvelles",
+        "Nouvelles : comment cela se passe",
+        "Feedback: how it goes",
+        30,
+        GOES,
+        "Obligatoire avec « Nouvelles données ».",
+        "Required with « Feedback given ».",
+    ),
+    AnswerColumn(
+        "avis",
+        "Nouvelles : son avis",
+        "Feedback: her view",
+        22,
+        HER_VIEW,
+        "Facultatif. Demandez-le-lui.",
+        "Optional. Ask her.",
+    ),
+    AnswerColumn(
+        "encore",
+        "Nouvelles : services encore nécessaires",
+        "Feedback: services still needed",
+        30,
+        _services(),
+        "Facultatif. Plusieurs : séparez par un point-virgule.",
+        "Optional. Several: separate them by semicolons.",
+        multi=True,
+    ),
+    AnswerColumn(
+        "demande",
+        "Renseignement demandé",
+        "Information asked for",
+        30,
+        _askable(),
+        "Obligatoire avec « Renseignement demandé ». Plusieurs : séparez par un point-virgule.",
+        "Required with « Information asked for ». Several: separate them by semicolons.",
+        multi=True,
+    ),
+    AnswerColumn(
+        "demande_precision",
+        "Renseignement : précision",
+        "Information: note",
+        34,
+        (),
+        "Facultatif : ce que vous devez savoir, et pourquoi.",
+        "Optional: what you need to know, and why.",
+    ),
+    AnswerColumn(
         "reference",
         "Votre référence",
         "Your reference",
@@ -144,6 +223,12 @@ _BELONGS: Mapping[str, str] = {
     "debut": "service.provided",
     "fin": "service.provided",
     "resultat": "referral.completed",
+    "fin_motif": "referral.ended",
+    "nouvelles": "feedback.given",
+    "avis": "feedback.given",
+    "encore": "feedback.given",
+    "demande": "information.requested",
+    "demande_precision": "information.requested",
 }
 
 
@@ -282,6 +367,12 @@ class _Answering:
         data: dict[str, Any] = {"occurred_at": at or self.now}
         if type_ == "service.provided":
             data["service"] = self._service()
+        elif type_ == "movement.arrived":
+            data["movement"] = {"arrived_at": at or self.now}
+        elif type_ == "feedback.given":
+            data["feedback"] = self._feedback()
+        elif type_ == "information.requested":
+            data["question"] = self._question()
         else:
             data["answer"] = self._answer(type_)
         if self.problems:
@@ -306,6 +397,8 @@ class _Answering:
             answer["outcome"] = self._needed("resultat", OUTCOMES)
         elif type_ == "referral.accepted":
             answer["expected_from"] = self._moment("attendue")
+        elif type_ == "referral.ended":
+            answer["end_reason"] = self._needed("fin_motif", _ended())
         return answer if any(value is not None for value in answer.values()) else None
 
     def _service(self) -> dict[str, Any]:
@@ -317,6 +410,21 @@ class _Answering:
             self._wrong("fin", "La fin précède le début.", "The end comes before the beginning.")
         return {"type": type_, "began_at": began, "ended_at": ended}
 
+    def _feedback(self) -> dict[str, Any]:
+        feedback = {"outcome": self._needed("nouvelles", GOES), "still_needed": self._several("encore", _services())}
+        view = self._choice("avis", HER_VIEW)
+        return feedback if view is None else {**feedback, "her_view": view}
+
+    def _question(self) -> dict[str, Any]:
+        if "demande" not in self.row.cells:
+            self._wrong("demande", "Choisissez ce que vous demandez.", "Choose what you ask for.")
+        return {"fields": self._several("demande", _askable()), "note": self.row.texts.get("demande_precision")}
+
+    def _several(self, name: str, choices: Sequence[Choice]) -> tuple[str, ...]:
+        parts = [part.strip() for part in (self.row.texts.get(name) or "").split(";") if part.strip()]
+        found = [self._one(name, part, choices) for part in parts]
+        return tuple(dict.fromkeys(code for code in found if code is not None))
+
     def _needed(self, name: str, choices: Sequence[Choice]) -> str | None:
         if name not in self.row.cells:
             self._wrong(name, "Choisissez une réponse dans la liste.", "Choose an answer from the list.")
@@ -325,8 +433,9 @@ class _Answering:
 
     def _choice(self, name: str, choices: Sequence[Choice]) -> str | None:
         text = self.row.texts.get(name)
-        if text is None:
-            return None
+        return None if text is None else self._one(name, text, choices)
+
+    def _one(self, name: str, text: str, choices: Sequence[Choice]) -> str | None:
         for choice in choices:
             if columns.fold(text) in {columns.fold(each) for each in (choice.code, choice.fr, choice.en)}:
                 return choice.code

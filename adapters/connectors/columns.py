@@ -487,6 +487,13 @@ _OWN: tuple[Column, ...] = (
         "tuteur_non_informe", "Tuteur : pourquoi non informé", "Caregiver: why not informed", "child", "note", width=28
     ),
     Column("interet_enfant", "Note d'intérêt supérieur de l'enfant", "Best-interest note", "child", "note", width=34),
+    Column("accord_tuteur", "Accord du tuteur : référence", "Guardian's authorisation: reference", "child", "text"),
+    Column(
+        "accord_tuteur_date", "Accord du tuteur : date", "Guardian's authorisation: date", "child", "date", width=18
+    ),
+    Column("accord_juge", "Juge de la famille : référence", "Family judge's authorisation: reference", "child", "text"),
+    Column("accord_juge_date", "Juge de la famille : date", "Family judge's authorisation: date", "child", "date"),
+    Column("accord_juge_fin", "Juge de la famille : jusqu'au", "Family judge's authorisation: until", "child", "date"),
     Column("avis_enfant", "Avis de l'enfant", "The child's own view", "child", "choice", choices=_ASSENT, width=20),
     Column(
         "base",
@@ -774,6 +781,8 @@ _COLUMN_OF: Mapping[str, str] = MappingProxyType(
         "lawful.legal_reference": "reference_juridique",
         "lawful.author": "decide_par",
         "lawful.reason": "pourquoi",
+        "lawful.authorisations": "accord_juge",
+        "authorisations": "accord_juge",
     }
 )
 """Where the rules find fault (a path of `Facts`, a line of the policy) -> the column to look at."""
@@ -781,7 +790,7 @@ _COLUMN_OF: Mapping[str, str] = MappingProxyType(
 
 def column_at(path: str) -> Column | None:
     """The column that fills a place of `Facts`, by the longest part of the path that is known."""
-    parts = path.split(".")
+    parts = path.partition("[")[0].split(".")
     for length in range(len(parts), 0, -1):
         name = _COLUMN_OF.get(".".join(parts[:length]))
         if name is None and length == 2 and parts[0] == "htcds":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 
-from adapters.connectors.thread_in_words import Words
+from adapters.connectors.thread_in_words import Words, field_in_words
 from schemas.errors import Language
 from schemas.forms import Form
 from schemas.plain.case import (
@@ -66,6 +66,16 @@ _CODES: Mapping[str, tuple[str, str]] = {
     "wrong-recipient": ("Mauvais destinataire", "Wrong recipient"),
     "wrong-person": ("Mauvaise personne", "Wrong person"),
     "sent-by-mistake": ("Envoyé par erreur", "Sent by mistake"),
+    "misheard": ("Mal entendu", "Misheard"),
+    "misread": ("Mal lu", "Misread"),
+    "interpreter": ("Erreur d'interprétation", "An interpreter's mistake"),
+    "not-known-then": ("Pas connu alors", "Not known then"),
+    "changed-since": ("A changé depuis", "Has changed since"),
+    "person": ("La personne elle-même", "The person herself"),
+    "document": ("Un document", "A document"),
+    "guardian": ("Tuteur ou représentant", "Guardian or representative"),
+    "another-agency": ("Une autre agence", "Another agency"),
+    "own-file": ("Notre dossier", "Our own file"),
     "not-permitted": ("N'aurait pas dû être envoyé", "Should not have been sent"),
 }
 _UNREAD = (
@@ -110,10 +120,21 @@ def lines(said: Form | None, at: Callable[[datetime.datetime], str], language: L
             telling.yes_no("Prise en charge", "Taken over", said.taken_over)
             telling.say("Téléphoner à", "Telephone", said.telephone)
         case RecordCorrected():
-            telling.say("Champs corrigés", "Fields corrected", "; ".join(said.fields))
-            telling.say("Nom", "Name", None if said.name is None else said.name.as_given)
-            telling.say("Naissance", "Birth", None if said.birth is None else said.birth.date)
+            named = dict.fromkeys(field_in_words(_asked(path), language) for path in said.fields)
+            telling.say("Champs corrigés", "Fields corrected", "; ".join(named), "; ".join(said.fields))
+            if said.reason is not None:
+                telling.coded("Pourquoi", "Why", said.reason)
+            if said.source is not None:
+                telling.coded("D'après", "According to", said.source)
     return telling.lines
+
+
+def _asked(path: str) -> str:
+    """A field as one asks for it: `referral.risk.level` is `information.risk`."""
+    group, _, member = path.partition(".")
+    if group == "htcds":
+        return path
+    return f"information.{member.partition('.')[0] if group in ('referral', 'information') else group}"
 
 
 class _Telling:

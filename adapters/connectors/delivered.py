@@ -203,6 +203,7 @@ def _write_choices(
             "source": f"='{lists.get_name()}'!${letters}$1:${letters}${len(choices)}",
             "error_title": "Liste" if french else "List",
             "error_message": "Choisissez une réponse de la liste." if french else "Choose an answer from the list.",
+            "show_error": not column.multi,
         }
     if help_text:
         options |= {"input_title": column.label(language).rstrip(" *")[:32], "input_message": help_text[:255]}

@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from adapters.connectors import as_typed, columns, consent_in_words, thread_in_words
 from schemas import htcds
 from schemas.errors import Language
-from schemas.forms import Birth, Caregiver, Facts, Information, Interpreter, Lawful, Name, Referral, Risk, SafeContact
+from schemas.forms import (
+    Authorisation,
+    Birth,
+    Caregiver,
+    Facts,
+    Information,
+    Interpreter,
+    Lawful,
+    Name,
+    Referral,
+    Risk,
+    SafeContact,
+)
+from schemas.plain.record import RecordCorrected, Right
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +248,20 @@ class _Telling:
         if facts.question is not None:
             found += thread_in_words.question_lines(facts.question, self._language)
         found += consent_in_words.lines(facts.said, at, self._language)
+        if isinstance(facts.said, RecordCorrected):
+            self.corrected(facts.said)
         self._lines["answer"] += [Said(one.label, one.value, one.code) for one in found]
+
+    def corrected(self, said: RecordCorrected) -> None:
+        """What is right now, under the titles under which it stood."""
+        right = said.right or Right()
+        members = {name: getattr(right, name) for name in Right.model_fields.keys() & Information.model_fields.keys()}
+        told = {name: value for name, value in members.items() if value is not None}
+        self.information(Information(name=said.name, birth=said.birth, **told))
+        self._say("service_local", right.local_service)
+        self._moment("retour_attendu", right.feedback_by)
+        for one in right.htcds or ():
+            self.htcds(one.field, one.answer)
 
     def reason(self, referral: Referral) -> None:
         self._say("refus_partage", "; ".join(referral.told_and_refused))
@@ -266,6 +292,19 @@ class _Telling:
         self._say("reference_juridique", lawful.legal_reference)
         self._say("decide_par", lawful.author)
         self._say("pourquoi", lawful.reason)
+        for one in lawful.authorisations:
+            self.authorisation(one)
+
+    def authorisation(self, one: Authorisation) -> None:
+        name = {"guardian": "accord_tuteur", "family-judge": "accord_juge"}.get(one.authority)
+        if name is None:  # a border's: it stands in a transfer, and its name says enough
+            self._lines["child"].append(Said(one.authority, one.reference))
+            return
+        self._say(name, one.reference)
+        self._moment(f"{name}_date", one.decided_at)
+        if one.expires_at is not None:
+            label = columns.column("accord_juge_fin").label(self._language)
+            self._lines["child"].append(Said(label, moment_in_words(one.expires_at, self._zone, self._language)))
 
     def htcds(self, name: str, answer: str | tuple[str, ...]) -> None:
         codes = (answer,) if isinstance(answer, str) else answer

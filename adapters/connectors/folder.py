@@ -3,7 +3,8 @@
 
     a-envoyer/  ->  Drafts        (`drops.py`: read, offered, reported, moved)
     recus/      <-  what arrived  (`received.py`: one workbook per thread, answered in its sheet « Réponse »)
-    rapports/   <-  reports row by row, and `suivi.xlsx`: what became of each row sent (`tracking.py`)
+    rapports/   <-  reports row by row, and `suivi.xlsx`: what became of each row sent (`tracking.py`); what is overdue
+                    stands there and in `A-TRAITER.txt`, without a word of anybody (`notices.py`)
 
 Invariants: nothing about the content of a file is raised; nothing dropped is lost, doubled or overwritten; names of
 persons stand inside the agency's own files only, never in a file's name, an error or a log.
@@ -24,17 +25,18 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar
 
-from adapters.connectors import places, sheets, template
-from adapters.connectors.contract import Arrived, Batch, NotNowError, Outcome
+from adapters.connectors import notices, places, sheets, template
+from adapters.connectors.contract import Arrived, Batch, Escalation, NotNowError, Outcome
 from adapters.connectors.drops import Drops, Quiet
 from adapters.connectors.places import Names, Places
 from adapters.connectors.received import Received, answer_in_words
 from adapters.connectors.threads import Threads
-from adapters.connectors.tracking import Came, Journal, Moved, write_tracking
+from adapters.connectors.tracking import Came, Journal, Moved, Noticed, write_tracking
 from schemas.errors import Language, SourceError
 
 JOURNAL = "suivi.jsonl"
 TRACKING = "suivi.xlsx"
+TO_DO = "A-TRAITER.txt"
 TEMPLATE = "modele-orientation.xlsx"
 TEMPLATE_CSV = "modele-orientation.csv"
 READ_ME = "LISEZ-MOI.txt"
@@ -82,6 +84,8 @@ class FolderConnector:
         self._received = Received(self.places, self._threads, now, language, quiet)
         self._prepared = False
         self._tracking_stale = True
+        self._erased = False
+        """What was erased stands in `suivi.xlsx` until it is written anew, and that cannot wait."""
         self._tracking_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -123,6 +127,7 @@ class FolderConnector:
                 await asyncio.to_thread(self._prepare)
                 if self._is_for_a_workbook(arrived):
                     kept = await asyncio.to_thread(self._received.remember, arrived)
+                    self._tracking_stale = self._tracking_stale or bool(self._journal.noticed)
                     # Open in a program: what arrived is remembered durably, and shown at a later look.
                     await self._received.write(kept)
                 else:
@@ -133,12 +138,44 @@ class FolderConnector:
                 raise NotNowError from None
 
     async def erase(self, ident: str) -> None:
-        """Out of the workbook in `recus/` and of what is remembered of it. Idempotent. Raises NotNowError."""
+        """Out of the workbook in `recus/`, of the table and its journal, and of what is remembered of it. Idempotent.
+
+        Raises NotNowError: also where somebody has the workbook or the table open.
+        """
         async with self._lock:
             try:
                 await asyncio.to_thread(self._prepare)
-                if not await self._received.erase(ident):
+                if await asyncio.to_thread(self._journal.erase, self._agency, ident):
+                    self._erased = self._tracking_stale = True
+                gone = await self._received.erase(ident)
+                await self._write_tracking()
+                # If we died between journal and table, the table is stale at the next start.
+                stays = self._tracking_stale and await asyncio.to_thread((self.places.reports / TRACKING).exists)
+                if stays or not gone:
                     raise NotNowError
+            except OSError:
+                raise NotNowError from None
+
+    async def escalated(self, escalation: Escalation) -> None:
+        """Beside its row in `suivi.xlsx`, and in `A-TRAITER.txt`, at the next look at the latest. Idempotent.
+
+        Raises NotNowError.
+        """
+        due = datetime.datetime.fromtimestamp(escalation.due_at, self._now().tzinfo)
+        line = Noticed(
+            kind=escalation.kind,
+            thread=escalation.thread,
+            evt=escalation.evt,
+            peer=escalation.peer,
+            due_at=due.isoformat(),
+            at=self._now().isoformat(),
+        )
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._prepare)
+                if await asyncio.to_thread(self._journal.add, [line]):
+                    self._tracking_stale = True
+                await self._write_tracking()
             except OSError:
                 raise NotNowError from None
 
@@ -185,25 +222,55 @@ class FolderConnector:
             await self._write_tracking()
 
     async def _write_tracking(self) -> None:
-        """`suivi.xlsx` anew, unless somebody has it open: then at a later look."""
+        """`suivi.xlsx` and `A-TRAITER.txt` anew; the table not while somebody has it open: then at a later look."""
         path = self.places.reports / TRACKING
-        if not self._tracking_stale or not (self._journal.rows or self._journal.came):
+        if not self._tracking_stale:
+            return
+        empty = not (self._journal.rows or self._journal.came or self._journal.noticed)
+        if empty and not await asyncio.to_thread(path.exists):
             return
         now = self._now().timestamp()
         # Ten thousand rows take three seconds: not after every one of their ten thousand changes.
-        if len(self._journal.rows) > _WRITE_AT_ONCE and 0 <= now - self._tracking_at < _REST_S:
+        many = len(self._journal.rows) > _WRITE_AT_ONCE and not self._erased
+        if many and 0 <= now - self._tracking_at < _REST_S:
             return
+        to_do = await asyncio.to_thread(self._write_to_do)
         if await asyncio.to_thread(places.is_open_elsewhere, path):
             return
         data = await asyncio.to_thread(
-            write_tracking, self._journal, recipients=self._recipients(), now=self._now(), language=self._language
+            write_tracking,
+            self._journal,
+            recipients=self._recipients(),
+            now=self._now(),
+            language=self._language,
+            to_do=to_do,
         )
         try:
             await asyncio.to_thread(places.write_durably, path, data)
         except PermissionError:
             return  # Excel on Windows holds it
-        self._tracking_stale = False
+        self._tracking_stale = self._erased = False
         self._tracking_at = now
+
+    def _write_to_do(self) -> dict[str, str]:
+        """`A-TRAITER.txt` as it is now, or gone; and what has to be done, by the evt of ours that it is about."""
+        names, zone = dict(self._recipients()), self._now().tzinfo
+        standing = notices.standing(self._journal, self._received.arrivals())
+        path = self.places.reports / TO_DO
+        lines: list[str] = []
+        to_do: dict[str, str] = {}
+        for one in standing:
+            words = notices.in_words(one, names, zone, self._language)
+            kept = self._threads.of_thread(one.thread)
+            sent = self._journal.rows.get(one.evt)
+            where = kept.file if kept is not None else sent.line.replace("!", " ") if sent is not None else ""
+            lines.append(f"{words} ({where})" if where else words)
+            to_do[one.evt] = "\n".join(filter(None, (to_do.get(one.evt), words)))
+        if lines:
+            places.write_durably(path, notices.file_of(lines, self._now(), self._language))
+        else:
+            path.unlink(missing_ok=True)
+        return to_do
 
     def _prepare(self) -> None:
         """Folders, words and templates, once per process. Never replaces a file: it may have been filled in."""
@@ -251,6 +318,7 @@ En cas de danger immédiat, téléphonez d'abord. Umuhuza n'est jamais le seul c
     puis déposez ce fichier dans {names.to_send}/. Ne redéposez pas les lignes envoyées.
     {TRACKING} : où en est chaque envoi. « Arrivé sur la machine » ne veut pas dire lu
     par une personne.
+    {TO_DO} : ce qui attend quelqu'un maintenant ; téléphonez. Absent : rien n'attend.
 {names.received}/
     Ce que vous recevez : un classeur par orientation ou dossier. Répondez sur sa feuille
     « Réponse », enregistrez, fermez. Chaque ligne nouvelle part une fois.
@@ -277,6 +345,7 @@ In immediate danger telephone first. Umuhuza is never the only channel.
     {names.to_send}/. Do not drop the sent rows again.
     {TRACKING}: what became of each row. « Arrived on the computer » does not mean read
     by a person.
+    {TO_DO}: what waits for somebody now; telephone. Not there: nothing waits.
 {names.received}/
     What you receive: one workbook per referral or case. Answer on its sheet « Réponse »,
     save, close. Every new row is sent once.

@@ -110,6 +110,14 @@ class Received:
             ],
         )
 
+    def arrivals(self) -> frozenset[str]:
+        """Threads on which we have said ourselves that she is there."""
+        return frozenset(
+            kept.thread
+            for kept in self.threads.all()
+            if any(each.type == "movement.arrived" and each.state == "sent" for each in kept.answers.values())
+        )
+
     async def write(self, kept: Kept) -> bool:
         """Write the workbook as far as it may be written now; True when it shows everything. Raises OSError."""
         if not kept.to_write:

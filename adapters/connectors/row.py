@@ -27,6 +27,7 @@ _TEXT_MAX = 500
 _NOTE_MAX = 8000
 _ARABIC = re.compile(r"[\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufeff]")
 _NAME_PARTS = {"first": "prs_FirstName", "middle": "prs_MiddleName", "last": "prs_SecondName"}
+_REFERENCE = re.compile(r"[A-Za-z0-9./-]{1,60}")
 _REACHED_AT = ("telephone", "sms", "whatsapp")
 
 T = TypeVar("T")
@@ -297,6 +298,7 @@ class Row:
             "legal_reference": self.text("reference_juridique"),
             "author": self.text("decide_par"),
             "reason": self.text("pourquoi"),
+            "authorisations": self._authorisations(),
         }
         if basis == "consent":
             lawful["consent"] = self._consent()
@@ -314,6 +316,29 @@ class Row:
         if basis == "legal-duty":
             self.need("reference_juridique", " avec une obligation légale", " with a legal duty")
         return lawful
+
+    def _authorisations(self) -> tuple[dict[str, Any], ...]:
+        """What the law of some domains asks for besides, where a child is concerned."""
+        held = []
+        for authority, name in (("guardian", "accord_tuteur"), ("family-judge", "accord_juge")):
+            dated, until = f"{name}_date", f"{name}_fin"
+            ends_too = authority == "family-judge"
+            if not any(self.filled(each) for each in (name, dated, *((until,) if ends_too else ()))):
+                continue
+            both = (" avec sa date et sa référence", " with its date and its reference")
+            if not self.need(name, *both) or not self.need(dated, *both):
+                continue
+            reference, decided = self.text(name), self.past_day(dated)
+            if reference is not None and _REFERENCE.fullmatch(reference) is None:
+                self.wrong(
+                    name,
+                    "Une référence s'écrit sans espace : lettres, chiffres, point, tiret, barre (2026/77).",
+                    "A reference is written without spaces: letters, digits, point, dash, slash (2026/77).",
+                )
+            if reference is not None and decided is not None:
+                ends = self.day(until, end=True) if ends_too else None
+                held.append({"authority": authority, "reference": reference, "decided_at": decided, "expires_at": ends})
+        return tuple(held)
 
     def _consent(self) -> dict[str, Any] | None:
         given_there = self.need("consentement_date", " avec le consentement", " with consent", "consent_missing")

@@ -44,8 +44,13 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
     "reason": ("Motif", "Reason"),
     "referring_unit": ("Unité qui oriente", "Referring unit"),
     "on_call_telephone": ("Téléphone d'astreinte", "On-call telephone"),
+    "services": ("Services demandés", "Services asked for"),
+    "local_service": ("Service précis", "Which service exactly"),
+    "feedback_by": ("Retour attendu", "Feedback expected"),
+    "priority": ("Priorité", "Priority"),
+    "told_and_refused": ("Ce que la personne refuse de partager", "What the person refused to share"),
 }
-"""Members of `Information`, as a person calls them."""
+"""Members of `Information` and of `Referral`, as a person calls them."""
 
 
 @dataclass(frozen=True, slots=True)

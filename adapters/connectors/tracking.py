@@ -16,6 +16,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -25,6 +26,7 @@ from adapters.connectors.as_typed import in_words
 from adapters.connectors.facts_in_words import choice_label
 from schemas import lifecycle
 from schemas.errors import CODES, Language
+from schemas.event_types import EVENTS
 
 
 class _Line(BaseModel):
@@ -90,7 +92,20 @@ class Came(_Line):
     """When it happened, as the answerer says."""
 
 
-_LINE: TypeAdapter[TakenFile | SentRow | Moved | Came] = TypeAdapter(TakenFile | SentRow | Moved | Came)
+class Noticed(_Line):
+    """Something is overdue (`adapters.connectors.notices`). About nobody."""
+
+    k: Literal["notice"] = "notice"
+    kind: Literal["half", "overdue", "late-acceptance", "not-arrived"]
+    thread: str
+    evt: str
+    peer: str
+    due_at: str
+    at: str
+
+
+Line = TakenFile | SentRow | Moved | Came | Noticed
+_LINE: TypeAdapter[Line] = TypeAdapter(Line)
 
 
 class Journal:
@@ -103,6 +118,8 @@ class Journal:
         self.rows: dict[str, SentRow] = {}
         self.moves: dict[str, dict[str, Moved]] = {}
         self.came: dict[str, Came] = {}
+        self.noticed: dict[tuple[str, str, str], Noticed] = {}
+        """By kind, thread and event."""
         self.by_digest: dict[str, SentRow] = {}
         self.names: set[str] = set()
         """Names of files promised to somebody, written or not."""
@@ -120,7 +137,7 @@ class Journal:
                         continue  # torn by a crash, or edited by hand
         self._loaded = True
 
-    def _take(self, line: TakenFile | SentRow | Moved | Came) -> bool:
+    def _take(self, line: Line) -> bool:
         """False: known already."""
         match line:
             case TakenFile():
@@ -138,23 +155,45 @@ class Journal:
             case Came():
                 known = line.ident in self.came
                 self.came.setdefault(line.ident, line)
+            case Noticed():
+                key = (line.kind, line.thread, line.evt)
+                known = key in self.noticed
+                self.noticed.setdefault(key, line)
         return not known
 
-    def add(self, lines: Sequence[TakenFile | SentRow | Moved | Came]) -> bool:
+    def add(self, lines: Sequence[Line]) -> bool:
         """Durable when it returns; False: everything was known. Nothing is remembered unless it is durable."""
         new = [line for line in lines if not self._knows(line)]
         if not new:
             return False
-        data = b"\n".join(
-            json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-            for line in new
-        )
-        places.append_line(self._path, data)
+        places.append_line(self._path, b"\n".join(_written(line) for line in new))
         for line in new:
             self._take(line)
         return True
 
-    def _knows(self, line: TakenFile | SentRow | Moved | Came) -> bool:
+    def erase(self, agency: str, ident: str) -> bool:
+        """Nothing is left of that event, ours or another's: neither row nor answer. Durable when it returns.
+
+        Args:
+            agency: our own id, by which our events are told.
+
+        Returns whether something was there.
+        """
+        evt = ident.removeprefix(f"{agency}/")
+        if ident not in self.came and evt not in self.rows and evt not in self.moves:
+            return False
+        kept: list[Line] = [*self.files.values()]
+        kept += [line for line in self.rows.values() if line.evt != evt]
+        kept += [line for name, moves in self.moves.items() if name != evt for line in moves.values()]
+        kept += [line for line in self.came.values() if line.ident != ident]
+        kept += [line for line in self.noticed.values() if line.evt != evt]
+        places.write_durably(self._path, b"".join(_written(line) + b"\n" for line in kept))
+        self.files, self.rows, self.moves, self.came, self.noticed, self.by_digest = {}, {}, {}, {}, {}, {}
+        for line in kept:
+            self._take(line)
+        return True
+
+    def _knows(self, line: Line) -> bool:
         match line:
             case TakenFile():
                 return line.source in self.files
@@ -164,6 +203,8 @@ class Journal:
                 return line.state in self.moves.get(line.evt, {})
             case Came():
                 return line.ident in self.came
+            case Noticed():
+                return (line.kind, line.thread, line.evt) in self.noticed
 
     def answers(self) -> Mapping[str, list[Came]]:
         """evt of our row -> what came back on its thread, in order of arrival."""
@@ -182,6 +223,10 @@ class Journal:
         return found
 
 
+def _written(line: Line) -> bytes:
+    return json.dumps(line.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
 _HEADERS: Mapping[Language, tuple[str, ...]] = {
     "fr": (
         "Votre référence",
@@ -191,6 +236,7 @@ _HEADERS: Mapping[Language, tuple[str, ...]] = {
         "Machine : où en est l'envoi",
         "Personne : où en est la réponse",
         "Depuis le",
+        "À faire maintenant",
         "Précision",
         "Étapes",
         "Fichier et ligne",
@@ -203,18 +249,28 @@ _HEADERS: Mapping[Language, tuple[str, ...]] = {
         "Machine: where it is",
         "Person: what was answered",
         "Since",
+        "To do now",
         "Details",
         "Steps",
         "File and row",
     ),
 }
-_WIDTHS = (18, 22, 26, 18, 34, 34, 18, 30, 40, 30)
+_WIDTHS = (18, 22, 26, 18, 34, 34, 18, 34, 30, 40, 30)
 
 
 def write_tracking(
-    journal: Journal, *, recipients: Sequence[tuple[str, str]], now: datetime.datetime, language: Language = "fr"
+    journal: Journal,
+    *,
+    recipients: Sequence[tuple[str, str]],
+    now: datetime.datetime,
+    language: Language = "fr",
+    to_do: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
-    """The table as XLSX, newest first."""
+    """The table as XLSX, newest first.
+
+    Args:
+        to_do: evt of our row -> what has to be done about it now.
+    """
     buffer = io.BytesIO()
     sheet_of = paper.new_paper(buffer)
     sheet = sheet_of.book.add_worksheet("Suivi" if language == "fr" else "Follow-up")
@@ -245,10 +301,11 @@ def write_tracking(
             sent.person or "",
             choice_label(columns.TYPES, sent.type, language),
             names.get(sent.to, sent.to),
-            _day(sent.at, now.tzinfo, language),
+            day_in_words(sent.at, now.tzinfo, language),
             machine,
             person,
-            _day(came[-1].at, now.tzinfo, language) if came else "",
+            day_in_words(came[-1].at, now.tzinfo, language) if came else "",
+            to_do.get(sent.evt, ""),
             came[-1].words if came else "",
             "\n".join(_step(each, now.tzinfo, language) for each in came),
             f"{sent.file}, {sent.line.replace('!', ', ligne ' if french else ', row ')}",
@@ -259,7 +316,9 @@ def write_tracking(
                 style = sheet_of.bad if refused else sheet_of.text
             elif index == 5:
                 style = sheet_of.good if came else sheet_of.note
-            paper.write(sheet, row, index, paper.french(cell) if index in (4, 5, 7, 8) else cell, style)
+            elif index == 7 and cell:
+                style = sheet_of.bad
+            paper.write(sheet, row, index, paper.french(cell) if index in (4, 5, 7, 8, 9) else cell, style)
         sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
         row += 1
     paper.finish_table(sheet, 3, row, len(_WIDTHS))
@@ -282,7 +341,7 @@ def _machine_words(
     last = moves[known[-1]]
     if last.state == "delivered":
         words = "Arrivé sur la machine du destinataire" if language == "fr" else "Arrived on the recipient's computer"
-        return f"{words}, {_day(last.at, zone, language)}", False
+        return f"{words}, {day_in_words(last.at, zone, language)}", False
     words = lifecycle.state_label("outgoing", last.state, language)
     if last.state == "refused" and last.code is not None and last.code in CODES:
         words += (
@@ -300,19 +359,21 @@ def _person_words(type_: str, came: Sequence[Came], refused: bool, language: Lan
 
 
 def _state_words(came: Came, language: Language) -> str:
-    machine = "referral" if came.type.startswith(("referral.", "service.")) else "case"
-    if came.state in lifecycle.MACHINES[machine].states:
+    event = EVENTS.get(came.type)
+    machine = event.machine if event is not None and event.machine is not None else "case"
+    if machine in lifecycle.MACHINES and came.state in lifecycle.MACHINES[machine].states:
         return lifecycle.state_label(machine, came.state, language)
-    return came.type
+    return came.type if event is None else event.labels[language]
 
 
 def _step(came: Came, zone: datetime.tzinfo | None, language: Language) -> str:
     late = (" (après l'échéance)" if language == "fr" else " (late)") if came.late else ""
     words = f" : {came.words}" if came.words else ""
-    return f"{_day(came.at, zone, language)} · {_state_words(came, language)}{words}{late}"
+    return f"{day_in_words(came.at, zone, language)} · {_state_words(came, language)}{words}{late}"
 
 
-def _day(at: str, zone: datetime.tzinfo | None, language: Language) -> str:
+def day_in_words(at: str, zone: datetime.tzinfo | None, language: Language) -> str:
+    """A moment (ISO 8601) with its time, in the reader's zone."""
     moment = datetime.datetime.fromisoformat(at)
     local = moment.astimezone(zone) if zone else moment
     day = in_words(local.date()) if language == "fr" else f"{local:%d/%m/%Y}"

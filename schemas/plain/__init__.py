@@ -8,6 +8,8 @@ the event carries claims, `lawful` stands beside it, with the salt of the consen
     content.payload   {"said": {...}, "lawful": {...}, "salt": "..."}
     identity          {"said": {...}, "lawful": {"author": ..., "reason": ...}}
 
+Of `lawful`, the authorisations stand in the claims alone, as they do beside a FHIR message.
+
 Must never: put a value into an error.
 """
 
@@ -98,7 +100,9 @@ def content_shape(event: str, claims: bool) -> Object:
     said = {"said": cast("Shape", _half(PLAIN[event], identity=False))}
     if not claims:
         return Object(said)
-    return Object({**said, "lawful": _half(Lawful, identity=False)}, {"salt": _SALT})
+    lawful = _half(Lawful, identity=False)
+    basis = Object(lawful.required, {name: each for name, each in lawful.optional.items() if name != "authorisations"})
+    return Object({**said, "lawful": basis}, {"salt": _SALT})
 
 
 def identity_shape(event: str, claims: bool) -> Object | None:

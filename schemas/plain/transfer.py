@@ -11,31 +11,15 @@ Must never: decide what an agreement needs (`topics/policy/agreements.toml` says
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from schemas.forms import Form, LanguageTag, Referral, When
+from schemas.forms import Authorisation, Form, LanguageTag, Referral, When
 
 AgreementId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
 Country = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 """ISO 3166-1 alpha-2 in small letters, as domains are named."""
-Authority = Literal["guardian", "family-judge", "data-protection-authority"]
-
-
-class Authorisation(Form):
-    """One decision that allows this transfer, by its number: who decided stands in the decision, not here."""
-
-    authority: Authority
-    reference: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9./-]{1,60}$")]
-    decided_at: When
-    expires_at: When | None = None
-
-    @model_validator(mode="after")
-    def _lasts(self) -> Self:
-        if self.expires_at is not None and self.expires_at <= self.decided_at:
-            raise ValueError("expires before it is given")
-        return self
 
 
 class TransferRequested(Form):

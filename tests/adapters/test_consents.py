@@ -12,8 +12,9 @@ import pytest
 from adapters.connectors.contract import Outcome
 from adapters.consent_book import REPRESENTATIVE_WITHIN_S
 from adapters.consents import Consents, Withdrawn
+from adapters.rights_book import RightsBook
 from schemas.errors import OrderError, PolicyError
-from schemas.forms import Birth, Caregiver, Consent, Facts, Lawful
+from schemas.forms import Basis, Birth, Caregiver, Consent, Facts, Lawful
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn, WithdrawalScope
 from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, referral, said
 from tests.schemas.samples import SAMPLES
@@ -158,6 +159,27 @@ def test_danger_to_her_life_does_not_wait_for_consent_and_has_its_author(town: A
     withdraw(town)
     vital = Lawful(basis="vital-interests", author="Diane Ndayisenga", reason="En danger cette nuit.")
     assert town[IOM].draft("bi/r5w2", "referral.requested", referral(lawful=vital), person=HER).problem is None
+
+
+@pytest.mark.parametrize("basis", ["vital-interests", "legal-duty"])
+def test_whoever_shares_against_her_withdrawal_signs_for_it_with_a_reason_and_is_reviewed(
+    town: Agencies, basis: Basis
+) -> None:
+    sheltered(town)
+    withdraw(town)
+    reference = "Texte fictif, 2026" if basis == "legal-duty" else None
+    signed = Lawful(basis=basis, legal_reference=reference, author="Diane Ndayisenga", reason="En danger cette nuit.")
+    for member in ("author", "reason"):
+        half = referral(lawful=signed.model_copy(update={member: None}))
+        outcome = town[IOM].draft("bi/r5w2", "referral.requested", half, person=HER)
+        assert refused(outcome) == ("payload_invalid", f"lawful.{member}")
+    evt = town[IOM].evt(town[IOM].draft("bi/r5w2", "referral.requested", referral(lawful=signed), person=HER))
+    town.settle()
+    [read] = town["bi/r5w2"].opened("referral.requested")
+    assert read.facts.lawful == signed
+    for agency in (IOM, "bi/r5w2"):
+        [entry] = RightsBook(town[agency].box).reviews()
+        assert (entry.kind, entry.ident) == ("break-glass", f"{IOM}/{evt}")
 
 
 def test_what_had_not_left_yet_never_leaves(town: Agencies) -> None:

@@ -215,7 +215,14 @@ def test_a_correction_changes_what_is_read_and_leaves_what_was_sent(town: Agenci
     evt = sent(town, IOM, MINISTRY)
     iom, ministry = town[IOM], town[MINISTRY]
     right = Birth(precision="year", date="2001")
-    said = RecordCorrected(evt=evt, fields=("referral.birth.date",), birth=right, name=Name(as_given="Aline K."))
+    said = RecordCorrected(
+        evt=evt,
+        fields=("referral.birth.date",),
+        birth=right,
+        name=Name(as_given="Aline K."),
+        reason="misread",
+        source="document",
+    )
     corrected = Facts(occurred_at=at(), lawful=consented(), said=said)
     iom.evt(iom.draft(MINISTRY, "record.corrected", corrected, thread=iom.outgoing(evt).thread))
     town.settle()

@@ -18,14 +18,19 @@ from adapters.runner import Runner
 from schemas import lifecycle
 from schemas.errors import LogError, PolicyError
 from schemas.forms import Facts, Movement, Priority
+from schemas.plain.record import RecordRetracted
+from schemas.plain.transfer import ReturnCounselled, TransferAccepted
 from tests.agencies import PLANTED, Agencies, Agency, Gate, at, bytes_of, consented, referral, said
-from tests.domain import NOW
+from tests.domain import MEMBERS, NOW
 from topics.log import Ends, Entry
+from umuhuza.examples import samples_transfer as made
 from umuhuza.overdue import alarm_words
 
-IOM, SHELTER = "bi/iom", "bi/k7t4"
+IOM, SHELTER, FOCAL = "bi/iom", "bi/k7t4", "bi/ccsprtp"
+COUNSELLED = ReturnCounselled(decision="wishes-to-return")
 HOUR = 3600
 URGENT = 72 * HOUR
+FORTNIGHT = 14 * 24 * HOUR
 
 
 @pytest.fixture
@@ -58,6 +63,88 @@ def kinds(agency: Agency) -> list[str]:
 
 def standing(agency: Agency) -> list[str]:
     return [alarm.kind for alarm in agency.runner.deadlines.alarms()]
+
+
+# -- not before its time -----------------------------------------------------------------------------------------------
+
+
+def test_nobody_ends_by_hand_what_may_still_be_answered(town: Agencies) -> None:
+    thread, iom = ask(town), town[IOM]
+    for seconds in (0, URGENT):
+        town.wait(seconds)
+        outcome = iom.draft(SHELTER, "referral.expired", said(), thread=thread)
+        assert outcome.problem is not None
+        assert (outcome.problem.code, outcome.problem.path) == ("transition_invalid", "answer_by")
+    assert states(town, thread) == ("requested", "requested")
+    town.wait(1)
+    assert iom.draft(SHELTER, "referral.expired", said(), thread=thread).problem is None
+    town.settle()
+    assert states(town, thread) == ("expired", "expired")
+
+
+def test_an_expiry_that_the_log_had_before_its_time_is_turned_away_and_the_answer_counts(town: Agencies) -> None:
+    """Another program ends it early: the reader's adapter goes by the log's time."""
+    thread = ask(town)
+    shelter = town[SHELTER]
+    early = town.seal(IOM, SHELTER, "referral.expired", said(), thread=thread, seq=9, prev="A" * 43, chain=False)
+    town.put(early)
+    town.settle()
+    [item] = [one for one in shelter.inbox() if one.evt == early.manifest.evt]
+    assert (item.state, item.code, item.path) == ("quarantined", "transition_invalid", "L1.answer_by")
+    assert state(shelter, thread) == "requested"
+    [told] = shelter.sent("receipt.rejected")
+    assert told.ref == early.manifest.evt
+    assert shelter.draft(IOM, "referral.accepted", said(), thread=thread).problem is None
+
+
+# -- a transfer --------------------------------------------------------------------------------------------------------
+
+
+def transfer(town: Agencies) -> str:
+    iom = town[IOM]
+    evt = iom.evt(iom.draft(FOCAL, "transfer.requested", made.transfer(), person="case-9"))
+    town.settle()
+    return iom.outgoing(evt).thread
+
+
+@pytest.fixture
+def border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agencies]:
+    monkeypatch.setitem(MEMBERS, FOCAL, ("Point focal (inventé)", ("focal-point",), False))
+    with Agencies(tmp_path) as agencies:
+        yield agencies
+
+
+def test_a_transfer_that_nobody_answers_expires_as_a_referral_does(border: Agencies) -> None:
+    thread = transfer(border)
+    border.wait(FORTNIGHT + HOUR)
+    border[IOM].watch()
+    border.settle()
+    assert [state(border[one], thread) for one in (IOM, FOCAL)] == ["expired", "expired"]
+    assert border[FOCAL].system.types == ["transfer.requested", "transfer.expired"]
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_transfer_accepted_too_late_waits_for_who_asked(border: Agencies, confirmed: bool) -> None:
+    thread = transfer(border)
+    focal, iom = border[FOCAL], border[IOM]
+    border.wait(FORTNIGHT + HOUR)
+    accepted = Facts(occurred_at=at(), said=TransferAccepted())
+    focal.evt(focal.draft(IOM, "transfer.accepted", accepted, thread=thread))
+    border.settle()
+    iom.watch()
+    border.settle()
+    assert [state(border[one], thread) for one in (IOM, FOCAL)] == ["late-acceptance"] * 2
+    assert "late-acceptance" in kinds(iom)
+    refused = iom.draft(FOCAL, "return.counselled", Facts(occurred_at=at(), said=COUNSELLED), thread=thread)
+    assert refused.problem is not None
+    if confirmed:
+        iom.evt(iom.draft(FOCAL, "transfer.reopened", said(), thread=thread))
+    else:
+        over = RecordRetracted(evt=iom.sent("transfer.requested")[0].evt, reason="sent-by-mistake")
+        iom.evt(iom.draft(FOCAL, "record.retracted", Facts(occurred_at=at(), said=over), thread=thread))
+    border.settle()
+    after = "accepted" if confirmed else "retracted"
+    assert [state(border[one], thread) for one in (IOM, FOCAL)] == [after, after]
 
 
 # -- nobody answers ----------------------------------------------------------------------------------------------------

@@ -379,16 +379,25 @@ def test_an_answered_workbook_that_cannot_be_read_is_told_once_and_kept(served: 
 def test_the_steps_offered_are_those_that_can_still_come() -> None:
     assert steps_ahead("requested", ("referral.received", "referral.accepted", "referral.declined")) == [
         "referral.received",
+        "information.requested",
         "referral.accepted",
         "referral.declined",
+        "movement.arrived",
         "referral.started",
         "service.provided",
+        "feedback.given",
         "referral.completed",
+        "referral.ended",
     ]
     assert steps_ahead("in-progress", ("service.provided", "referral.completed")) == [
+        "information.requested",
+        "movement.arrived",
         "service.provided",
+        "feedback.given",
         "referral.completed",
+        "referral.ended",
     ]
+    assert steps_ahead("completed", ("feedback.given",)) == ["feedback.given"]
     assert steps_ahead("completed", ()) == []
 
 
@@ -420,8 +429,8 @@ def test_the_follow_up_keeps_machine_and_person_apart(tmp_path: Path) -> None:
     [line] = [each for each in office.sheet("rapports/suivi.xlsx") if each[0] == "D-2026-14"]
     assert line[4].startswith("Arrivé sur la machine du destinataire")
     assert line[5] == "Déclinée"
-    assert "Plus de place" in line[7]
-    assert line[8].count("\n") == 0
+    assert "Plus de place" in line[8]
+    assert line[9].count("\n") == 0
     assert office.names("recus") == []
 
 
@@ -479,7 +488,7 @@ def test_a_row_travels_to_a_shelter_and_its_answer_comes_back(tmp_path: Path) ->
         town.settle()
         [line] = [each for each in sender.sheet("rapports/suivi.xlsx") if each[0] == "D-2026-14"]
         assert line[5] == "Terminée"
-        assert "Service mené à bien" in line[7]
+        assert "Service mené à bien" in line[8]
         assert [
             "Arrivé sur l'ordinateur du destinataire" in shelter.status(workbook, number) for number in range(6, 11)
         ] == [True] * 5

@@ -253,7 +253,9 @@ def test_two_peers_of_one_person_share_nothing(town: Agencies) -> None:
     left, right = (record.signed.decode() for record in clear)
     common = set(ngrams(payload(left))) & set(ngrams(payload(right)))
     ours = {"bi/iom", "referral", "request"}
-    told = {gram for gram in common if not any(gram in known for known in [*ours, *structure(town, clear[0].manifest)])}
+    # Beside structure, one equal character of two digests is chance, and tells nothing.
+    known = [*ours, *structure(town, clear[0].manifest)]
+    told = {gram for gram in common if not any(part in one for part in (gram, gram[1:], gram[:-1]) for one in known)}
     assert told == set()
     in_clear = bytes_of(town.folder, "log.db*")
     for secret in ("dossier-7731", PLANTED, one.pseudonym or "", other.pseudonym or ""):

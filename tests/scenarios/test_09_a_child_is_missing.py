@@ -2,7 +2,8 @@
 """Scenario 9. A child is missing.
 
 The shelter, a protected place, tells the police and IOM at once, under vital interests: what the child looks like, who
-must not learn of the search, whom to telephone. The police may not answer to the shelter's handle, and do not need to.
+must not learn of the search, whom to telephone. That it has arrived there it learns from their machines' receipts; of
+themselves the police may not write to the shelter's handle, and do not need to.
 Two days later the child is found. The word that ends the search erases what was told wherever it was told: the keys in
 the log are gone, and neither the police's nor IOM's mailbox opens it any more; that there was an alert stays provable.
 
@@ -45,6 +46,8 @@ def test_told_at_once_found_and_erased(town: Town) -> None:
         assert isinstance(alert.facts.said, AlertMissing)
         assert (alert.facts.said.name.as_given, alert.facts.said.description) == (NAME, LOOKS)
         assert town.grants_of(to, told[to], "bi/k7t4")
+        assert shelter.outgoing(told[to]).state == "delivered"
+    assert {item.type for item in shelter.inbox()} == {"receipt.delivered"}
     town.wait(days=2)
     for to in READERS:
         cleared = AlertCleared(outcome="found-safe", erases=(told[to],))

@@ -75,7 +75,9 @@ def test_corrected_on_its_thread_and_seen_in_no_difference(town: Town) -> None:
     correction = Facts(
         occurred_at=town.today(),
         lawful=town.consented(),
-        said=RecordCorrected(evt=asked, fields=("referral.birth.age_years",), birth=child),
+        said=RecordCorrected(
+            evt=asked, fields=("referral.birth.age_years",), birth=child, reason="misheard", source="person"
+        ),
     )
     corrected = iom.draft("bi/k7t4", "record.corrected", correction, thread=iom.thread(asked))
     iom.draft("bi/ccsprtp", "statistics.submitted", counted(town, table("2026-H1", 59, 41)), thread=iom.thread(sent))

@@ -79,7 +79,7 @@ def test_every_event_type_has_a_sample() -> None:
 def test_what_is_said_arrives(event: str, facts: Facts) -> None:
     read = opened(sealable(event, facts))
     assert read.facts == facts
-    assert (read.type, read.schema, read.withheld) == (event, "1.0", ())
+    assert (read.type, read.schema, read.withheld) == (event, EVENTS[event].schema, ())
     assert (read.occurred_at, read.recorded_at) == (facts.occurred_at, NOW)
     assert (read.claims is not None) == (facts.lawful is not None)
 

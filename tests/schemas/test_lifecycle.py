@@ -176,7 +176,12 @@ def test_a_final_state_is_left_only_by_the_events_listed_here(machine: str) -> N
             ("closed-unscreened", "case.reopened", "identified"),
             ("closed-unscreened", "case.screened", "closed"),
         },
-        "transfer": {("declined", "return.departed", "departed")},
+        "transfer": {
+            ("declined", "return.departed", "departed"),
+            ("expired", "transfer.accepted", "late-acceptance"),
+            ("expired", "transfer.declined", "declined"),
+            ("expired", "consent.withdrawn/service", "declined"),
+        },
     }
     assert leaving == retraction | others.get(machine, set())
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from schemas.errors import PayloadError, UmuhuzaError
-from schemas.forms import Birth, Facts, validated
+from schemas.forms import Authorisation, Birth, Facts, validated
 from schemas.lifecycle import step
 from schemas.plain.statistics import StatisticsSubmitted
-from schemas.plain.transfer import Authorisation, TransferRequested
+from schemas.plain.transfer import TransferRequested
 from tests.schemas.samples import opened, sealable
 from umuhuza.examples.cast import NOW
 from umuhuza.examples.samples_transfer import DECISIONS, child, transfer

@@ -58,7 +58,20 @@ def opened(content: bytes) -> events.Opened:
 
 def test_nothing_needs_it_today() -> None:
     assert dict(upcast.UPCASTS) == {}
-    assert {event.schema for event in EVENTS.values()} == {"1.0"}
+    assert {event.schema for event in EVENTS.values()} == {"1.0", "1.1"}
+
+
+def test_what_the_first_minor_wrote_of_a_person_is_read_and_says_no_authorisation() -> None:
+    later = {name: event for name, event in EVENTS.items() if event.schema == "1.1"}
+    assert later
+    for event in later:
+        facts = next(one for one in SAMPLES[event] if one.lawful is not None and not one.lawful.authorisations)
+        parts = sealable(event, facts)
+        content = json.loads(parts.content)
+        found = events.decompose(json.dumps(content | {"schema": "1.0"}).encode(), parts.identity, **MANIFEST)
+        assert (found.schema, found.facts) == ("1.0", facts)
+        assert found.claims is not None
+        assert found.claims.authorisations == ()
 
 
 def test_an_older_record_goes_through_every_step_up_to_today(third_minor: list[int]) -> None:

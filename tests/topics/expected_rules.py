@@ -56,8 +56,23 @@ MAILBOXES: Mapping[str, Roles] = {
 }
 OPEN_TO_THE_LAW = roles("alert")
 """Flows in which a protected place may call police and judiciary; they never address it."""
+ANSWERS = roles("receipt.delivered", "receipt.rejected")
+"""What crosses between them and a protected place as the machine's answer to what the other was allowed to send."""
 ONLY_HEARD: Mapping[str, Roles] = {"directory": roles("service.published")}
 """Flows in which police and judiciary send nothing, and what they hear there."""
+
+
+CHILDREN: Mapping[str, tuple[Roles, Roles, Roles, Roles]] = {
+    "bi": (NONE, NONE, NONE, NONE),
+    "tn": (
+        roles("guardian", "family-judge"),
+        NONE,
+        roles("investigation"),
+        roles("data-protection-authority"),
+    ),
+}
+"""Domain -> whose authorisation a child needs; where she is in danger and there is no guardian to ask; the flows to
+which that does not apply; and to pass the border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,8 @@ EVENTS_TOLD: Mapping[str, Told] = {
         "transfer.accepted transfer.declined return.received return.followed-up", Told(BORDER, BORDER, "recipient")
     ),
     **_same(
-        "return.counselled return.risk-assessed return.documented return.departed", Told(BORDER, BORDER, "initiator")
+        "transfer.expired transfer.reopened return.counselled return.risk-assessed return.documented return.departed",
+        Told(BORDER, BORDER, "initiator"),
     ),
     # Rights: courts ask the holders, the person's chosen agency asks for her, everybody erases.
     "disclosure.requested": Told(COURTS, ALL, "initiator"),

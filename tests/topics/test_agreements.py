@@ -12,7 +12,7 @@ import pytest
 from schemas.data_files import read_together
 from schemas.registry import Agency, Registry, Role, empty_registry
 from tests.domain import NOW
-from topics.catalogue import Act, Verdict, agreement_fits, may, policy, read_policy
+from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may, policy, read_policy
 
 AT = datetime.fromtimestamp(NOW, UTC)
 POLICY = read_together("topics", "policy")
@@ -28,6 +28,12 @@ class Consent:
 @dataclass(frozen=True)
 class Safeguards:
     age: str = "adult"
+    guardian: str | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    authority: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Claimed:
     safeguards: Safeguards | None = Safeguards()
     basis: str = "consent"
     consent: Consent | None = Consent()
+    authorisations: tuple[Held, ...] = ()
 
 
 def registry(domain: str) -> Registry:
@@ -148,3 +155,37 @@ def test_a_wrong_agreement_is_refused(before: str, after: str) -> None:
     assert before in POLICY
     with pytest.raises(ValueError, match="unknown|missing"):
         read_policy(POLICY.replace(before, after, 1))
+
+
+# -- a child, whichever event tells of her -----------------------------------------------------------------------------
+
+
+def of_a_child(*held: str, age: str = "child", domain: str = "tn", event: str = "referral.requested") -> Verdict:
+    claims = Claimed(f"{domain}/b", None, Safeguards(age, "guardian"), authorisations=tuple(map(Held, held)))
+    act = Act("send", f"{domain}/a", "", None, event, claims, AT)
+    return child_authorised(act, event.partition(".")[0], f"{domain}/a", f"{domain}/b", YES)
+
+
+@pytest.mark.parametrize("age", ["child", "unknown"])
+def test_a_tunisian_child_is_told_of_only_with_guardian_and_judge(age: str) -> None:
+    refused = Verdict(False, "safeguard_missing", "authorisations.tn.child")
+    for held in ((), ("guardian",), ("family-judge",), ("data-protection-authority", "guardian")):
+        assert of_a_child(*held, age=age) == refused
+    assert of_a_child("guardian", "family-judge", age=age) == YES
+    assert of_a_child(age="adult") == YES
+    assert of_a_child(age=age, domain="bi") == YES
+    assert of_a_child(age=age, event="investigation.opened") == YES
+
+
+def test_who_is_told_of_on_a_thread_that_never_said_how_old_she_is_may_be_a_child() -> None:
+    claims = Claimed("tn/b", None, None)
+    act = Act("send", "tn/a", "", None, "information.answered", claims, AT)
+    assert not child_authorised(act, "referral", "tn/a", "tn/b", YES).ok
+    assert child_authorised(replace(act, concerning=Safeguards()), "referral", "tn/a", "tn/b", YES).ok
+
+
+def test_between_two_domains_what_either_asks_for_is_needed() -> None:
+    claims = Claimed("bi/b", None, Safeguards("child", "guardian"))
+    act = Act("send", "tn/a", "", None, "referral.requested", claims, AT)
+    assert child_authorised(act, "referral", "tn/a", "bi/b", YES).rule == "authorisations.tn.child"
+    assert child_authorised(act, "referral", "bi/a", "tn/b", YES).rule == "authorisations.tn.child"

@@ -16,7 +16,7 @@ from schemas import events, lifecycle
 from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic
 from schemas.errors import PolicyError
-from schemas.event_types import EVENTS, PURPOSES
+from schemas.event_types import EVENTS, FLOWS_WITH, PURPOSES
 from schemas.registry import ROLES, Agency, Registry, Role
 from tests.domain import MEMBERS, NOW, Domain
 from topics.catalogue import (
@@ -47,6 +47,12 @@ class Consent:
 @dataclass(frozen=True)
 class Safeguards:
     age: str = "adult"
+    guardian: str | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    authority: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Claimed:
     consent: Consent | None = None
     safeguards: Safeguards | None = Safeguards()
     agreement: Agreed | None = Agreed()
+    authorisations: tuple[Held, ...] = ()
 
 
 def claims(to: str, basis: str = "consent") -> Claimed:
@@ -272,8 +279,42 @@ def test_law_enforcement_never_addresses_a_protected_handle_nor_is_addressed_by_
         ):
             assert not verdict.ok
     assert send("bi/law", SHELTER, "referral.requested", registry).rule == "firewall.law_enforcement"
-    assert send(SHELTER, "bi/law", "receipt.delivered", registry).rule == "firewall.law_enforcement"
+    assert send("bi/law", SHELTER, "receipt.rejected", registry).rule == "firewall.answers"
+    assert send(SHELTER, "bi/law", "erasure.attested", registry).rule == "firewall.law_enforcement"
+    assert send(SHELTER, "bi/law", "receipt.delivered", registry).rule == "firewall.answers"
     assert send("bi/law", IOM, "receipt.delivered", registry).ok
+
+
+def answer(sender: str, to: str, asked: Act | None, type: str | None = "receipt.delivered") -> Verdict:
+    """A receipt, of something that its reader had sent."""
+    return may(Act("send", sender, mailbox_topic("receipt", to), "control", type, None, AT, answers=asked), REGISTRY)
+
+
+@pytest.mark.parametrize("type", ["receipt.delivered", "receipt.rejected", None])
+def test_a_receipt_crosses_the_firewall_as_the_answer_to_what_was_allowed_and_only_so(type: str | None) -> None:
+    alert = Act("send", SHELTER, mailbox_topic("alert", POLICE), "update")
+    assert answer(POLICE, SHELTER, alert, type).ok
+    assert answer(POLICE, SHELTER, replace(alert, kind=None), type).ok
+    for nothing in (
+        None,  # nothing that is known
+        replace(alert, agency=SHELTER2),  # another's alert
+        replace(alert, topic=mailbox_topic("alert", IOM)),  # not to the police
+        replace(alert, topic="Ndayishimiye"),
+        replace(alert, topic=mailbox_topic("referral", POLICE), kind="request"),  # what a shelter may not send them
+        replace(alert, topic=mailbox_topic("receipt", POLICE), kind="control"),  # no receipt has a receipt
+    ):
+        assert answer(POLICE, SHELTER, nothing, type) == Verdict(False, "not_permitted", "firewall.answers")
+    # Police may send a shelter nothing that it could answer.
+    warning = Act("send", POLICE, mailbox_topic("alert", SHELTER), "update")
+    assert not answer(SHELTER, POLICE, warning, type).ok
+
+
+def test_no_other_event_crosses_as_an_answer() -> None:
+    alert = Act("send", SHELTER, mailbox_topic("alert", POLICE), "update")
+    for type, event in EVENTS.items():
+        for flow in FLOWS_WITH.get(type, [event.flow if event.flow != "*" else "receipt"]):
+            act = Act("send", POLICE, mailbox_topic(flow, SHELTER), event.kind, type, claims(SHELTER), AT, alert)
+            assert may(act, REGISTRY).ok is type.startswith("receipt."), (type, flow)
 
 
 def test_the_firewall_is_about_the_handle_not_the_role() -> None:

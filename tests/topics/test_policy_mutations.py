@@ -26,7 +26,9 @@ from schemas.event_types import EVENTS, FLOWS_WITH
 from schemas.registry import ROLES, Agency, Registry, Role
 from tests.topics.expected_rules import (
     ALL,
+    ANSWERS,
     ANY,
+    CHILDREN,
     EVENTS_TOLD,
     LAW,
     MAILBOXES,
@@ -37,7 +39,16 @@ from tests.topics.expected_rules import (
     Told,
 )
 from topics import catalogue
-from topics.catalogue import Act, Policy, allowed_fields, answer_within_s, may, policy_of
+from topics.catalogue import (
+    Act,
+    Policy,
+    Verdict,
+    allowed_fields,
+    answer_within_s,
+    child_authorised,
+    may,
+    policy_of,
+)
 
 RAW: dict[str, Any] = tomllib.loads(read_together("topics", "policy"))
 AT = datetime(2026, 11, 3, 10, tzinfo=UTC)
@@ -71,6 +82,12 @@ class Consent:
 @dataclass(frozen=True)
 class Safeguards:
     age: str = "adult"
+    guardian: str | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    authority: str
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,9 @@ class Claimed:
     basis: str
     recipient: str
     consent: Consent | None
-    safeguards: Safeguards = Safeguards()
+    safeguards: Safeguards | None = Safeguards()
     agreement: Signed | None = None
+    authorisations: tuple[Held, ...] = ()
 
 
 def act(event: str, sender: str, owner: str, flow: str, basis: str | None = None) -> Act:
@@ -179,6 +197,24 @@ def who_reads(flow: str) -> bool:
     )
 
 
+def answers() -> bool:
+    """A machine's word on what it was allowed to be sent, and nothing else, crosses between police and a shelter."""
+
+    def says(event: str, flow: str, asked: str, sender: str = "bi/law", owner: str = "bi/k7t4") -> bool:
+        known = EVENTS[event]
+        what = Act("send", owner, mailbox_topic(asked, sender), None)
+        return may(
+            Act("send", sender, mailbox_topic(flow, owner), known.kind, event, None, AT, answers=what), DOMAIN
+        ).ok
+
+    machines = [name for name, event in EVENTS.items() if event.machine is None and event.flow != "*"]
+    return all(
+        says(name, EVENTS[name].flow, asked) is (name in ANSWERS and asked in OPEN_TO_THE_LAW)
+        for name in machines
+        for asked in MAILBOXES
+    ) and not any(says(name, "receipt", asked, "bi/k7t4", "bi/law") for name in ANSWERS for asked in MAILBOXES)
+
+
 def firewall() -> bool:
     """Police and judiciary on one side, protected places and the directory on the other."""
     rules = catalogue.policy()
@@ -188,7 +224,8 @@ def firewall() -> bool:
         for event, flow in ((name, EVENTS[name].flow) for name in EVENTS_TOLD if EVENTS[name].flow != "*")
         for sender, owner in (("bi/law", "bi/k7t4"), ("bi/k7t4", "bi/law"), ("bi/hotline", "bi/law"))
     )
-    return done and (rules.law_enforcement, rules.open_flows, rules.listens_only) == (LAW, OPEN_TO_THE_LAW, ONLY_HEARD)
+    said = (rules.law_enforcement, rules.open_flows, rules.answers, rules.listens_only)
+    return done and answers() and said == (LAW, OPEN_TO_THE_LAW, ANSWERS, ONLY_HEARD)
 
 
 def _transfer(sender: str, *held: str, age: str = "adult", at: datetime = AT, **signed: Any) -> str:
@@ -215,9 +252,39 @@ def agreements() -> bool:
         and _transfer("rw/inlctp", *child) == "agreement.demo-2026.domains"
         and _transfer("tn/inlctp", border, id="another") != ""
         and catalogue.policy().agreements["demo-2026"].flows == {"bilateral"}
-        and {name: (asked.child, asked.abroad) for name, asked in catalogue.policy().authorisations.items()}
-        == {"bi": (NONE, NONE), "tn": (frozenset(child[:2]), frozenset({border}))}
+        and {
+            name: (asked.child, asked.child_in_danger, asked.child_not_in, asked.abroad)
+            for name, asked in catalogue.policy().authorisations.items()
+        }
+        == CHILDREN
+        and all(_of_a_child(name) for name, told in EVENTS_TOLD.items() if told.basis and not told.agreement)
     )
+
+
+def _of_a_child(event: str) -> bool:
+    """What is asked of this event within Tunisia and within Burundi, for each age, basis and guardian."""
+    flow = "referral" if EVENTS[event].flow == "*" else EVENTS[event].flow
+    for domain, (asked, asked_in_danger, not_in, _) in CHILDREN.items():
+        for age in ("adult", "child", "unknown"):
+            for guardian in (None, "guardian", "representative", "pending", "suspected"):
+                for basis in ANY:
+                    danger = basis == "vital-interests" and (flow == "alert" or guardian in ("pending", "suspected"))
+                    needed = NONE if age == "adult" or flow in not_in else asked_in_danger if danger else asked
+                    for held in (needed, *(needed - {one} for one in needed)):
+                        claims = Claimed(
+                            basis,
+                            f"{domain}/b",
+                            Consent(),
+                            Safeguards(age, guardian),
+                            authorisations=tuple(map(Held, sorted(held))),
+                        )
+                        said = Act("send", f"{domain}/a", "", None, event, claims, AT)
+                        unsaid = replace(said, claims=replace(claims, safeguards=None), concerning=claims.safeguards)
+                        for one in (said, unsaid):
+                            verdict = child_authorised(one, flow, f"{domain}/a", f"{domain}/b", Verdict(True, "", ""))
+                            if verdict.ok is not (held == needed):
+                                return False
+    return True
 
 
 # ---- changing the policy, one rule at a time ----
@@ -287,6 +354,7 @@ def of_firewall() -> Iterator[Mutation]:
     flows = frozenset(RAW["flow"])
     yield from toggled(("firewall", "law_enforcement"), ALL)
     yield from toggled(("firewall", "protected_flows_open"), flows)
+    yield from toggled(("firewall", "answers"), tuple(EVENTS))
     heard = RAW["firewall"]["listens_only"]
     for flow in flows - heard.keys():
         yield f"{flow}: only heard", _set(RAW, ("firewall", "listens_only", flow), [])
@@ -309,8 +377,10 @@ def of_agreements() -> Iterator[Mutation]:
     for domain in RAW["authorisations"]:
         yield f"{domain}: no authorisations", _without(RAW, ("authorisations", domain))
         yield from toggled(("authorisations", domain, "child"), authorities)
+        yield from toggled(("authorisations", domain, "child_in_danger"), authorities)
+        yield from toggled(("authorisations", domain, "child_not_in"), FLOWS)
         yield from toggled(("authorisations", domain, "abroad"), authorities)
-    yield "a third domain", _set(RAW, ("authorisations", "rw"), {"child": [], "abroad": []})
+    yield "a third domain", _set(RAW, ("authorisations", "rw"), dict.fromkeys(RAW["authorisations"]["tn"], []))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from schemas.forms import Birth, Caregiver, Consent, Facts, Lawful, Name
+from schemas.forms import Birth, Caregiver, Consent, Facts, Lawful, Name, Risk, SafeContact
 from schemas.plain.case import (
     CaseClosed,
     CaseHandover,
@@ -17,7 +17,7 @@ from schemas.plain.case import (
     ReflectionStarted,
 )
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn
-from schemas.plain.record import RecordCorrected, RecordRetracted
+from schemas.plain.record import CodedAnswer, RecordCorrected, RecordRetracted, Right
 from umuhuza.examples.cast import NOW, evt_of
 
 EVT = evt_of("referral.requested")
@@ -102,6 +102,8 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
                 evt=EVT,
                 fields=("referral.birth.date", "htcds.prs_Birthdate"),
                 birth=Birth(precision="day", date="2011-05-17", basis="document"),
+                reason="not-known-then",
+                source="document",
             ),
             lawful=CONSENT,
         ),
@@ -111,6 +113,27 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
             lawful=VITAL,
         ),
         Facts(occurred_at=NOW, said=RecordCorrected(evt=EVT, fields=("referral.services",)), lawful=CONSENT),
+        Facts(
+            occurred_at=NOW,
+            lawful=CONSENT,
+            said=RecordCorrected(
+                evt=EVT,
+                fields=("referral.risk.level", "referral.languages", "htcds.prs_FirstName"),
+                reason="interpreter",
+                source="person",
+                right=Right(
+                    languages=("rn", "sw"),
+                    risk=Risk(level="high", from_whom="son oncle"),
+                    safe_contact=SafeContact(channel="sms", address="+25779000000"),
+                    dependants=(),
+                    reason="Elle a peur.",
+                    htcds=(
+                        CodedAnswer(field="prs_FirstName", values=("Keza",)),
+                        CodedAnswer(field="prs_Citizenship", values=("BI", "RW")),
+                    ),
+                ),
+            ),
+        ),
     ),
     "record.retracted": (Facts(occurred_at=NOW, said=RecordRetracted(evt=EVT, reason="wrong-recipient")),),
 }

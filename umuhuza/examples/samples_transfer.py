@@ -6,10 +6,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from schemas.forms import Birth, Caregiver, Consent, Facts, Form, Lawful, Name, Referral
+from schemas.forms import Authorisation, Birth, Caregiver, Consent, Facts, Form, Lawful, Name, Referral
 from schemas.plain.statistics import Count, StatisticsSubmitted
 from schemas.plain.transfer import (
-    Authorisation,
     ReturnCounselled,
     ReturnDeparted,
     ReturnDocumented,
@@ -73,6 +72,8 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
         _facts(TransferAccepted(expected_from=NOW + timedelta(days=9))),
     ),
     "transfer.declined": (_facts(TransferDeclined(reason="unsafe-there")),),
+    "transfer.expired": (Facts(occurred_at=NOW),),
+    "transfer.reopened": (Facts(occurred_at=NOW),),
     "return.counselled": (_facts(ReturnCounselled(decision="wishes-to-return", language="ar")),),
     "return.risk-assessed": (_facts(ReturnRiskAssessed(level="medium", assessed="both-sides", family="safe")),),
     "return.documented": (_facts(ReturnDocumented(document="laissez-passer", valid_until=NOW + timedelta(days=60))),),
