@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from adapters import access
 from adapters.connectors.contract import Connector, Draft, Escalation, EscalationKind, HearsEscalations, NotNowError
 from adapters.mailbox import Mailbox
 from adapters.mailbox_dues import Awaited
@@ -100,6 +101,9 @@ def alarms(box: Mailbox, now: float, grace_s: float = ARRIVAL_GRACE_S) -> list[A
             found.append(Alarm(kind, thread.peer, thread.id, thread.opened_by, due_at))
             if awaited.logged_at is not None:
                 waits_since[thread.peer] = min(half, waits_since.get(thread.peer, half))
+    for asked, peer, evt, at in box.dues.standing("access", "requested"):
+        if now >= access.due_at(at):
+            found.append(Alarm("overdue", peer, asked, evt, access.due_at(at)))
     for journey in box.dues.journeys():
         thread = box.thread(journey.thread)
         if thread is None or lifecycle.MACHINES[thread.machine].states[thread.state].final:

@@ -325,12 +325,22 @@ class DirectoryDesk:
 
 def hearers(desk: Desk, flow: str, type: str) -> list[str]:
     """Whom an update of that type may be sent to: the policy lets us, and they have a key to seal to (a gateway's
-    operator has none)."""
+    operator has none).
+
+    Raises PolicyError `not_permitted`, path the rule: there are others, and the policy lets us send it to none of them.
+    """
     registry = desk.registry()
     found: list[str] = []
-    for peer in registry.agencies:
-        act = Act("send", desk.agency, mailbox_topic(flow, peer), "update", type)
-        if peer == desk.agency or not may(act, registry).ok:
+    acts = {
+        peer: Act("send", desk.agency, mailbox_topic(flow, peer), "update", type)
+        for peer in registry.agencies
+        if peer != desk.agency
+    }
+    verdicts = {peer: may(act, registry) for peer, act in acts.items()}
+    if verdicts and not any(verdict.ok for verdict in verdicts.values()):
+        next(iter(verdicts.values())).require()
+    for peer, verdict in verdicts.items():
+        if not verdict.ok:
             continue
         try:
             registry.seal_keys(peer, int(desk.now()))

@@ -30,7 +30,21 @@ class Document:
     thread: str
     said: GuidancePublished
     data: bytes | None
-    """None: pieces are on their way."""
+    """None: pieces are on their way, or `code` says what is wrong with them."""
+    code: str | None = None
+    """Of `schemas.errors.CODES`: the pieces do not make the document that they name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version that went out from here."""
+
+    document: str
+    version: int
+    at: int
+    """Seconds since the epoch."""
+    read: dict[str, bool]
+    """Whom it was sent to -> whether a person there has said that it was read."""
 
 
 class Knowledge:
@@ -64,9 +78,20 @@ class Knowledge:
 
     def acknowledgements(self, document: str, version: int) -> dict[str, bool]:
         """Whom that version was sent to -> whether a person there has said that it was read."""
-        box, source = self._desk.mailbox, _source(document, version)
-        threads = {item.peer: box.thread(item.thread) for item in box.outbox() if item.source == source}
-        return {peer: thread is not None and thread.state == "acknowledged" for peer, thread in threads.items()}
+        return next((one.read for one in self.published() if (one.document, one.version) == (document, version)), {})
+
+    def published(self) -> list[Published]:
+        """Every version that went out from here, the oldest first."""
+        box = self._desk.mailbox
+        found: dict[str, Published] = {}
+        for item in box.outbox():
+            if item.type != "guidance.published" or not item.source.startswith("guidance:"):
+                continue
+            _, document, version = item.source.split(":")
+            one = found.setdefault(item.source, Published(document, int(version), item.created_at, {}))
+            thread = box.thread(item.thread)
+            one.read[item.peer] = thread is not None and thread.state == "acknowledged"
+        return list(found.values())
 
     def acknowledge(self, document: Document, by: str) -> None:
         """A person here has read it (`by`: her function).
@@ -75,7 +100,7 @@ class Knowledge:
             PayloadError: it is not whole. OrderError: it was acknowledged already.
         """
         if document.data is None:
-            raise PayloadError("payload_invalid", path="pieces")
+            raise PayloadError(document.code or "payload_invalid", path="pieces")
         said = GuidanceAcknowledged.model_validate(
             {
                 "document": document.said.document,
@@ -99,7 +124,7 @@ class Knowledge:
 def documents(items: Iterable[Incoming], opened: Callable[[Incoming], Opened]) -> list[Document]:
     """What arrived, one per thread, in the order of arrival. `opened`: `Inbox.opened`.
 
-    Raises UmuhuzaError: an item cannot be opened, or pieces do not make the document that they name.
+    Raises UmuhuzaError: an item cannot be opened.
     """
     pieces: dict[tuple[str, str], list[GuidancePublished]] = {}
     for item in items:
@@ -107,7 +132,14 @@ def documents(items: Iterable[Incoming], opened: Callable[[Incoming], Opened]) -
             said = opened(item).facts.said
             if isinstance(said, GuidancePublished):
                 pieces.setdefault((item.iss, item.thread), []).append(said)
-    return [Document(iss, thread, each[0], document_of(each)) for (iss, thread), each in pieces.items()]
+    return [_document(iss, thread, each) for (iss, thread), each in pieces.items()]
+
+
+def _document(iss: str, thread: str, pieces: list[GuidancePublished]) -> Document:
+    try:
+        return Document(iss, thread, pieces[0], document_of(pieces))
+    except PayloadError as exc:
+        return Document(iss, thread, pieces[0], None, exc.code)
 
 
 def _source(document: str, version: int) -> str:

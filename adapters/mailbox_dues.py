@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.forms import Facts
 
-_SPEAKS = "(kind <> 'control' OR thread_before IS NOT NULL)"
+_SPEAKS = "type NOT LIKE 'receipt.%' AND type NOT LIKE 'chain.%'"
 """`Outgoing.speaks`, for SQL."""
 
 
@@ -71,6 +71,17 @@ class Dues:
             *states,
         )
         return [Awaited(*row) for row in rows]
+
+    def standing(self, machine: str, state: str) -> list[tuple[str, str, str, int]]:
+        """(thread, peer, what opened it, when that entered our outbox) of every thread of ours that stands there."""
+        rows = self._rows(
+            "SELECT thread.id, thread.peer, thread.opened_by, outgoing.created_at FROM thread JOIN outgoing"
+            " ON outgoing.evt = thread.opened_by WHERE thread.role = 'initiator' AND thread.machine = ?"
+            " AND thread.state = ? ORDER BY outgoing.created_at, thread.id",
+            machine,
+            state,
+        )
+        return [(str(thread), str(peer), str(evt), int(at)) for thread, peer, evt, at in rows]
 
     def is_held(self, thread: str) -> bool:
         """Whether something has come on the thread that could not be taken yet."""

@@ -191,8 +191,8 @@ class Outgoing:
 
     @property
     def speaks(self) -> bool:
-        """Whether it moves its thread, or visits it: all but what machines tell each other (receipts, voids)."""
-        return self.kind != "control" or self.thread_before is not None
+        """Whether it begins, moves or visits its thread: all but what machines tell each other (receipts, voids)."""
+        return not self.type.startswith(("receipt.", "chain."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

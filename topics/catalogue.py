@@ -174,6 +174,8 @@ class Policy:
     version: int
     mailboxes: Mapping[str, frozenset[str]]
     """Flow -> roles that have such a mailbox."""
+    retention_days: Mapping[str, int]
+    """Flow -> how long what travels in it is kept."""
     events: Mapping[str, EventRule]
     law_enforcement: frozenset[str]
     open_flows: frozenset[str]
@@ -248,6 +250,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
     return Policy(
         version=1,
         mailboxes=MappingProxyType(mailboxes),
+        retention_days=MappingProxyType({name: int(raw["flow"][name]["retention_days"]) for name in mailboxes}),
         events=MappingProxyType(events),
         law_enforcement=law,
         open_flows=frozenset(raw["firewall"]["protected_flows_open"]),
@@ -666,6 +669,11 @@ def allowed_fields(event: str, services: Iterable[str] = ()) -> frozenset[str] |
         return None
     by_service = rules.by_service.get(event, {})
     return always.union(*(by_service.get(service, frozenset()) for service in services))
+
+
+def retention_s(flow: str) -> int:
+    """Seconds for which a record of that flow is kept. Raises KeyError: no such flow."""
+    return policy().retention_days[flow] * 86_400
 
 
 def answer_within_s(event: str, priority: str) -> int | None:

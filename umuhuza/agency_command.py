@@ -47,7 +47,13 @@ from umuhuza.agency import (
 from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.words import advice_for, entries, language, result, say, t
 
-app = typer.Typer(no_args_is_help=True, help=t("L'adaptateur d'une agence.", "An agency's adapter."))
+app = typer.Typer(
+    no_args_is_help=True,
+    help=t(
+        "Le travail d'une agence : envoyer, recevoir, répondre ; « run » échange avec la passerelle.",
+        "An agency's work: send, receive, answer; `run` exchanges with the gateway.",
+    ),
+)
 agency_directory_command.add_to(app)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
@@ -421,7 +427,12 @@ async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
     return [outcome for found in outcomes.values() for outcome in found]
 
 
-@app.command(help=t("Ce qui est arrivé.", "What has arrived."))
+@app.command(
+    help=t(
+        "Ce qui est arrivé, de qui, et où en est chaque envoi.",
+        "What has arrived, from whom, and how far each item is.",
+    )
+)
 def inbox(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
         items = [item for item in parts.mailbox.inbox() if not item.type.startswith("receipt.")]
@@ -528,7 +539,12 @@ def cancel(
     )
 )
 def template(
-    file: Annotated[Path, typer.Argument(help="orientation.xlsx")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=t("Fichier à écrire : orientation.xlsx ou .csv.", "File to write: orientation.xlsx or .csv.")
+        ),
+    ],
     folder: Folder,
     as_json: Json = False,
 ) -> None:

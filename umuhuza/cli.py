@@ -66,10 +66,22 @@ def _add_log(app: typer.Typer) -> None:
 
 
 def _add_agency(app: typer.Typer) -> None:
-    from umuhuza import agency_command, agency_registry_command, consent_command
+    from umuhuza import (
+        access_answer_command,
+        agency_command,
+        agency_panels,
+        agency_registry_command,
+        consent_command,
+        expertise_command,
+        guidance_command,
+    )
 
     agency_registry_command.add_to(agency_command.app)
     consent_command.add_to(agency_command.app)
+    access_answer_command.add_to(agency_command.app)
+    guidance_command.add_to(agency_command.app)
+    expertise_command.add_to(agency_command.app)
+    agency_panels.arrange(agency_command.app)
     app.add_typer(agency_command.app, name="agency")
 
 

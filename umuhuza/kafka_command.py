@@ -231,7 +231,7 @@ def status(folder: Folder = None, as_json: Json = False) -> None:
     )
 )
 def issue(
-    agency: Annotated[str, typer.Argument(help="bi/iom")],
+    agency: Annotated[str, typer.Argument(help=t("Identifiant de l'agence : bi/iom.", "The agency's id: bi/iom."))],
     out: Annotated[
         Path,
         typer.Option(help=t("Dossier à faire, pour l'agence seule.", "Folder to make, for that agency only.")),

@@ -225,11 +225,11 @@ def events() -> str:
             [
                 (
                     f"`{name}`",
-                    ", ".join(f"`{basis}`" for basis in sorted(rule.basis)),
+                    ", ".join(f"`{basis}`" for basis in sorted(rule.basis)) or "–",
                     ", ".join(f"{priority} {_hours(span)}" for priority, span in rule.answer_within_s.items()) or "–",
                 )
                 for name, rule in rules.events.items()
-                if rule.basis
+                if rule.basis or rule.answer_within_s
             ],
         ),
         "## Flux et boîtes · Flows and mailboxes\n",

@@ -219,7 +219,7 @@ def add(
     )
 )
 def revoke(
-    agency: Annotated[str, typer.Argument(help="bi/iom")],
+    agency: Annotated[str, typer.Argument(help=t("Identifiant de l'agence : bi/iom.", "The agency's id: bi/iom."))],
     folder: Folder,
     kid: Annotated[str | None, typer.Option(help=t("Une seule clé ; sinon toutes.", "One key only; else all."))] = None,
     dry_run: Annotated[

@@ -24,13 +24,54 @@ from schemas.errors import SourceError
 from schemas.forms import validated
 from schemas.plain.rights import DisclosureRefused
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.words import entries, result, t
+from umuhuza.words import choices, entries, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 Thread = Annotated[
-    str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
+    str, typer.Argument(help=t("Échange donné par « disclosures ».", "The thread that `disclosures` shows."))
 ]
+Record = Annotated[
+    str,
+    typer.Argument(
+        help=t(
+            "L'enregistrement, agence/evt : bi/iom/0192… (« ident » dans « inbox --json »).",
+            "The record, agency/evt: bi/iom/0192… (`ident` in `inbox --json`).",
+        )
+    ),
+]
+_REASONS = {
+    "wrong-recipient": ("à la mauvaise agence", "to the wrong agency"),
+    "wrong-person": ("sur la mauvaise personne", "about the wrong person"),
+    "sent-by-mistake": ("parti par erreur", "left by mistake"),
+    "not-permitted": ("n'aurait pas dû être partagé", "should not have been shared"),
+}
+_GROUNDS = {
+    "person": ("elle le demande", "she asks for it"),
+    "retracted": ("envoi retiré", "it was retracted"),
+    "cleared": ("l'alerte est levée", "the alert is over"),
+    "retention": ("durée de conservation passée", "it was kept long enough"),
+    "order": ("par décision", "by an order"),
+}
+_REFUSALS = {
+    "not-held": ("nous ne l'avons pas", "we do not hold it"),
+    "erased": ("effacé", "erased"),
+    "no-order": ("pas de décision", "no order"),
+    "wider-than-order": ("plus large que la décision", "wider than the order"),
+    "not-competent": ("autorité non compétente", "not competent"),
+    "too-large": ("trop volumineux", "too large"),
+    "other": ("autre raison", "another reason"),
+}
+_ROLES = {
+    "supervisor": ("responsable", "supervisor"),
+    "data-protection": ("protection des données", "data protection"),
+    "coordination": ("coordination", "coordination"),
+    "judge": ("juge", "judge"),
+}
+_OUTCOMES = {
+    "upheld": ("c'était fondé", "it was right"),
+    "not-upheld": ("ce ne l'était pas ; une communication se termine", "it was not; a disclosure ends"),
+}
 _KINDS = {
     "break-glass": ("Partagé sans consentement", "Shared without consent"),
     "disclosure": ("Communiqué à une autorité", "Disclosed to an authority"),
@@ -72,7 +113,7 @@ def _disclosures(parts: AgencyParts) -> Disclosures:
 def retract(
     evt: Annotated[str, typer.Argument(help=t("Identifiant donné par « outbox ».", "The id that `outbox` shows."))],
     folder: Folder,
-    reason: Annotated[str, typer.Option(help=", ".join(get_args(Reason)))] = "wrong-recipient",
+    reason: Annotated[str, typer.Option(help=choices(_REASONS))] = "wrong-recipient",
     as_json: Json = False,
 ) -> None:
     _one_of(reason, get_args(Reason), "--reason")
@@ -92,9 +133,9 @@ def retract(
 
 
 def erase(
-    record: Annotated[str, typer.Argument(help="agence/evt, bi/iom/0192…")],
+    record: Record,
     folder: Folder,
-    ground: Annotated[str, typer.Option(help=", ".join(get_args(Ground)))] = "person",
+    ground: Annotated[str, typer.Option(help=choices(_GROUNDS))] = "person",
     as_json: Json = False,
 ) -> None:
     _one_of(ground, get_args(Ground), "--ground")
@@ -166,10 +207,8 @@ def disclosures(folder: Folder, as_json: Json = False) -> None:
 
 
 def disclose(
-    thread: Annotated[
-        str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
-    ],
-    record: Annotated[str, typer.Argument(help="agence/evt, bi/police/0192…")],
+    thread: Thread,
+    record: Record,
     folder: Folder,
     as_json: Json = False,
 ) -> None:
@@ -185,13 +224,9 @@ def disclose(
 
 
 def refuse_disclosure(
-    thread: Annotated[
-        str, typer.Argument(help=t("Fil donné par « disclosures ».", "The thread that `disclosures` shows."))
-    ],
+    thread: Thread,
     folder: Folder,
-    reason: Annotated[
-        str, typer.Option(help="not-held, erased, no-order, wider-than-order, not-competent, too-large, other")
-    ],
+    reason: Annotated[str, typer.Option(help=choices(_REFUSALS))],
     as_json: Json = False,
 ) -> None:
     said = validated(DisclosureRefused, {"reason": reason})
@@ -201,13 +236,27 @@ def refuse_disclosure(
 
 
 def disclosed(
-    disclosure: Annotated[str, typer.Argument(help=t("Donné par « disclosures ».", "As `disclosures` shows it."))],
+    disclosure: Annotated[
+        str,
+        typer.Argument(
+            help=t("La communication, telle que « disclosures » la donne.", "The disclosure as `disclosures` shows it.")
+        ),
+    ],
     folder: Folder,
     out: Annotated[Path, typer.Option(help=t("Dossier où écrire les parties (0600).", "Folder for the parts (0600)."))],
     as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        found = _disclosures(parts).open(disclosure)
+        known = _disclosures(parts).book.disclosure(disclosure)
+        ended = known is not None and known.ended
+        found = {} if ended else _disclosures(parts).open(disclosure)
+    if ended:
+        result(
+            {"ok": False, "disclosure": disclosure, "ended": True},
+            as_json=as_json,
+            lines=[t("Cette communication est terminée : ses clés n'existent plus.", "This disclosure has ended.")],
+        )
+        raise typer.Exit(1)
     written = []
     for name, part in found.items():
         path = out / f"{disclosure.rpartition('/')[2]}.{name}.json"
@@ -262,9 +311,14 @@ def _row(one: Review) -> dict[str, Any]:
 def review(
     number: Annotated[int, typer.Argument(help=t("Numéro donné par « reviews ».", "The number that `reviews` shows."))],
     folder: Folder,
-    role: Annotated[str, typer.Option(help=", ".join(ROLES))],
-    by: Annotated[str, typer.Option(help=t("Qui réexamine ; scellé.", "Who reviews; sealed."))],
-    outcome: Annotated[str, typer.Option(help=", ".join(OUTCOMES))] = "upheld",
+    role: Annotated[str, typer.Option(help=choices(_ROLES))],
+    by: Annotated[
+        str,
+        typer.Option(
+            help=t("Nom de qui réexamine ; il ne voyage que scellé.", "Name of who reviews; it travels sealed only.")
+        ),
+    ],
+    outcome: Annotated[str, typer.Option(help=choices(_OUTCOMES))] = "upheld",
     as_json: Json = False,
 ) -> None:
     _one_of(role, ROLES, "--role")
@@ -286,18 +340,53 @@ def review(
 def add_to(app: typer.Typer) -> None:
     """These commands, beside the others of `umuhuza agency`."""
     for name, command, fr, en in (
-        ("retract", retract, "Retire un envoi : effacement demandé là-bas.", "Retract what was sent: erased there."),
-        ("erase", erase, "Fait effacer un enregistrement des deux côtés.", "Have a record erased on both sides."),
+        (
+            "retract",
+            retract,
+            "Retire ce qui est parti par erreur : rien ne part plus, et ce qui est arrivé est effacé là-bas.",
+            "Take back what was sent by mistake: it leaves no more, and what has arrived is erased there.",
+        ),
+        (
+            "erase",
+            erase,
+            "Fait effacer un enregistrement des deux côtés ; l'autre l'atteste. La chaîne des preuves reste.",
+            "Have a record erased on both sides; the other side attests it. The chain of proofs stays.",
+        ),
         (
             "disclosures",
             disclosures,
-            "Demandes d'une autorité, et ce qui a été communiqué.",
-            "Orders, and disclosures.",
+            "Ce qu'une autorité demande par décision, et ce qui a été communiqué, donné ou reçu.",
+            "What an authority asks for by order, and what was disclosed, given or received.",
         ),
-        ("disclose", disclose, "Communique à une autorité les parties de sa décision.", "Disclose an order's parts."),
-        ("refuse-disclosure", refuse_disclosure, "Refuse une demande de communication.", "Refuse a disclosure."),
-        ("disclosed", disclosed, "Ouvre ce qui nous a été communiqué.", "Open what was disclosed to us."),
-        ("reviews", reviews, "Ce qu'un rôle désigné doit réexaminer.", "What a named role has to review."),
-        ("review", review, "Note qu'un rôle désigné a réexaminé.", "Note that a named role has reviewed."),
+        (
+            "disclose",
+            disclose,
+            "Communique à une autorité les parties que sa décision demande, et aucune autre.",
+            "Give an authority the parts that its order asks for, and no other.",
+        ),
+        (
+            "refuse-disclosure",
+            refuse_disclosure,
+            "Refuse une communication, avec la raison.",
+            "Refuse a disclosure, with the reason.",
+        ),
+        (
+            "disclosed",
+            disclosed,
+            "Écrit dans un dossier les parties qui nous ont été communiquées.",
+            "Write the parts that were disclosed to us into a folder.",
+        ),
+        (
+            "reviews",
+            reviews,
+            "Ce qu'un rôle désigné doit réexaminer : partagé sans consentement, communiqué, envoyé par erreur.",
+            "What a named role has to review: shared without consent, disclosed, sent by mistake.",
+        ),
+        (
+            "review",
+            review,
+            "Note qu'un rôle désigné a réexaminé une entrée de « reviews ».",
+            "Note that a named role has reviewed an entry of `reviews`.",
+        ),
     ):
         app.command(name=name, help=t(fr, en))(command)

@@ -39,6 +39,7 @@ _FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
         ),
         (r"Invalid value for '?([^':]*)'?: Input should be (.*)", "Valeur refusée pour {0} : attendu {1}"),
         (r"Invalid value for '?([^':]*)'?: (.*)", "Valeur refusée pour {0} : {1}"),
+        (r"Invalid value: (.*)", "Valeur refusée : {0}"),
     )
 ]
 

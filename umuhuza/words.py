@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -36,6 +36,16 @@ def language() -> Language:
 def t(fr: str, en: str) -> str:
     """The text in the language of this process."""
     return fr if language() == "fr" else en
+
+
+def choices(known: Mapping[str, tuple[str, str]]) -> str:
+    """Codes with what they mean, for a help text: `code (words), ...`; a code that says it itself stands alone.
+
+    Args:
+        known: code -> French, English.
+    """
+    words = {code: t(*both) for code, both in known.items()}
+    return ", ".join(code if said == code.replace("-", " ") else f"{code} ({said})" for code, said in words.items())
 
 
 def labelled(fr: str, en: str, value: str) -> str:

@@ -100,6 +100,8 @@ class AccessRequested(Form):
     )
     verified_by: Literal["ticket", "document", "known-to-agency"]
     """How the agency that she chose knows that it is her."""
+    checked_by: Text | None = Field(None, json_schema_extra=IDENTITY)
+    """Who there made sure that it is her; since 1.1, and asked of the sender since then."""
     language: LanguageTag | None = None
     """In which she wants to be answered."""
     record: RecordId | None = None

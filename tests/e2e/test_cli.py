@@ -66,6 +66,20 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "link"): True,
     ("agency", "children"): True,
     ("agency", "ticket"): True,
+    ("agency", "access", "request"): True,
+    ("agency", "access", "list"): True,
+    ("agency", "access", "show"): True,
+    ("agency", "access", "answer"): True,
+    ("agency", "access", "sheet"): True,
+    ("agency", "guidance", "publish"): True,
+    ("agency", "guidance", "list"): True,
+    ("agency", "guidance", "show"): True,
+    ("agency", "guidance", "acknowledge"): True,
+    ("agency", "contacts", "publish"): True,
+    ("agency", "contacts", "list"): True,
+    ("agency", "expertise", "ask"): True,
+    ("agency", "expertise", "answer"): True,
+    ("agency", "expertise", "list"): True,
     ("statistics", "release"): False,
     ("statistics", "build"): False,
     ("policy", "explain"): True,
@@ -324,7 +338,7 @@ def test_what_is_typed_wrongly_ends_with_2_and_one_sentence(
 
 
 def test_a_command_group_alone_shows_its_help(sh: Shell) -> None:
-    for group in ([], ["registry"], ["gateway"], ["agency"], ["config"]):
+    for group in ([], ["registry"], ["gateway"], ["agency"], ["agency", "guidance"], ["config"]):
         done = sh(*group)
         assert done.code == 2
         assert "Usage: umuhuza" in said(done)

@@ -13,6 +13,7 @@ import pytest
 from schemas import events, upcast
 from schemas.errors import PayloadError
 from schemas.event_types import EVENTS
+from schemas.plain.rights import AccessRequested
 from schemas.shape import Const
 from tests.schemas.samples import MANIFEST, SAMPLES, sealable
 
@@ -62,7 +63,7 @@ def test_nothing_needs_it_today() -> None:
 
 
 def test_what_the_first_minor_wrote_of_a_person_is_read_and_says_no_authorisation() -> None:
-    later = {name: event for name, event in EVENTS.items() if event.schema == "1.1"}
+    later = {name for name, event in EVENTS.items() if event.schema == "1.1" and event.purpose is not None}
     assert later
     for event in later:
         facts = next(one for one in SAMPLES[event] if one.lawful is not None and not one.lawful.authorisations)
@@ -72,6 +73,16 @@ def test_what_the_first_minor_wrote_of_a_person_is_read_and_says_no_authorisatio
         assert (found.schema, found.facts) == ("1.0", facts)
         assert found.claims is not None
         assert found.claims.authorisations == ()
+
+
+def test_a_request_for_access_of_the_first_minor_is_read_and_names_nobody_who_checked() -> None:
+    facts = SAMPLES["access.requested"][0]
+    parts = sealable("access.requested", facts)
+    content = json.loads(parts.content)
+    found = events.decompose(json.dumps(content | {"schema": "1.0"}).encode(), parts.identity, **MANIFEST)
+    assert (found.schema, found.facts) == ("1.0", facts)
+    assert isinstance(found.facts.said, AccessRequested)
+    assert found.facts.said.checked_by is None
 
 
 def test_an_older_record_goes_through_every_step_up_to_today(third_minor: list[int]) -> None:

@@ -135,7 +135,7 @@ EVENTS_TOLD: Mapping[str, Told] = {
     **_same(
         "disclosure.granted disclosure.refused disclosure.reviewed disclosure.ended", Told(ALL, COURTS, "recipient")
     ),
-    "access.requested": Told(CHOSEN, ALL, "initiator"),
+    "access.requested": Told(CHOSEN, ALL, "initiator", within={"normal": 30 * 24}),
     "access.answered": Told(ALL, CHOSEN, "recipient"),
     "erasure.requested": Told(ALL, ALL, "initiator"),
     **_same("erasure.executed erasure.attested", Told(ALL, ALL, "recipient")),

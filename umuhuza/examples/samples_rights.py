@@ -79,6 +79,15 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
                 note="Elle veut savoir qui a lu son dossier.",
             )
         ),
+        _facts(
+            AccessRequested(
+                person=Name(as_given="Keza Uwimana"),
+                wants=("copy",),
+                verified_by="document",
+                checked_by="Diane Ndayisenga",
+                record=RECORD,
+            )
+        ),
     ),
     "access.answered": (
         _facts(
