@@ -138,13 +138,14 @@ def test_a_child_is_neither_identified_nor_screened_nor_referred_without_them(
 
 def test_with_both_a_refuge_reads_on_what_it_rests(tunisia: Town) -> None:
     delegate, refuge = tunisia["tn/dpe"], tunisia["tn/m2p9"]
-    delegate.draft("tn/m2p9", "referral.requested", referred(tunisia, lawful(tunisia, BOTH)), person="E-7")
-    delegate.draft("tn/m2p9", "case.screened", of_the_case(tunisia, lawful(tunisia, BOTH)), person="E-7")
+    basis = lawful(tunisia, BOTH)
+    delegate.draft("tn/m2p9", "referral.requested", referred(tunisia, basis), person="E-7")
+    delegate.draft("tn/m2p9", "case.screened", of_the_case(tunisia, basis), person="E-7")
     tunisia.settle()
     for type in ("referral.requested", "case.screened"):
         [read] = refuge.opened(type)
         assert read.facts.lawful is not None
-        assert read.facts.lawful.authorisations == decisions(tunisia, BOTH)
+        assert read.facts.lawful.authorisations == basis.authorisations
     assert tunisia.found(NAME) == []
 
 
