@@ -73,6 +73,30 @@ def test_french_says_what_people_here_say() -> None:
     assert "victime" not in told.lower()
 
 
+def test_colours_have_the_contrast_that_they_promise() -> None:
+    """Charts too, which axe-core does not look into."""
+    palettes = [dict(re.findall(r"--(\w+):(#[0-9a-f]+)", part)) for part in page_frame.COLOURS.split("@media")]
+    assert len(palettes) == 2
+    for colours in palettes:
+        for ink, ground in (("ink", "paper"), ("ink", "band"), ("ink", "sand"), ("quiet", "paper"), ("quiet", "sand")):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+        assert contrast(colours["head"], colours["paper"]) >= 4.5
+        assert contrast(colours["bar"], colours["paper"]) >= 3, "what is drawn"
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2.2 defines it, 1 to 21."""
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * each for each in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 # -- what nobody has reviewed -----------------------------------------------------------------------------------------
 
 
