@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Connector, NotNowError
 from adapters.corrected import as_corrected, require
 from adapters.disclosures import Disclosures
@@ -29,6 +30,7 @@ from schemas import events
 from schemas.envelope import Record
 from schemas.errors import LogError, OrderError, PolicyError
 from schemas.forms import Facts, Form
+from schemas.plain.attachment import ANNOUNCED, CHUNK
 from schemas.plain.record import RecordCorrected, RecordRetracted
 from schemas.plain.rights import DisclosureGranted, ErasureAttested, ErasureExecuted, ErasureRequested
 
@@ -45,6 +47,7 @@ class Corrections:
         self._desk = desk
         self.book = RightsBook(desk.mailbox)
         self.disclosures = Disclosures(desk, outbox)
+        self._attached = AttachmentBook(desk.mailbox)
 
     # -- asked for here -----------------------------------------------------------------------------------------------
 
@@ -73,6 +76,8 @@ class Corrections:
     def erase(self, ident: str, ground: Ground) -> str:
         """Command that every key of a record of ours, or of one that we hold, goes; returns the evt that says so.
 
+        Its attachments go with it: one command names all their records.
+
         Raises:
             OrderError: `thread_unknown`: neither sent nor held here.
             LogError: `unavailable`: it is on its way just now.
@@ -87,10 +92,14 @@ class Corrections:
                 if held is None:
                     raise OrderError("thread_unknown", "ident")
                 other = held.iss
+            if iss == self._desk.agency:
+                self._attached.take_back(evt)
+            whole = (ident, *self._attached.belonging(ident, self._desk.agency))
             said = ErasureRequested(record=ident, ground=ground)
             asked = self._say("erasure.requested", said, to=other)
-            self.book.command(asked, [ident])
-            self._forget(ident, "", now)
+            self.book.command(asked, whole)
+            for one in whole:
+                self._forget(one, "", now)
             return asked
 
     def _sent(self, evt: str) -> str:
@@ -119,7 +128,7 @@ class Corrections:
             if not self._may_erase(manifest.iss, ident):
                 raise PolicyError("not_permitted", f"L1.acts.erase[{index}]")
         said = opened.facts.said
-        if isinstance(said, ErasureRequested) and erase not in ((), (said.record,)):
+        if isinstance(said, ErasureRequested) and erase and not self._is_of(said.record, erase):
             raise PolicyError("not_permitted", "L1.acts.erase")
         if isinstance(said, DisclosureGranted):
             self.disclosures.check(said)
@@ -129,6 +138,22 @@ class Corrections:
             if of is None or of.thread != manifest.thread:
                 raise OrderError("thread_unknown", "said.evt")
             require(said, of.type, () if thread is None else thread.services)
+
+    def _is_of(self, ident: str, erase: Sequence[str]) -> bool:
+        """Whether what is erased is that record and, behind it, attachments of it as far as they are known here."""
+        first, *others = erase
+        iss = ident.rpartition("/")[0]
+        return first == ident and all(self._belongs(iss, one) for one in others)
+
+    def _belongs(self, iss: str, ident: str) -> bool:
+        by, _, evt = ident.rpartition("/")
+        if by != iss:
+            return False
+        if iss == self._desk.agency:
+            sent = self._desk.mailbox.outgoing(evt)
+            return sent is not None and sent.type in (ANNOUNCED, CHUNK)
+        held = self._desk.mailbox.arrived(ident)
+        return held is None or held.type in ("", ANNOUNCED, CHUNK)
 
     def _may_erase(self, sender: str, ident: str) -> bool:
         """Its issuer may, and whoever got it from us."""
@@ -147,9 +172,9 @@ class Corrections:
         if isinstance(said, RecordRetracted) and said.reason in ("wrong-recipient", "not-permitted"):
             self.book.review("incident", f"{item.iss}/{said.evt}", item.iss, now)
         self.disclosures.arrived(item, said)
-        attest = item.thread if isinstance(said, ErasureRequested) else ""
         for ident in () if record.manifest.acts is None else record.manifest.acts.erase:
-            self._forget(ident, attest, now)
+            asked = isinstance(said, ErasureRequested) and ident == said.record
+            self._forget(ident, item.thread if asked else "", now)
 
     def _forget(self, ident: str, attest: str, now: int) -> None:
         self.book.erase(ident, self._desk.agency, attest, now)

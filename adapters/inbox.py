@@ -22,6 +22,7 @@ from adapters import deadlines
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
 from adapters.consents import Consents
 from adapters.corrections import Corrections
+from adapters.gathering import Gathering
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox, backoff_s
 from adapters.refusal_book import RefusalBook
@@ -30,6 +31,7 @@ from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_m
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
+from schemas.plain.attachment import ANNOUNCED, CHUNK
 from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
@@ -64,6 +66,7 @@ class Inbox:
         self._consents = Consents(desk, outbox)
         self.corrections = Corrections(desk, outbox)
         self._refusals = RefusalBook(desk.mailbox)
+        self.gathering = Gathering(desk)
         self._together = 1
 
     def topics(self) -> tuple[str, ...]:
@@ -243,7 +246,10 @@ class Inbox:
             item = replace(item, type=opened.type)
             self._permitted(record, opened)
             self.corrections.check(record, opened)
+            self.gathering.check(record, opened)
             item, thread = self._step(item, record, opened)
+            if self.gathering.admitted(item, record, opened):
+                item = replace(item, state="gathering")
             in_time = thread is not None and self._was_in_time(item, thread)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
         except LogError:
@@ -271,11 +277,32 @@ class Inbox:
                 item = replace(item, thread_state=confirmed.state)
         box.store(item) if store else box.settle_held(item)
         self.corrections.arrived(item, record, opened)
+        whole = self.gathering.noted(item, record, opened)
+        if whole is not None:
+            self._gathered(whole)
         if opened.facts.receipt is not None:
             self._settle_receipt(record, opened)
-        elif EVENTS[opened.type].machine is not None:
+        elif EVENTS[opened.type].machine is not None and item.state != "gathering":
             self._receipt("receipt.delivered", item, None)
         self._note_consent(item, opened)
+
+    def _gathered(self, item: Incoming) -> None:
+        """The last chunk of these attachments has come: they are whole, or they are turned away."""
+        try:
+            self.gathering.files(item)
+        except LogError:
+            raise  # our own disk, not the record
+        except UmuhuzaError as exc:
+            self._give_up(item, exc)
+            return
+        self._desk.mailbox.settle_gathering(replace(item, state="ready"))
+        self._receipt("receipt.delivered", item, None)
+
+    def _give_up(self, item: Incoming, exc: UmuhuzaError) -> None:
+        gone = replace(item, state="quarantined", code=exc.code, path=exc.path)
+        self._desk.mailbox.settle_gathering(gone)
+        self.gathering.book.forget_keys(item.ident)
+        self._receipt("receipt.rejected", gone, exc)
 
     def _note_consent(self, item: Incoming, opened: events.Opened) -> None:
         """What was shared with us and on which basis; a withdrawal is passed on, a confirmation noted."""
@@ -415,6 +442,8 @@ class Inbox:
         """
         box = self._desk.mailbox
         item = replace(item, state="quarantined", code=exc.code, path=exc.path)
+        if opened is not None and opened.type in (ANNOUNCED, CHUNK):
+            item = replace(item, grant_value=None)  # nobody will ever need to open it
         if settle:
             box.settle_held(item)
         else:
@@ -473,6 +502,11 @@ class Inbox:
         """Held items that are due: their grant or their thread's beginning may be there now. Returns how many moved."""
         box = self._desk.mailbox
         moved = self._consents.catch_up()
+        for late, why in self.gathering.overdue():
+            with box.transaction():
+                if box.gathering(late.ident):
+                    self._give_up(late, why)
+                    moved += 1
         for due in box.held(self._desk.now()):
             grant = due.grant_value
             if grant is None:
@@ -557,7 +591,10 @@ class Inbox:
             issuer_label=self._label(item.iss),
             late=item.late,
             at_ms=item.at_ms,
-            may_answer=tuple(name for name in possible if name in EVENTS and EVENTS[name].machine != "*"),
+            may_answer=tuple(
+                name for name in possible if name in EVENTS and EVENTS[name].machine != "*" and name != ANNOUNCED
+            ),
+            files=self.gathering.files(item) if item.type == ANNOUNCED else (),
         )
 
     def _label(self, agency: str) -> str:

@@ -39,6 +39,7 @@ from adapters.mailbox_dues import Dues
 from adapters.mailbox_rows import HELD, MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
 from schemas.errors import LogError
+from schemas.plain.attachment import ANNOUNCED, CHUNK
 
 _OLDEST_SQLITE = (3, 51, 3)
 _LONGEST_WAIT_S = 3600.0
@@ -324,13 +325,26 @@ class Mailbox:
         where = "state IN ('waiting', 'signed')" if open_only else "1"
         return self._outgoing(f"{where} ORDER BY n")
 
+    _UNSIGNED = (
+        "state IN ('waiting', 'signed') AND state = 'waiting'"
+        " AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.state IN ('waiting', 'signed')"
+        " AND first.state = 'waiting' AND first.topic = outgoing.topic"
+        " AND first.n <= outgoing.n AND first.next_at > ?)"
+    )
+
     def waiting(self, limit: int, now: float = math.inf) -> list[Outgoing]:
-        """Unsigned items in the order in which they entered. One that waits to be numbered again holds up its topic."""
+        """Unsigned items in the order in which they entered, chunks of attachments apart (`waiting_chunks`). One that
+        waits to be numbered again holds up its topic."""
+        return self._outgoing(f"{self._UNSIGNED} AND type <> '{CHUNK}' ORDER BY n LIMIT ?", now, limit)
+
+    def waiting_chunks(self, limit: int, now: float = math.inf) -> list[Outgoing]:
+        """The next chunks to be signed, of what the log has the announcement of, on topics where none is under way: few
+        at a time, so that whatever else is to be said goes before the rest of them."""
         return self._outgoing(
-            "state IN ('waiting', 'signed') AND state = 'waiting'"
-            " AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.state IN ('waiting', 'signed')"
-            " AND first.state = 'waiting' AND first.topic = outgoing.topic"
-            " AND first.n <= outgoing.n AND first.next_at > ?) ORDER BY n LIMIT ?",
+            f"{self._UNSIGNED} AND type = '{CHUNK}' AND NOT EXISTS (SELECT 1 FROM outgoing AS sent"
+            f" WHERE sent.state IN ('waiting', 'signed') AND sent.state = 'signed' AND sent.topic = outgoing.topic"
+            f" AND sent.type = '{CHUNK}') AND EXISTS (SELECT 1 FROM outgoing AS whole WHERE whole.evt = outgoing.ref"
+            " AND whole.state IN ('promised', 'delivered')) ORDER BY n LIMIT ?",
             now,
             limit,
         )
@@ -524,14 +538,23 @@ class Mailbox:
         return lifecycle.step(thread.machine, item.thread_before, item.type, thread.role).state
 
     def cancel(self, evt: str, at: int) -> bool:
-        """Take back what was not signed yet. False: too late, or unknown."""
+        """Take back what was not signed yet, its attachments with it. False: too late, or unknown."""
         with self._tx():
             item = self.outgoing(evt)
             if item is None or item.state != "waiting":
                 return False
-            if self._outgoing("thread = ? AND n > ? AND state IN ('waiting', 'signed')", item.thread, item.n):
+            behind = self._rows(
+                "SELECT type, state FROM outgoing WHERE thread = ? AND n > ? AND state IN ('waiting', 'signed')",
+                item.thread,
+                item.n,
+            )
+            if any(type not in (ANNOUNCED, CHUNK) or state != "waiting" for type, state in behind):
                 return False
-            self._run("UPDATE outgoing SET state = 'cancelled' WHERE evt = ?", evt)
+            self._run(
+                "UPDATE outgoing SET state = 'cancelled' WHERE thread = ? AND n >= ? AND state = 'waiting'",
+                item.thread,
+                item.n,
+            )
             self._restore_thread(item, item, at)
             return True
 
@@ -688,6 +711,25 @@ class Mailbox:
         another turn, or another program, may have dealt with it meanwhile."""
         found = self._incoming("n = ? AND state = 'held'", n)
         return found[0] if found else None
+
+    def gathering(self, ident: str | None = None) -> list[Incoming]:
+        """Attachments that wait for chunks; just that one's where it is named."""
+        if ident is None:
+            return self._incoming("state = 'gathering' ORDER BY n")
+        return self._incoming("ident = ? AND state = 'gathering'", ident)
+
+    def settle_gathering(self, item: Incoming) -> None:
+        """It is whole, or never will be. What becomes ready goes behind all that is there (`settle_held`)."""
+        last = self._row("SELECT max(n) + 1 FROM incoming")
+        assert last is not None
+        self._run(
+            "UPDATE incoming SET n = ?, state = ?, code = ?, path = ?, next_at = 0 WHERE n = ? AND state = 'gathering'",
+            last[0],
+            item.state,
+            item.code,
+            item.path,
+            item.n,
+        )
 
     def note_ends(self, n: int, ends: Mapping[str, int]) -> None:
         """What must have been read before the held item's thread counts as unknown; the first note counts."""

@@ -14,7 +14,8 @@ from typing import Literal
 from schemas.envelope import Kind
 
 OutgoingState = Literal["waiting", "signed", "promised", "delivered", "rejected", "refused", "cancelled"]
-IncomingState = Literal["held", "ready", "delivered", "quarantined", "erased"]
+IncomingState = Literal["held", "gathering", "ready", "delivered", "quarantined", "erased"]
+"""`gathering`: attachments of which chunks are still on their way; nothing else waits for them."""
 Role = Literal["initiator", "recipient"]
 
 MIGRATIONS = (
@@ -123,6 +124,14 @@ MIGRATIONS = (
     # adapters/consent_book.py
     """
     ALTER TABLE shared ADD COLUMN age TEXT;
+    """,
+    # adapters/attachment_book.py
+    """
+    CREATE TABLE chunk(announced TEXT NOT NULL, number INTEGER NOT NULL, ident TEXT NOT NULL,
+        PRIMARY KEY(announced, number)) WITHOUT ROWID;
+    CREATE INDEX incoming_gathering ON incoming(n) WHERE state = 'gathering';
+    CREATE INDEX incoming_attached ON incoming(ref) WHERE type IN ('attachment.announced', 'attachment.chunk');
+    CREATE INDEX outgoing_attached ON outgoing(ref) WHERE type IN ('attachment.announced', 'attachment.chunk');
     """,
 )
 

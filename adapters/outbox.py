@@ -14,10 +14,12 @@ Owns no state of its own: everything is in the mailbox. Never logs or raises a v
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
+from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.consent_book import ConsentBook
 from adapters.corrected import require
@@ -26,7 +28,7 @@ from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
 from adapters.refusal_book import RefusalBook
 from adapters.rights_book import RightsBook
-from schemas import events, lifecycle
+from schemas import attachments, events, lifecycle
 from schemas.envelope import (
     Acts,
     Manifest,
@@ -46,17 +48,22 @@ from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import YEARS, Facts
 from schemas.keys import RandomBytes, b64url
 from schemas.plain.alert import AlertCleared
+from schemas.plain.attachment import ANNOUNCED, CHUNK, AttachmentChunk
 from schemas.plain.record import RecordCorrected
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
-from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may
+from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may, may_attach
 from topics.log import Appended, Entry, Log, grant_key, grants_topic
 
 MAX_LINES = 200
 """Records per request."""
 MAX_REQUEST_BYTES = 4 << 20
+CHUNKS_AT_ONCE = 4
+"""Records of attachments that are signed before others get their turn: half a megabyte, so that nothing urgent waits
+behind a scan."""
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 900.0
+_NO_PARTS: Mapping[str, bytes] = MappingProxyType({})
 _DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
 
 
@@ -71,6 +78,8 @@ class Desk:
     now: Callable[[], float]
     """Seconds since the epoch, corrected by the gateway's clock."""
     random: RandomBytes
+    attachment_bytes: int = attachments.DEFAULT_LIMIT
+    """Of all files of one event, sent or taken."""
 
     @property
     def agency(self) -> str:
@@ -100,6 +109,7 @@ class Outbox:
         self._desk = desk
         self._rights = RightsBook(desk.mailbox)
         self._refusals = RefusalBook(desk.mailbox)
+        self._attached = AttachmentBook(desk.mailbox)
 
     # -- in: drafts ---------------------------------------------------------------------------------------------------
 
@@ -156,12 +166,60 @@ class Outbox:
         )
 
     def compose(self, draft: Draft, source: str, connector: str) -> str:
-        """Validate, minimise, seal and enqueue one draft; returns its evt. Call inside a transaction.
+        """Validate, minimise, seal and enqueue one draft, with its files; returns its evt. Call inside a transaction.
 
         Raises:
             UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
-                `consent_missing` also when the person has withdrawn her consent since she gave it.
+                `consent_missing` also when the person has withdrawn her consent since she gave it. Of files:
+                `too_large`, `attachment_type`, `payload_invalid`, `not_permitted`, before anything is sealed.
         """
+        if draft.type == ANNOUNCED:
+            raise PayloadError("payload_invalid", "type")  # made here, from the files themselves
+        if draft.files:
+            attachments.check(draft.files, self._desk.attachment_bytes)
+            may_attach(draft.type, self._desk.registry().agency(draft.to)).require()
+        evt = self._compose(draft, source, connector)
+        if draft.files:
+            self._attach(evt, draft, source, connector)
+        return evt
+
+    def _attach(self, evt: str, draft: Draft, source: str, connector: str) -> None:
+        """Announce the files of an event that was just enqueued, and enqueue their chunks. The connector hears what
+        becomes of the announcement, under the draft's line and the event's type: it is whole over there, or not."""
+        carrier = self._desk.mailbox.outgoing(evt)
+        if carrier is None:
+            raise OrderError("thread_unknown", "evt")
+        said = attachments.announcement(evt, draft.files)
+        (_, first), *others = attachments.records_of(attachments.chunks(draft.files))
+        announced = self._compose(
+            Draft(
+                line=f"{draft.line} {ANNOUNCED}",
+                to=draft.to,
+                type=ANNOUNCED,
+                person=None,
+                thread=carrier.thread,
+                facts=Facts(occurred_at=draft.facts.occurred_at, lawful=draft.facts.lawful, said=said),
+                ref=evt,
+            ),
+            source,
+            connector,
+            attachments.parts_of(first),
+        )
+        for number, some in others:
+            self._control(
+                CHUNK,
+                Facts(occurred_at=self._desk.today(), said=AttachmentChunk(announced=announced, first=number)),
+                to=draft.to,
+                flow=split_topic(carrier.topic)[0],
+                thread=carrier.thread,
+                ref=announced,
+                source=source,
+                line=f"{draft.line} {CHUNK} {number}",
+                parts=attachments.parts_of(some),
+            )
+
+    def _compose(self, draft: Draft, source: str, connector: str, parts: Mapping[str, bytes] = _NO_PARTS) -> str:
+        """One event. `parts`: beside identity and content."""
         desk = self._desk
         known = EVENTS.get(draft.type)
         if known is None or known.machine is None:
@@ -203,6 +261,7 @@ class Outbox:
             before=before,
             answer_by=thread.answer_by if thread.opened_by == evt else None,
             services=thread.services,
+            parts=parts,
         )
         desk.mailbox.put_thread(thread, now)
         desk.mailbox.dues.note_movement(draft.facts, thread.id, evt)
@@ -318,6 +377,7 @@ class Outbox:
         source: str,
         line: str = "",
         answers: Act | None = None,
+        parts: Mapping[str, bytes] = _NO_PARTS,
     ) -> str:
         """Enqueue what a machine says to a machine: about no person, in no thread's state. Returns its evt.
 
@@ -341,6 +401,7 @@ class Outbox:
             before=None,
             answer_by=None,
             answers=answers,
+            parts=parts,
         )
         return evt
 
@@ -363,8 +424,9 @@ class Outbox:
         answer_by: int | None,
         services: Sequence[str] = (),
         answers: Act | None = None,
+        parts: Mapping[str, bytes] = _NO_PARTS,
     ) -> None:
-        """`services`: asked for on this thread; they widen what may travel."""
+        """`services`: asked for on this thread; they widen what may travel. `parts`: beside identity and content."""
         desk = self._desk
         kind = EVENTS[type].kind
         sealable = events.compose(
@@ -386,9 +448,8 @@ class Outbox:
         concerning = ConsentBook(desk.mailbox).whom(thread, facts) if unsaid else None
         act = Act("send", desk.agency, topic, kind, type, claims, desk.today(), answers, concerning)
         may(act, registry).require()
-        sealed = seal_parts(
-            f"{desk.agency}/{evt}", kind, {"identity": sealable.identity, "content": sealable.content}, desk.random
-        )
+        plaintexts = {"identity": sealable.identity, "content": sealable.content, **parts}
+        sealed = seal_parts(f"{desk.agency}/{evt}", kind, plaintexts, desk.random)
         draft_manifest = Manifest(
             evt=evt,
             iss=desk.agency,
@@ -440,7 +501,9 @@ class Outbox:
         desk = self._desk
         count = 0
         with desk.mailbox.transaction():
-            for item in desk.mailbox.waiting(limit, desk.now()):
+            self._attached.give_up()
+            chunks = desk.mailbox.waiting_chunks(CHUNKS_AT_ONCE, desk.now())
+            for item in (*desk.mailbox.waiting(limit, desk.now()), *chunks):
                 seq, head = desk.mailbox.head(item.topic)
                 voids = desk.mailbox.unnamed_voids(item.topic)
                 manifest = Manifest(

@@ -177,8 +177,8 @@ def read(mailbox: Mailbox, opener: Opener, known: Mapping[str, Said] = MappingPr
 
 
 def _of_a_person(type_: str) -> bool:
-    """Whether somebody said it: machines' receipts are no work."""
-    return type_ in EVENTS and not type_.startswith(("receipt.", "chain."))
+    """Whether somebody said it: machines' receipts are no work, and files belong to what they came with."""
+    return type_ in EVENTS and not type_.startswith(("receipt.", "chain.", "attachment."))
 
 
 def _said(item: Incoming, opener: Opener) -> Said | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.attachments import DEFAULT_LIMIT, MAX_BYTES
 from topics.settings import load
 
 PREFIX = "UMUHUZA_AGENCY_"
@@ -39,6 +40,12 @@ class AgencySettings(BaseModel):
     collect_seconds: float = Field(2.0, gt=0, description="How often the folders are looked at.")
     wait_seconds: float = Field(25.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
     idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")
+    attachments_mib: float = Field(
+        DEFAULT_LIMIT / 2**20,
+        ge=0,
+        le=MAX_BYTES / 2**20,
+        description="Mebibytes of attachments to one event, sent or taken; 0: none.",
+    )
     arrival_grace_minutes: int = Field(
         60, ge=0, description="So long after she was expected, an arrival that nobody reported alarms."
     )

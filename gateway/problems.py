@@ -48,6 +48,8 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_commitment_mismatch",
         "payload_invalid",
         "safeguard_missing",
+        "attachment_type",
+        "attachment_incomplete",
         "consent_missing",
         "consent_expired",
         "clock_ahead",

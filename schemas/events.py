@@ -442,6 +442,7 @@ def _members(type: str, facts: Facts) -> None:
 _CONSENT_SCOPES = {
     "referral.requested": "referral",
     "information.answered": "referral",
+    "attachment.announced": "referral",
     "transfer.requested": "return",
 }
 

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import ClassVar, TypeVar, cast
 
 from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Escalation, Outcome
@@ -28,6 +28,7 @@ from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas import events
+from schemas.attachments import File
 from schemas.envelope import Acts, Kind, new_evt, new_thread
 from schemas.errors import LogError, UmuhuzaError
 from schemas.event_types import EVENTS
@@ -203,16 +204,30 @@ class Agency:
         return self.runner.desk.mailbox
 
     def compose(
-        self, to: str, type: str, facts: Facts, *, person: str | None = None, thread: str | None = None
+        self,
+        to: str,
+        type: str,
+        facts: Facts,
+        *,
+        person: str | None = None,
+        thread: str | None = None,
+        files: Sequence[File] = (),
     ) -> Draft:
         self._drafts += 1
-        return Draft(str(self._drafts), to, type, person, thread, facts)
+        return Draft(str(self._drafts), to, type, person, thread, facts, files=tuple(files))
 
     def draft(
-        self, to: str, type: str, facts: Facts, *, person: str | None = None, thread: str | None = None
+        self,
+        to: str,
+        type: str,
+        facts: Facts,
+        *,
+        person: str | None = None,
+        thread: str | None = None,
+        files: Sequence[File] = (),
     ) -> Outcome:
         """One event into the outbox, as a batch of its own."""
-        [outcome] = self.take(self.compose(to, type, facts, person=person, thread=thread))
+        [outcome] = self.take(self.compose(to, type, facts, person=person, thread=thread, files=files))
         return outcome
 
     def take(self, *drafts: Draft, source: str | None = None) -> list[Outcome]:
@@ -355,10 +370,11 @@ class Agencies(AbstractContextManager["Agencies"]):
         prev: str | None = None,
         chain: bool = True,
         acts: Acts | None = None,
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> Signed:
         """A record of any type under any flow and kind, past every check of the sending adapter.
 
-        `spoil` changes (content, identity) between composing and sealing.
+        `spoil` changes (content, identity) between composing and sealing; `files`: further parts.
         """
         known = EVENTS[type]
         evt = evt or new_evt(int(self.now * 1000), self.domain.random)
@@ -384,6 +400,7 @@ class Agencies(AbstractContextManager["Agencies"]):
             kind or known.kind,
             content=content,
             identity=identity,
+            parts=files,
             evt=evt,
             thread=thread,
             ref=ref,

@@ -13,6 +13,7 @@ to its mailbox file.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -37,6 +38,7 @@ from topics.kafka_access import KafkaAccess
 from topics.kafka_log import KafkaLog
 from topics.log import Log, Stored
 from topics.sqlite_log import SqliteLog
+from umuhuza.examples.samples_attachment import file
 
 WRITE = "write"
 """The step name for "half-way through a write to the mailbox"."""
@@ -117,8 +119,9 @@ class Folder:
                     person=None,
                     thread=thread,
                     facts=referral(name=name) if name else said(),
+                    files=tuple(file(size) for size in sizes),
                 )
-                for line, to, type, thread, name in json.loads(path.read_text())
+                for line, to, type, thread, name, *sizes in json.loads(path.read_text())
             )
             yield Batch(path.stem, path.name, drafts)
 
@@ -129,7 +132,8 @@ class Folder:
 
     async def deliver(self, arrived: Arrived) -> None:
         name = arrived.facts.referral.name.as_given if arrived.facts.referral else ""
-        write(self.root / "got" / f"{arrived.evt}.json", [arrived.type, arrived.state, name])
+        files = [hashlib.sha256(one.data).hexdigest() for one in arrived.files]
+        write(self.root / "got" / f"{arrived.evt}.json", [arrived.type, arrived.state, *(files or [name])])
         if arrived.type == "referral.requested":
             source = f"answer-{arrived.evt}"
             if not (self.root / "reports" / f"{source}.json").exists():

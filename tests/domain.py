@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from schemas.envelope import (
     Acts,
@@ -129,6 +130,7 @@ class Domain:
         *,
         content: bytes = b'{"content":"of a test"}',
         identity: bytes = b"",
+        parts: Mapping[str, bytes] = MappingProxyType({}),
         seq: int | None = None,
         prev: str | None = None,
         evt: str | None = None,
@@ -147,7 +149,8 @@ class Domain:
         topic = mailbox_topic(flow, to)
         head_seq, head_hash = self._heads.get((iss, topic), (0, ""))
         evt = evt or new_evt(self.now * 1000, self.random)
-        sealed = seal_parts(f"{iss}/{evt}", kind, {"identity": identity, "content": content}, self.random)
+        plaintexts = {"identity": identity, "content": content, **parts}
+        sealed = seal_parts(f"{iss}/{evt}", kind, plaintexts, self.random)
         manifest = Manifest(
             evt=evt,
             iss=iss,

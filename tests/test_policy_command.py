@@ -221,6 +221,7 @@ def test_every_rule_that_can_decide_has_words_in_both_languages() -> None:
     assert len(verdicts) > 20
     own = ("event.x.basis", "event.x.agreement", "agreement.*", "agreement.x.until", "agreement.voluntary")
     verdicts |= {(rule, False) for rule in (*own, "agreement.origin", "authorisations.*", "authorisations.tn.child")}
+    verdicts |= {("attach.*", False), ("attach.referral.requested.to", False)}
     for rule, ok in verdicts:
         for language in ("fr", "en"):
             words = words_of(rule, ok, "fr" if language == "fr" else "en")
@@ -238,4 +239,6 @@ def test_the_line_of_a_rule_is_found_for_every_member_of_the_policy() -> None:
             assert line.text in text
     for flow in policy().mailboxes:
         assert line_of(f"flow.{flow}.mailbox") is not None
+    for name in policy().attach:
+        assert line_of(f"attach.{name}.to") is not None
     assert line_of("event.*") is None

@@ -191,10 +191,12 @@ class Policy:
     agreements: Mapping[str, Agreement]
     authorisations: Mapping[str, Authorisations]
     """By domain."""
+    attach: Mapping[str, frozenset[str]]
+    """Event that may carry files -> roles of those that it may carry them to."""
 
 
 _SECTIONS = frozenset(
-    ("version", "flow", "event", "firewall", "minimise", "quota", "kafka", "agreement", "authorisations")
+    ("version", "flow", "event", "firewall", "minimise", "attach", "quota", "kafka", "agreement", "authorisations")
 )
 _SPAN = re.compile(r"([0-9]+)([hd])")
 
@@ -236,6 +238,10 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         raise ValueError("unknown flow")
     if not raw["minimise"].keys() <= events.keys():
         raise ValueError("minimise: unknown event")
+    for name, item in raw["attach"].items():
+        _members(f"attach {name}", item, {"to"})
+    if not raw["attach"].keys() <= events.keys():
+        raise ValueError("attach: unknown event")
     law = _roles(raw["firewall"]["law_enforcement"])
     listens = {flow: frozenset(heard) for flow, heard in raw["firewall"]["listens_only"].items()}
     if not {*raw["firewall"]["protected_flows_open"], *listens} <= set(FLOWS):
@@ -270,6 +276,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         authorisations=MappingProxyType(
             {name: _authorisations(name, item) for name, item in raw["authorisations"].items()}
         ),
+        attach=MappingProxyType({name: _roles(item["to"]) for name, item in raw["attach"].items()}),
     )
 
 
@@ -674,6 +681,15 @@ def allowed_fields(event: str, services: Iterable[str] = ()) -> frozenset[str] |
 def retention_s(flow: str) -> int:
     """Seconds for which a record of that flow is kept. Raises KeyError: no such flow."""
     return policy().retention_days[flow] * 86_400
+
+
+def may_attach(event: str, to: Agency) -> Verdict:
+    """Whether this event may carry files to this reader; asked by sender and receiver, beside `may`."""
+    roles = policy().attach.get(event)
+    if roles is None:
+        return _no("not_permitted", "attach.*")
+    rule = f"attach.{event}.to"
+    return Verdict(True, _YES, rule) if roles & set(to.roles) else _no("not_permitted", rule)
 
 
 def answer_within_s(event: str, priority: str) -> int | None:

@@ -68,7 +68,8 @@ class AgencyParts:
 
     @property
     def desk(self) -> Desk:
-        return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom)
+        limit = int(self.settings.attachments_mib * 2**20)
+        return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom, limit)
 
     def now(self) -> float:
         """Corrected by the gateway's clock, once it is known."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ import typer
 
 from adapters.connectors.contract import Batch, Draft, Escalation, NotNowError, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
+from adapters.connectors.places import read as read_at_most
 from adapters.connectors.template import template_csv, template_xlsx
 from adapters.deadlines import alarms
 from adapters.keystore import Keys, write_keys
@@ -26,15 +28,17 @@ from adapters.outbox import Outbox
 from adapters.refusal_book import RefusalBook
 from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson
+from schemas.attachments import MAX_BYTES, File
 from schemas.envelope import is_agency
 from schemas.errors import SourceError, UmuhuzaError
 from schemas.forms import Facts, validated
 from schemas.keys import CLASSICAL, HYBRID, fingerprint_of
 from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
+from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
-from umuhuza import agency_directory_command, refusal_command, rights_command
+from umuhuza import agency_directory_command, attachment_command, refusal_command, rights_command
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -300,12 +304,35 @@ def send(
         ),
     ],
     folder: Folder,
+    attach: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--attach",
+            help=t(
+                "Pièce jointe à un envoi JSON (PDF, JPEG, PNG) ; plusieurs fois possible. Dans un classeur, la colonne "
+                "« Pièces jointes » les nomme.",
+                "File to go with a JSON draft (PDF, JPEG, PNG); may be repeated. In a workbook the column "
+                "« Attachments » names them.",
+            ),
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     if not file.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="FILE")
+    attached = attach or []
+    if attached and file.suffix.lower() != ".json":
+        raise typer.BadParameter(
+            t(
+                "dans un classeur, la colonne « Pièces jointes » nomme les fichiers",
+                "a workbook names them in a column",
+            ),
+            param_hint="--attach",
+        )
+    if not all(one.is_file() for one in attached):
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="--attach")
     with opened_agency(folder) as parts:
-        outcomes = asyncio.run(_send(parts, file))
+        outcomes = asyncio.run(_send(parts, file, attached))
     sent = [outcome for outcome in outcomes if outcome.problem is None]
     refused = [outcome for outcome in outcomes if outcome.problem is not None]
     result(
@@ -347,10 +374,10 @@ def _refused(outcome: Outcome) -> dict[str, Any]:
     return {"line": outcome.line, "code": found.code, "where": found.at(language()), "message": t(found.fr, found.en)}
 
 
-async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:
+async def _send(parts: AgencyParts, file: Path, attached: Sequence[Path]) -> list[Outcome]:
     outbox = Outbox(parts.desk)
     if file.suffix.lower() == ".json":
-        return outbox.accept(_draft_noted(parts, file), "")
+        return outbox.accept(_draft_noted(parts, file, attached), "")
     if parts.settings.folder is None:
         raise SettingsError(
             "folder is not set: spreadsheets are sent through the watched folder",
@@ -359,20 +386,22 @@ async def _send(parts: AgencyParts, file: Path) -> list[Outcome]:
     return await _send_sheet(parts, file)
 
 
-def _draft_noted(parts: AgencyParts, file: Path) -> Batch:
+def _draft_noted(parts: AgencyParts, file: Path, attached: Sequence[Path]) -> Batch:
     """`_draft_in`; what is no draft at all is a refusal too."""
     try:
-        return _draft_in(file)
+        return _draft_in(file, attached)
     except UmuhuzaError as exc:
         name = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()} *" if file.is_file() else "*"
         RefusalBook(parts.mailbox).note("outgoing", name, exc.code, exc.path, at=int(parts.now()))
         raise
 
 
-def _draft_in(file: Path) -> Batch:
-    """One draft as JSON. Raises SourceError, PayloadError."""
+def _draft_in(file: Path, attached: Sequence[Path]) -> Batch:
+    """One draft as JSON, with the files that go with it. Raises SourceError, PayloadError."""
     try:
         data = file.read_bytes()
+        # One byte more than may ever be sent is enough to be refused for its size.
+        files = tuple(File(one.name, read_at_most(one, MAX_BYTES)) for one in attached)
         raw = ijson.loads(data, max_bytes=1 << 20, max_depth=32, floats=True)
     except OSError:
         raise SourceError("source_unreadable", "file") from None
@@ -384,8 +413,11 @@ def _draft_in(file: Path) -> Batch:
     if not all(raw.get(name) is None or isinstance(raw[name], str) for name in members - {"facts"}):
         raise SourceError("row_invalid", "*")
     facts = _facts_in(raw["facts"], raw["type"])
-    draft = Draft("1", raw["to"], raw["type"], raw.get("person"), raw.get("thread"), facts, raw.get("ref"))
-    return Batch(f"sha256:{hashlib.sha256(data).hexdigest()}", file.name, (draft,))
+    draft = Draft("1", raw["to"], raw["type"], raw.get("person"), raw.get("thread"), facts, raw.get("ref"), files)
+    digest = hashlib.sha256(data)
+    for one in files:  # the same words with another file are another message
+        digest.update(hashlib.sha256(one.data).digest())
+    return Batch(f"sha256:{digest.hexdigest()}", file.name, (draft,))
 
 
 def _facts_in(raw: Any, type_: str) -> Facts:
@@ -435,7 +467,7 @@ async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
 )
 def inbox(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
-        items = [item for item in parts.mailbox.inbox() if not item.type.startswith("receipt.")]
+        items = [item for item in parts.mailbox.inbox() if not item.type.startswith(("receipt.", CHUNK))]
         if as_json:
             result({"ok": True, "items": [_incoming_json(parts, item) for item in items]}, as_json=True)
             return
@@ -595,6 +627,7 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
 def _here(item: Incoming) -> str:
     words = {
         "held": t("en attente", "held"),
+        "gathering": t("pièces jointes en chemin", "attachments on their way"),
         "ready": t("à remettre", "to hand over"),
         "delivered": t("remis", "handed over"),
         "quarantined": t("en quarantaine", "quarantined"),
@@ -644,5 +677,6 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
     }
 
 
+attachment_command.add_to(app)
 rights_command.add_to(app)
 refusal_command.add_to(app)

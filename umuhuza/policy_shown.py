@@ -68,6 +68,7 @@ def shown_event(name: str) -> Shown:
         **_event(rule),
         "travels": None if always is None else sorted(always),
         "by_service": {service: sorted(fields) for service, fields in services.items()},
+        "carries_files_to": sorted(rules.attach.get(name, ())),
     }
     lines = [
         f"{name} · {_name(name)}",
@@ -85,6 +86,8 @@ def shown_event(name: str) -> Shown:
     if always is not None:
         lines.append("  " + labelled("ce qui voyage", "what travels", ", ".join(sorted(always))))
         lines += [f"    + {service}: {', '.join(sorted(fields))}" for service, fields in services.items() if fields]
+    if name in rules.attach:
+        lines.append("  " + labelled("pièces jointes, à", "attachments, to", listed(rules.attach[name])))
     return value, [*lines, f"  {_where(f'event.{name}')}"]
 
 

@@ -259,11 +259,12 @@ def disclosed(
         raise typer.Exit(1)
     written = []
     for name, part in found.items():
-        path = out / f"{disclosure.rpartition('/')[2]}.{name}.json"
+        in_words = name in ("identity", "content")  # a part of an attachment is bytes, as they were sealed
+        path = out / f"{disclosure.rpartition('/')[2]}.{name}.{'json' if in_words else 'part'}"
         try:
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-                file.write(readable(part))
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(readable(part).encode("utf-8") if in_words else part)
         except FileExistsError:
             raise SourceError("row_invalid", "out", expected=t("un dossier sans ce fichier", "no such file")) from None
         written.append(str(path))

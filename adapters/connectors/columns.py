@@ -609,6 +609,17 @@ _OWN: tuple[Column, ...] = (
         forms=_O,
         width=16,
     ),
+    Column(
+        "pieces_jointes",
+        "Pièces jointes",
+        "Attachments",
+        "follow",
+        "list",
+        f"Noms des fichiers mis dans le dossier pieces-jointes : PDF, JPEG ou PNG, 5 Mio en tout. {_SEVERAL_FR}",
+        f"Names of the files put into the folder pieces-jointes: PDF, JPEG or PNG, 5 MiB in all. {_SEVERAL_EN}",
+        forms=_O,
+        width=30,
+    ),
     Column("unite", "Votre service", "Your unit", "follow", "text", forms=_O),
     Column("astreinte", "Téléphone d'astreinte", "On-call telephone", "follow", "text", forms=_O),
 )
@@ -757,6 +768,8 @@ def letters(index: int) -> str:
 _COLUMN_OF: Mapping[str, str] = MappingProxyType(
     {
         "to": "destinataire",
+        "attach": "destinataire",
+        "attachments": "pieces_jointes",
         "type": "type",
         "event": "destinataire",
         "flow": "destinataire",

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+from schemas.attachments import File
 from schemas.errors import Language
 from schemas.forms import Facts
 
@@ -36,6 +37,8 @@ class Draft:
     facts: Facts
     ref: str | None = None
     """The `evt` this answers."""
+    files: tuple[File, ...] = ()
+    """What is attached; sealed when the outbox takes the draft, and not read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,8 @@ class Arrived:
     """The log's time, milliseconds since the epoch."""
     may_answer: tuple[str, ...]
     """Event types that this agency may send next on the thread."""
+    files: tuple[File, ...] = ()
+    """With `attachment.announced`: the files, whole and checked; as in `facts.said.files`."""
 
 
 EscalationKind = Literal["half", "overdue", "late-acceptance", "not-arrived"]

@@ -5,7 +5,7 @@
     (accepted)  the outbox has it. Crash: offered again, the outbox says `again`
     named       the journal holds the names of report and destination. Crash: the same names are used again
     reported    report and rows to correct are durable. Crash: written again, the same
-    moved       last; a file is in `a-envoyer/` or moved, never gone
+    moved       files that its rows name first, itself last; a file is in its folder or moved, never gone
 
 Invariants: `source` is `sha256:` and the hash of exactly the bytes that were parsed; a row that says what a sent row of
 an earlier file said is not sent twice; a file that changed after it was read stays, and what was read is kept.
@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adapters.connectors import answers, columns, places, report, rows, sheets
+from adapters.connectors import answers, attached, columns, places, report, rows, sheets
 from adapters.connectors.as_typed import in_words
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.connectors.places import Look, Places
@@ -30,6 +30,7 @@ from adapters.connectors.row import Note
 from adapters.connectors.rows import Reading
 from adapters.connectors.threads import KeptAnswer, Threads
 from adapters.connectors.tracking import Journal, SentRow, TakenFile
+from schemas.attachments import File
 from schemas.errors import Language
 
 
@@ -89,7 +90,10 @@ class Drops:
             except (FileNotFoundError, PermissionError):
                 continue  # taken away again, or held open by Excel: the next look will tell
             source = f"sha256:{await asyncio.to_thread(_hash_whole, path, data)}"
-            reading = await self._read(data, path.name, source)
+            try:
+                reading = await self._read(data, path.name, source)
+            except attached.StillWrittenError:
+                continue  # a file that it names is being copied: both are taken together
             self._taken[source] = _Taken(path, seen, data, reading)
             yield Batch(source, path.name, reading.items)
 
@@ -101,8 +105,10 @@ class Drops:
             return Reading((tables,), (), {}, {})
         if tables.named(answers.SHEET) is not None:
             return self._read_answers(tables)
+        first = self.journal.files.get(source)
+        fetch = attached.Fetching(self.places, self.quiet.is_quiet, first.attached if first else {})
         reading = await asyncio.to_thread(
-            rows.read_form, tables, recipients=self.recipients(), now=self.now(), max_rows=self.max_rows
+            rows.read_form, tables, recipients=self.recipients(), now=self.now(), max_rows=self.max_rows, fetch=fetch
         )
         return self._without_repeats(reading, source)
 
@@ -156,7 +162,8 @@ class Drops:
         results = results_of(batch, outcomes, taken.reading)
         first = self.journal.files.get(batch.source)
         dropped_again = first is not None and self._is_elsewhere(first, taken.path)
-        files = self._names(batch, taken.path.name, results) if first is None or dropped_again else first
+        sent = _sent_files(batch, outcomes)
+        files = self._names(batch, taken.path.name, results, sent) if first is None or dropped_again else first
         now = self.now()
         if dropped_again:
             results = [replace(result, again=True) for result in results]
@@ -173,6 +180,8 @@ class Drops:
             taken.path.name, results, now=now, language=self.language, to_correct=files.to_correct
         )
         places.write_durably(self.places.reports / files.report, written)
+        if not dropped_again:
+            attached.move(sent, files.attached, self.places)
         self._move(taken, self.places.root / files.moved)
         self._taken.pop(batch.source, None)
         self.quiet.forget(taken.path)
@@ -194,7 +203,7 @@ class Drops:
         target = self.places.root / files.moved
         return target.exists() and not (path.exists() and target.samefile(path))
 
-    def _names(self, batch: Batch, name: str, results: Sequence[RowResult]) -> TakenFile:
+    def _names(self, batch: Batch, name: str, results: Sequence[RowResult], sent: Sequence[File]) -> TakenFile:
         taken = frozenset(self.journal.names)
         any_sent = any(result.sent for result in results)
         folder = self.places.sent if any_sent else self.places.refused
@@ -210,6 +219,7 @@ class Drops:
             ),
             moved=f"{folder.name}/{places.free_name(folder, name, taken=taken)}",
             at=self.now().isoformat(),
+            attached=attached.destinations(sent, self.places, taken),
         )
 
     def _sent_rows(
@@ -260,6 +270,15 @@ class Drops:
             places.move(taken.path, target)
         except FileExistsError:
             places.move(taken.path, target.with_name(places.free_name(target.parent, target.name)))
+
+
+def _sent_files(batch: Batch, outcomes: Sequence[Outcome]) -> list[File]:
+    """Files of rows that were sent and of none that has to be corrected, each once."""
+    sent = {outcome.line for outcome in outcomes if outcome.evt is not None}
+    drafts = [item for item in batch.items if isinstance(item, Draft)]
+    needed = {file.name for draft in drafts if draft.line not in sent for file in draft.files}
+    found = {file.name: file for draft in drafts if draft.line in sent for file in draft.files}
+    return [file for name, file in found.items() if name not in needed]
 
 
 def _hash_whole(path: Path, data: bytes) -> str:

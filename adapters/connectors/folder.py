@@ -31,8 +31,9 @@ from adapters.connectors.drops import Drops, Quiet
 from adapters.connectors.places import Names, Places
 from adapters.connectors.received import Received, answer_in_words
 from adapters.connectors.threads import Threads
-from adapters.connectors.tracking import Came, Journal, Moved, Noticed, write_tracking
+from adapters.connectors.tracking import Attached, Came, Journal, Moved, Noticed, write_tracking
 from schemas.errors import Language, SourceError
+from schemas.plain.attachment import ANNOUNCED
 
 JOURNAL = "suivi.jsonl"
 TRACKING = "suivi.xlsx"
@@ -187,14 +188,22 @@ class FolderConnector:
                 if self._received.is_mine(source):
                     await asyncio.to_thread(self._received.changed, evt, source, line, state, code)
                 else:
-                    moved = Moved(evt=evt, state=state, code=code, at=self._now().isoformat())
+                    moved = self._moved(evt, line, source, state, code)
                     if await asyncio.to_thread(self._journal.add, [moved]):
                         self._tracking_stale = True
             except OSError:
                 raise NotNowError from None
 
+    def _moved(self, evt: str, line: str, source: str, state: str, code: str | None) -> Moved | Attached:
+        """Attachments are told under the line of what they go with."""
+        at = self._now().isoformat()
+        if not line.endswith(f" {ANNOUNCED}"):
+            return Moved(evt=evt, state=state, code=code, at=at)
+        row = line.removesuffix(f" {ANNOUNCED}")
+        return Attached(source=source, line=row, state=state, code=code, at=at)
+
     def _is_for_a_workbook(self, arrived: Arrived) -> bool:
-        if arrived.type == "referral.requested" or arrived.type.startswith("case."):
+        if arrived.type == "referral.requested" or arrived.type.startswith("case.") or arrived.files:
             return True
         return self._threads.of_thread(arrived.thread) is not None
 
@@ -312,6 +321,9 @@ En cas de danger immédiat, téléphonez d'abord. Umuhuza n'est jamais le seul c
     Déposez ici vos classeurs remplis (XLSX ou CSV). Le modèle est {TEMPLATE}.
     Enregistrez et fermez le fichier avant de le déposer. Il disparaît de ce dossier
     une fois pris en charge : c'est normal.
+{names.attached}/
+    Les fichiers (PDF, JPEG, PNG) à joindre à une orientation : mettez-les ici, puis écrivez
+    leurs noms dans la colonne « Pièces jointes » du classeur.
 {names.reports}/
     Un rapport par fichier déposé : chaque ligne envoyée ou refusée, et pourquoi.
     Les lignes refusées sont reprises dans un fichier « .a-corriger.xlsx » : corrigez-les,
@@ -321,7 +333,8 @@ En cas de danger immédiat, téléphonez d'abord. Umuhuza n'est jamais le seul c
     {TO_DO} : ce qui attend quelqu'un maintenant ; téléphonez. Absent : rien n'attend.
 {names.received}/
     Ce que vous recevez : un classeur par orientation ou dossier. Répondez sur sa feuille
-    « Réponse », enregistrez, fermez. Chaque ligne nouvelle part une fois.
+    « Réponse », enregistrez, fermez. Chaque ligne nouvelle part une fois. Les pièces jointes
+    sont à côté, sous un nom neutre que le classeur indique.
 {names.sent}/
     Vos fichiers pris en charge, tels que déposés.
 {names.refused}/
@@ -339,6 +352,9 @@ In immediate danger telephone first. Umuhuza is never the only channel.
     Drop your filled-in workbooks here (XLSX or CSV). The template is {TEMPLATE}.
     Save and close the file before you drop it. It leaves this folder once it was
     taken over: that is as it should be.
+{names.attached}/
+    Files (PDF, JPEG, PNG) to go with a referral: put them here, then write their names into
+    the column « Attachments » of the workbook.
 {names.reports}/
     One report per dropped file: every row sent or refused, and why. Refused rows are
     repeated in a file « .a-corriger.xlsx »: correct them and drop that file into
@@ -348,7 +364,8 @@ In immediate danger telephone first. Umuhuza is never the only channel.
     {TO_DO}: what waits for somebody now; telephone. Not there: nothing waits.
 {names.received}/
     What you receive: one workbook per referral or case. Answer on its sheet « Réponse »,
-    save, close. Every new row is sent once.
+    save, close. Every new row is sent once. Attachments lie beside it, under a neutral name
+    that the workbook tells.
 {names.sent}/
     Your files that were taken over, as dropped.
 {names.refused}/

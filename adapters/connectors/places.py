@@ -4,6 +4,7 @@
     a-envoyer/   the agency drops here          envoyes/    what was taken over, as dropped
     refuses/     what could not be taken over   rapports/   one report per file, the follow-up table
     recus/       what arrived, one workbook per thread, with the sheet on which it is answered
+    pieces-jointes/   files that rows of those workbooks name; taken over to envoyes/pieces-jointes/
 
 Invariants: folders are 0700 and files 0600; a file appears under its name only when it is whole and durable (`.part`,
 fsync, rename, fsync of the folder); nothing that was dropped is overwritten or deleted, it is moved, under another
@@ -39,6 +40,7 @@ class Names:
     refused: str = "refuses"
     reports: str = "rapports"
     received: str = "recus"
+    attached: str = "pieces-jointes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Places:
     received: Path
     states: Path
     """What the connector must remember of the workbooks in `received`."""
+    attached: Path
+    """Files that rows name."""
+    sent_attached: Path
+    """Made when the first is taken over."""
 
     @classmethod
     def under(cls, root: Path, names: Names) -> Places:
@@ -63,6 +69,8 @@ class Places:
             root / names.reports,
             received,
             received / ".umuhuza",
+            root / names.attached,
+            root / names.sent / names.attached,
         )
 
     def make(self) -> None:
@@ -74,6 +82,7 @@ class Places:
             self.reports,
             self.received,
             self.states,
+            self.attached,
         ):
             folder.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
             if os.name == "posix":

@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.connectors import answers, delivered, places, report, sheets
+from adapters.connectors import answers, attached, delivered, places, report, sheets
 from adapters.connectors.answers import AnswerRow, Keys
 from adapters.connectors.contract import Arrived, Batch, Draft, Outcome, Problem
 from adapters.connectors.drops import Quiet, changed_after, taken_over
@@ -51,6 +51,7 @@ _TITLES: Mapping[str, tuple[str, str]] = {
     "referral.reopened": ("Acceptation tardive confirmée", "Late acceptance confirmed"),
     "information.answered": ("Renseignement donné", "Information given"),
     "movement.departed": ("La personne est en route", "The person is on her way"),
+    "attachment.announced": ("Pièces jointes", "Attachments"),
     "record.retracted": ("Retirée : envoyée par erreur", "Retracted: sent by mistake"),
     "record.corrected": ("Correction", "Correction"),
 }
@@ -75,7 +76,8 @@ class Received:
         kept = self.threads.of_thread(arrived.thread) or self.threads.begin(arrived.thread, kind)
         if any(event.ident == arrived.ident for event in kept.events):
             return kept
-        kept.events.append(self._shown(arrived))
+        files = attached.write_arrived(arrived, kept.file.removesuffix(".xlsx"), self.places.received)
+        kept.events.append(self._shown(arrived, files))
         kept.person = arrived.person or kept.person
         machine = "case" if kind == "dossier" else "referral"
         if arrived.state in lifecycle.MACHINES[machine].states and len(kept.events) > 1:
@@ -86,7 +88,7 @@ class Received:
         self.threads.store(kept)
         return kept
 
-    def _shown(self, arrived: Arrived) -> KeptEvent:
+    def _shown(self, arrived: Arrived, files: Sequence[str]) -> KeptEvent:
         zone = self.now().tzinfo
         at = datetime.datetime.fromtimestamp(arrived.at_ms / 1000, datetime.UTC)
         title = _TITLES.get(arrived.type)
@@ -101,12 +103,16 @@ class Received:
             occurred=moment_in_words(arrived.facts.occurred_at, zone, self.language),
             arrived=moment_in_words(at, zone, self.language),
             late=arrived.late,
+            files=list(files),
             sections=[
-                KeptSection(
-                    title=section.title,
-                    lines=[KeptLine(label=said.label, value=said.value, code=said.code) for said in section.lines],
-                )
-                for section in sections_of(arrived.facts, zone, self.language)
+                *_about_files(arrived, files, self.language),
+                *(
+                    KeptSection(
+                        title=section.title,
+                        lines=[KeptLine(label=said.label, value=said.value, code=said.code) for said in section.lines],
+                    )
+                    for section in sections_of(arrived.facts, zone, self.language)
+                ),
             ],
         )
 
@@ -160,11 +166,16 @@ class Received:
         kept = self.threads.of_ident(ident)
         if kept is None:
             return True
+        files = [name for event in kept.events if event.ident == ident for name in event.files]
+        gone = await asyncio.to_thread(attached.remove, files, self.places.received)
         for event in kept.events:
             if event.ident == ident and event.sections:
                 event.sections = []
                 event.label += " · effacé" if self.language == "fr" else " · erased"
                 kept.to_write = "event"
+        if not gone:
+            await asyncio.to_thread(self.threads.store, kept)
+            return False
         if len(kept.events) > 1:
             await asyncio.to_thread(self.threads.store, kept)
             return await self.write(kept)
@@ -325,7 +336,7 @@ class Received:
 
     def changed(self, evt: str, source: str, line: str, state: str, code: str | None) -> None:
         """An answer of ours moved: say so beside its row. Blocks; raises OSError."""
-        if not source.startswith(SOURCE) or state not in ("promised", "delivered", "refused", "cancelled"):
+        if not source.startswith(SOURCE) or state not in ("promised", "delivered", "rejected", "refused", "cancelled"):
             return
         self.threads.load()
         ident, number, _ = _parts(source)
@@ -337,11 +348,16 @@ class Received:
         words = f"{lifecycle.state_label('outgoing', state, self.language)} ({moment_in_words(now, now.tzinfo)})"
         if code is not None and code in CODES:
             words += f" : {CODES[code].title(self.language)}"
-        failed = state in ("refused", "cancelled")
+        failed = state in ("rejected", "refused", "cancelled")
         update = {"words": words, "state": "refused" if failed else "sent"}
         kept.answers[number] = answer.model_copy(update=update)
         kept.to_write = kept.to_write or "status"
         self.threads.store(kept)
+
+
+def _about_files(arrived: Arrived, files: Sequence[str], language: Language) -> list[KeptSection]:
+    lines = [KeptLine(label=label, value=value) for label, value in attached.in_words(arrived, files, language)]
+    return [KeptSection(title="Pièces jointes" if language == "fr" else "Attachments", lines=lines)] if lines else []
 
 
 def _keys_of(kept: Kept | None) -> Keys | None:

@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from adapters.connectors import as_typed, columns
 from adapters.connectors.as_typed import MistypedError
+from adapters.connectors.attached import Fetch
 from adapters.connectors.columns import Column, Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.sheets import Cell
 from schemas import htcds
+from schemas.attachments import File, media_type_of
 from schemas.errors import Language, PayloadError
 from schemas.forms import Birth, Facts, validated
 
@@ -64,6 +66,7 @@ class Row:
     """Technical name -> column letters."""
     recipients: Sequence[tuple[str, str]]
     now: datetime.datetime
+    fetch: Fetch
     problems: list[Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
@@ -80,6 +83,7 @@ class Row:
             data["birth"] = birth
             data["caregiver"] = self._caregiver()
         data["htcds"] = self._htcds()
+        files = self._files()
         if self.problems or to is None or type_ is None:
             order = {self._where(columns.column(name)): index for index, name in enumerate(self.letters)}
             self.problems.sort(key=lambda problem: order.get(problem.where, -1))
@@ -89,7 +93,31 @@ class Row:
         except PayloadError as refused:
             self._refused_by_form(refused)
             return None
-        return Draft(self.line, to, type_, person, None, facts)
+        return Draft(self.line, to, type_, person, None, facts, files=files)
+
+    def _files(self) -> tuple[File, ...]:
+        """The files that the row names; whether all of them together may be sent, the outbox says."""
+        found = []
+        for name in dict.fromkeys(self.several_texts("pieces_jointes")):
+            file = self.fetch(name)
+            if file is None:
+                self.wrong(
+                    "pieces_jointes",
+                    f"« {name} » ne se trouve pas dans le dossier pieces-jointes. Mettez-y le fichier et écrivez ici "
+                    "son nom exact, avec sa terminaison.",
+                    f"« {name} » is not in the folder pieces-jointes. Put the file there and write its exact name "
+                    "here, ending included.",
+                )
+            elif media_type_of(file.data) is None:
+                self.wrong(
+                    "pieces_jointes",
+                    f"« {name} » n'est ni un PDF, ni une image JPEG ou PNG. Enregistrez ou numérisez-le en PDF.",
+                    f"« {name} » is no PDF and no JPEG or PNG image. Save or scan it as PDF.",
+                    "attachment_type",
+                )
+            else:
+                found.append(file)
+        return tuple(found)
 
     # What is wrong, and where
 

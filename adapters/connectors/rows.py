@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.connectors import as_typed, columns
+from adapters.connectors.attached import Fetch
 from adapters.connectors.columns import Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.row import Note, Row
@@ -40,17 +41,19 @@ def read_form(
     recipients: Sequence[tuple[str, str]],
     now: datetime.datetime,
     max_rows: int,
+    fetch: Fetch = lambda _name: None,
 ) -> Reading:
     """Everything that the sheets « Orientation » and « Dossier », or a CSV file, ask to send.
 
     Args:
         recipients: (agency id, label) of those that may be written to.
         now: aware; its zone is the agency's own, for dates typed without a time.
+        fetch: finds the files that rows name; what it raises is raised.
     """
     sheets = _forms_in(tables)
     if isinstance(sheets, Problem):
         return Reading((sheets,), (), {}, {})
-    book = _Book(recipients, now)
+    book = _Book(recipients, now, fetch)
     for code in tables.notes:
         book.notes.append(_how_read(code))
     count = 0
@@ -247,6 +250,7 @@ class _Book:
 
     recipients: Sequence[tuple[str, str]]
     now: datetime.datetime
+    fetch: Fetch
     items: list[Draft | Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     rows: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -262,6 +266,7 @@ class _Book:
             {name: columns.letters(index) for index, name in header.names.items()},
             self.recipients,
             self.now,
+            self.fetch,
         )
         typed = {name: shown for name, cell in row.cells.items() if (shown := as_typed.shown(cell))}
         others = {
@@ -288,5 +293,6 @@ class _Book:
         draft = row.draft()
         self.notes.extend(row.notes)
         self.rows[line] = typed | others
-        self.digests[line] = hashlib.sha256(json.dumps([form, typed], sort_keys=True).encode()).hexdigest()
+        said = [form, typed, *(hashlib.sha256(one.data).hexdigest() for one in (draft.files if draft else ()))]
+        self.digests[line] = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         self.items.extend([draft] if draft else row.problems)

@@ -59,6 +59,8 @@ class KeptEvent(_Kept):
     """In words: the log's time."""
     late: bool = False
     sections: list[KeptSection]
+    files: list[str] = []
+    """Attachments written beside the workbook, by name in `recus/`."""
 
 
 class KeptAnswer(_Kept):

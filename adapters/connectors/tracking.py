@@ -48,6 +48,8 @@ class TakenFile(_Line):
     moved: str
     """Path from the agency's folder."""
     at: str
+    attached: dict[str, str] = {}
+    """Files that rows of it name -> where they are moved to, as `moved`."""
 
 
 class SentRow(_Line):
@@ -69,6 +71,17 @@ class Moved(_Line):
 
     k: Literal["state"] = "state"
     evt: str
+    state: str
+    code: str | None
+    at: str
+
+
+class Attached(_Line):
+    """A machine moved the attachments of a row."""
+
+    k: Literal["attached"] = "attached"
+    source: str
+    line: str
     state: str
     code: str | None
     at: str
@@ -104,7 +117,7 @@ class Noticed(_Line):
     at: str
 
 
-Line = TakenFile | SentRow | Moved | Came | Noticed
+Line = TakenFile | SentRow | Moved | Attached | Came | Noticed
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)
 
 
@@ -117,6 +130,8 @@ class Journal:
         self.files: dict[str, TakenFile] = {}
         self.rows: dict[str, SentRow] = {}
         self.moves: dict[str, dict[str, Moved]] = {}
+        self.attached: dict[tuple[str, str], dict[str, Attached]] = {}
+        """(source, line) of a row -> state -> what was told of its attachments."""
         self.came: dict[str, Came] = {}
         self.noticed: dict[tuple[str, str, str], Noticed] = {}
         """By kind, thread and event."""
@@ -144,6 +159,7 @@ class Journal:
                 known = line.source in self.files
                 self.files.setdefault(line.source, line)
                 self.names.update({line.report, line.moved.rpartition("/")[2], line.to_correct or line.report})
+                self.names.update(name.rpartition("/")[2] for name in line.attached.values())
             case SentRow():
                 known = line.evt in self.rows
                 self.rows.setdefault(line.evt, line)
@@ -152,6 +168,10 @@ class Journal:
                 moves = self.moves.setdefault(line.evt, {})
                 known = line.state in moves
                 moves.setdefault(line.state, line)
+            case Attached():
+                states = self.attached.setdefault((line.source, line.line), {})
+                known = line.state in states
+                states.setdefault(line.state, line)
             case Came():
                 known = line.ident in self.came
                 self.came.setdefault(line.ident, line)
@@ -185,10 +205,13 @@ class Journal:
         kept: list[Line] = [*self.files.values()]
         kept += [line for line in self.rows.values() if line.evt != evt]
         kept += [line for name, moves in self.moves.items() if name != evt for line in moves.values()]
+        gone = [(line.source, line.line) for line in self.rows.values() if line.evt == evt]
+        kept += [line for of, states in self.attached.items() if of not in gone for line in states.values()]
         kept += [line for line in self.came.values() if line.ident != ident]
         kept += [line for line in self.noticed.values() if line.evt != evt]
         places.write_durably(self._path, b"".join(_written(line) + b"\n" for line in kept))
-        self.files, self.rows, self.moves, self.came, self.noticed, self.by_digest = {}, {}, {}, {}, {}, {}
+        self.files, self.rows, self.moves, self.attached = {}, {}, {}, {}
+        self.came, self.noticed, self.by_digest = {}, {}, {}
         for line in kept:
             self._take(line)
         return True
@@ -201,6 +224,8 @@ class Journal:
                 return line.evt in self.rows
             case Moved():
                 return line.state in self.moves.get(line.evt, {})
+            case Attached():
+                return line.state in self.attached.get((line.source, line.line), {})
             case Came():
                 return line.ident in self.came
             case Noticed():
@@ -297,6 +322,10 @@ def write_tracking(
         came = answers.get(sent.evt, [])
         machine, refused = _machine_words(journal.moves.get(sent.evt, {}), bool(came), now.tzinfo, language)
         person = _person_words(sent.type, came, refused, language)
+        with_files = journal.attached.get((sent.source, sent.line))
+        if with_files is not None:
+            words, failed = _attached_words(with_files, now.tzinfo, language)
+            machine, refused = f"{machine}\n{words}", refused or failed
         cells = (
             sent.person or "",
             choice_label(columns.TYPES, sent.type, language),
@@ -327,7 +356,8 @@ def write_tracking(
 
 
 # How far a state is; `changed` may tell them out of order after a crash.
-_RANK = ("draft", "waiting", "signed", "promised", "logged", "delivered", "cancelled", "refused")
+_RANK = ("draft", "waiting", "signed", "promised", "logged", "delivered", "rejected", "cancelled", "refused")
+_FAILED = ("rejected", "cancelled", "refused")
 
 
 def _machine_words(
@@ -343,11 +373,32 @@ def _machine_words(
         words = "Arrivé sur la machine du destinataire" if language == "fr" else "Arrived on the recipient's computer"
         return f"{words}, {day_in_words(last.at, zone, language)}", False
     words = lifecycle.state_label("outgoing", last.state, language)
-    if last.state == "refused" and last.code is not None and last.code in CODES:
-        words += (
-            f" : {CODES[last.code].title(language)}" if language == "fr" else f": {CODES[last.code].title(language)}"
+    return words + _why(last, language), last.state in _FAILED
+
+
+def _attached_words(
+    moves: Mapping[str, Attached], zone: datetime.tzinfo | None, language: Language
+) -> tuple[str, bool]:
+    """What became of the attachments of a row, and whether they did not arrive."""
+    french = language == "fr"
+    last = moves[[state for state in _RANK if state in moves][-1]] if moves.keys() & set(_RANK) else None
+    name = "Pièces jointes :" if french else "Attachments:"
+    if last is not None and last.state == "delivered":
+        return (
+            f"{name} {'entières là-bas' if french else 'whole there'}, {day_in_words(last.at, zone, language)}",
+            False,
         )
-    return words, last.state in ("refused", "cancelled")
+    if last is None or last.state not in _FAILED:
+        return f"{name} {'en chemin' if french else 'on their way'}", False
+    words = lifecycle.state_label("outgoing", last.state, language)
+    advice = f". {CODES[last.code].advice(language)}" if last.code is not None and last.code in CODES else ""
+    return f"{name} {words}{_why(last, language)}{advice}", True
+
+
+def _why(last: Moved | Attached, language: Language) -> str:
+    if last.state not in ("refused", "rejected") or last.code is None or last.code not in CODES:
+        return ""
+    return f"{' :' if language == 'fr' else ':'} {CODES[last.code].title(language)}"
 
 
 def _person_words(type_: str, came: Sequence[Came], refused: bool, language: Language) -> str:

@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from schemas.forms import Form, Lawful
 from schemas.plain import (
     alert,
+    attachment,
     case,
     consent,
     directory,
@@ -44,6 +45,7 @@ PLAIN: Mapping[str, type[Form]] = MappingProxyType(
         event: model
         for module in (
             alert,
+            attachment,
             case,
             consent,
             directory,

@@ -52,6 +52,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "retry"): True,
     ("agency", "cancel"): True,
     ("agency", "template"): True,
+    ("agency", "attachments"): True,
     ("agency", "retract"): True,
     ("agency", "erase"): True,
     ("agency", "disclosures"): True,

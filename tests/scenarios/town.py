@@ -38,6 +38,7 @@ from gateway.app import Gateway, json_line
 from gateway.door import Door, open_door
 from gateway.intake import AtOnce
 from gateway.settings import load_settings, read_root_key
+from schemas.attachments import File
 from schemas.events import Opened
 from schemas.forms import Answer, Birth, Caregiver, Consent, Facts, Lawful, Name, Priority, Referral, Service
 from schemas.registry import Agency as Registered
@@ -181,10 +182,11 @@ class Agency:
         person: str | None = None,
         thread: str | None = None,
         ref: str | None = None,
+        files: Sequence[File] = (),
     ) -> Outcome:
         """One event into the outbox, as its connector would; accepted or refused with its code."""
         self._drafts += 1
-        draft = Draft(str(self._drafts), to, type, person, thread, facts, ref)
+        draft = Draft(str(self._drafts), to, type, person, thread, facts, ref, tuple(files))
         batch = Batch(f"{self.id}-{self._drafts}", "scénario", (draft,))
         [outcome] = self.runner.outbox.accept(batch, self.system.name)
         return outcome

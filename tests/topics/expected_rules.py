@@ -109,6 +109,9 @@ EVENTS_TOLD: Mapping[str, Told] = {
         Told(ASSISTANCE, ASSISTANCE, "recipient"),
     ),
     "information.answered": Told(ASSISTANCE, ASSISTANCE, "initiator", ANY),
+    # Files go with what she agreed to have shared, on the same basis; their chunks say nothing of their own.
+    "attachment.announced": Told(ASSISTANCE, ASSISTANCE, "initiator", ANY),
+    "attachment.chunk": Told(ASSISTANCE, ASSISTANCE, "initiator"),
     # Directory: who has places publishes and answers; who looks for one asks, without a name.
     "service.published": Told(PLACES | {"legal-aid", "hotline"}, ALL, "initiator"),
     **_same("availability.asked availability.held", Told(FRONT, PLACES, "initiator")),
@@ -226,7 +229,7 @@ TRAVELS: Mapping[str, tuple[Roles, Mapping[str, Roles]]] = {
     **dict.fromkeys(
         roles(
             *("conference.called", "conference.decided", "alert.missing", "transfer.requested", "record.corrected"),
-            *("investigation.opened", "investigation.updated", "proceeding.notice"),
+            *("investigation.opened", "investigation.updated", "proceeding.notice", "attachment.announced"),
         ),
         (_LAWFUL, {}),
     ),
@@ -235,3 +238,8 @@ TRAVELS: Mapping[str, tuple[Roles, Mapping[str, Roles]]] = {
         (_ONLY_WHEN, {}),
     ),
 }
+
+# ---- what may carry files, and to whom ----
+
+CARRIES_FILES: Mapping[str, Roles] = {"referral.requested": ASSISTANCE, "information.answered": ASSISTANCE}
+"""Nobody can strike out a line of a scan: only who assists her gets one, with what she asked to have shared."""

@@ -488,6 +488,15 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "an event to hear of another flow": ('["service.published"]', '["case.identified"]'),
     "an unknown member of an allow-list": ('always = ["occurred_at"', 'allways = ["occurred_at"'),
     "an allow-list of no event": ('[minimise."case.identified"]', '[minimise."case.identifed"]'),
+    "files with no event": ('[attach."referral.requested"]', '[attach."referral.asked"]'),
+    "files to an unknown role": (
+        '[attach."referral.requested"]\nto = ["assistance"]',
+        '[attach."referral.requested"]\nto = ["ndayishimiye"]',
+    ),
+    "an unknown member of attach": (
+        '[attach."referral.requested"]\nto =',
+        '[attach."referral.requested"]\nfrom = ["assistance"]\nto =',
+    ),
     "an unknown quota": ("records_per_minute", "records_per_second"),
     "a missing quota": ("waiting_reads = 4\n", ""),
     "an unknown section": ("[quota]", "[quotas]"),

@@ -28,6 +28,7 @@ from tests.topics.expected_rules import (
     ALL,
     ANSWERS,
     ANY,
+    CARRIES_FILES,
     CHILDREN,
     EVENTS_TOLD,
     LAW,
@@ -187,6 +188,15 @@ def what_travels(event: str) -> bool:
         return True
     known = {*services, *catalogue.policy().by_service.get(event, {})}
     return all(allowed_fields(event, [one]) == always | services.get(one, frozenset()) for one in known)
+
+
+def what_carries_files() -> bool:
+    """Exactly these events, to exactly these roles."""
+    return all(
+        catalogue.may_attach(event, one).ok is bool(CARRIES_FILES.get(event, NONE) & set(one.roles))
+        for event in EVENTS
+        for one in HERE
+    )
 
 
 def who_reads(flow: str) -> bool:
@@ -364,6 +374,15 @@ def of_firewall() -> Iterator[Mutation]:
         yield from toggled(("firewall", "listens_only", flow), tuple(of_flow))
 
 
+def of_attachments() -> Iterator[Mutation]:
+    for name in EVENTS:
+        if name in RAW["attach"]:
+            yield f"{name}: no files", _without(RAW, ("attach", name))
+            yield from toggled(("attach", name, "to"), ALL)
+        else:
+            yield f"{name}: files", _set(RAW, ("attach", name), {"to": ["assistance"]})
+
+
 def of_agreements() -> Iterator[Mutation]:
     for name in RAW["agreement"]:
         at = ("agreement", name)
@@ -448,6 +467,11 @@ def test_no_mailbox_can_be_opened_or_closed_unnoticed(flow: str, under: Put) -> 
 def test_no_part_of_the_firewall_can_be_taken_down_or_moved_unnoticed(under: Put) -> None:
     found = unnoticed(under, of_firewall(), firewall)
     assert found == []
+
+
+def test_no_event_can_be_made_to_carry_files_or_to_carry_none_unnoticed(under: Put) -> None:
+    assert what_carries_files()
+    assert unnoticed(under, of_attachments(), what_carries_files) == []
 
 
 def test_no_agreement_or_authorisation_can_be_changed_unnoticed(under: Put) -> None:

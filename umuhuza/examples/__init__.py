@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from schemas.forms import Facts
 from umuhuza.examples import (
+    samples_attachment,
     samples_case,
     samples_directory,
     samples_referral,
@@ -30,6 +31,7 @@ SAMPLES: Mapping[str, tuple[Facts, ...]] = MappingProxyType(
         **samples_transfer.SAMPLES,
         **samples_referral.samples(NOW, samples_request.CONSENT, samples_request.VITAL),
         **samples_directory.SAMPLES,
+        **samples_attachment.samples(NOW, samples_request.CONSENT, samples_request.VITAL),
     }
 )
 """Event type -> what it may say, one example first."""

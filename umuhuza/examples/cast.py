@@ -62,6 +62,8 @@ _BY_RECIPIENT = frozenset(("receipt.delivered", "receipt.rejected", "consent.ack
 """Of what either side may say: what in the examples the recipient of the thread says."""
 _ANSWERED: Mapping[str, str] = MappingProxyType(
     {
+        "attachment.announced": "referral.requested",
+        "attachment.chunk": "attachment.announced",
         "consent.acknowledged": "consent.withdrawn",
         "information.answered": "information.requested",
         "receipt.delivered": "referral.requested",
