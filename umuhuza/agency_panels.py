@@ -14,7 +14,7 @@ from umuhuza.words import t
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         t("Chaque jour", "Every day"),
-        ("send", "inbox", "outbox", "retry", "cancel", "template", "registry"),
+        ("send", "inbox", "attachments", "outbox", "retry", "cancel", "template", "registry"),
     ),
     (t("Une place pour ce soir", "A place for tonight"), ("beds", "services", "publish-service")),
     (
