@@ -47,6 +47,8 @@ SLACK_S = 60
 AGAIN_AFTER_S = 6 * 3600
 """An expiry that was refused for good (a role was taken away by mistake) is not tried again before."""
 LATE = "late-acceptance"
+_STILL_EXPECTED = "expired"
+"""A final state in which she may yet be on her way: she left before the answer that never came."""
 _OPEN = tuple(
     sorted(
         {LATE}.union(
@@ -106,7 +108,9 @@ def alarms(box: Mailbox, now: float, grace_s: float = ARRIVAL_GRACE_S) -> list[A
             found.append(Alarm("overdue", peer, asked, evt, access.due_at(at)))
     for journey in box.dues.journeys():
         thread = box.thread(journey.thread)
-        if thread is None or lifecycle.MACHINES[thread.machine].states[thread.state].final:
+        if thread is None or (
+            lifecycle.MACHINES[thread.machine].states[thread.state].final and thread.state != _STILL_EXPECTED
+        ):
             continue
         if now >= journey.expected_at + grace_s:
             found.append(Alarm("not-arrived", thread.peer, thread.id, journey.evt, journey.expected_at))

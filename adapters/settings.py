@@ -46,6 +46,7 @@ class AgencySettings(BaseModel):
         le=MAX_BYTES / 2**20,
         description="Mebibytes of attachments to one event, sent or taken; 0: none.",
     )
+    watch_seconds: float = Field(30.0, gt=0, description="How often the clock is looked at: deadlines, arrivals.")
     arrival_grace_minutes: int = Field(
         60, ge=0, description="So long after she was expected, an arrival that nobody reported alarms."
     )

@@ -194,8 +194,11 @@ def build(
     now: Callable[[], float] = time.time,
     random: RandomBytes = secrets.token_bytes,
     logger: Logger | None = None,
+    over: Callable[[Log], Log] = lambda log: log,
 ) -> Gateway:
     """A gateway over its domain's log: the SQLite file, or Kafka.
+
+    `over` is put over Kafka once it is open: where `now` is not the brokers' time, their times have to follow it.
 
     Raises:
         SettingsError: a key file that cannot be used, no log or two.
@@ -226,7 +229,7 @@ def build(
         else:
             assert settings.kafka is not None
             # Topics and rights are the administrator's (`umuhuza kafka up`): a gateway may make none.
-            log = await _kafka_log(settings.kafka, settings, registry_file.registry.domain, random)
+            log = over(await _kafka_log(settings.kafka, settings, registry_file.registry.domain, random))
         return await open_door(
             settings,
             log=log,
@@ -389,18 +392,22 @@ def _server_log(stream: Any) -> None:
 
 
 def serve(
-    settings: Settings, *, on_ready: Callable[[str], None] | None = None, now: Callable[[], float] = time.time
+    settings: Settings,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    now: Callable[[], float] = time.time,
+    over: Callable[[Log], Log] = lambda log: log,
 ) -> None:
     """Run one gateway until SIGTERM or SIGINT; then finish what is under way within `stop_seconds`.
 
     `on_ready` and the settings' `ready_file` get the address (with the port that was chosen for 0) once requests are
-    answered. Log lines go to standard error.
+    answered. Log lines go to standard error. `now` and `over` as for `build`.
 
     Raises:
         SettingsError, RegistryError: before anything listens.
         OSError: the address is taken.
     """
-    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer))
+    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer), over=over)
     listener = socket.create_server(
         (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
     )

@@ -44,6 +44,7 @@ PAIRS = {
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
+    "demo.md": "fr/demonstration.md",
 }
 """Pages that stand in English and in French."""
 

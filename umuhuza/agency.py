@@ -256,7 +256,7 @@ async def run_agency(
     settings = parts.settings
     gateway = gateway_log(parts)
     log = agency_log(parts, gateway, on_trouble)
-    pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds)
+    pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds, settings.watch_seconds)
     runner = Runner(
         parts.desk,
         log,

@@ -81,10 +81,12 @@ def init_agency(
     hardware_suite: bool = False,
     language: str = "fr",
     quick: bool = False,
+    now: float | None = None,
 ) -> Path:
     """Make an agency's folder: keys, settings, request to the registry. Returns the request file.
 
     `quick`: looks at its folders several times a second (demonstrations), rather than sparing an old laptop.
+    `now`: since when its keys count, seconds since the epoch; None: since now.
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
@@ -112,9 +114,11 @@ def init_agency(
         lines += ['kobo = "kobo"', f'kobo_to = "{kobo_to}"']
     if quick:
         lines += ["collect_seconds = 0.2", "quiet_seconds = 0.2", "idle_seconds = 0.2"]
+        lines += ["wait_seconds = 2.0", "watch_seconds = 0.5"]
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
     request = folder / "inscription.json"
-    request.write_text(dumps_agency(keys.enrolment(names, roles, protected, int(time.time()))), encoding="utf-8")
+    at = int(time.time() if now is None else now)
+    request.write_text(dumps_agency(keys.enrolment(names, roles, protected, at)), encoding="utf-8")
     return request
 
 

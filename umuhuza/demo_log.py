@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from schemas.keys import b64url
 from schemas.registry import Registry
+from topics.log import Log, Stored
 from topics.sqlite_log import SqliteLog
 from umuhuza.kafka import artefacts
 from umuhuza.kafka.certificates import ADMIN
@@ -26,8 +27,9 @@ from umuhuza.kafka_command import shown_way
 from umuhuza.words import t
 
 OPERATOR = "bi/operator"
-DIRECT = "bi/iom"
-"""Reads its mailbox from the brokers itself, when there are any."""
+DIRECT = "bi/min-solidarity"
+"""Reads its mailbox from the brokers itself, when there are any. It awaits no answer: how late one is would be decided
+by the brokers' own clock."""
 _QUICK = ("-XX:TieredStopAtLevel=1",)
 """Java compiles quickly rather than well: half the time to start, for a broker that lives for a minute."""
 
@@ -58,8 +60,8 @@ class DemoLog(Protocol):
     def trouble(self) -> str | None:
         """What ended that should run, for a person; None when all is well."""
 
-    async def records(self, topics: Iterable[str]) -> int:
-        """How many different records stand in these topics."""
+    async def entries(self, topics: Iterable[str]) -> list[Stored]:
+        """Every record that stands in these topics, once."""
 
     def end(self) -> None:
         """End what `begin` started. Idempotent."""
@@ -91,7 +93,7 @@ class InFile:
     def trouble(self) -> str | None:
         return None
 
-    async def records(self, topics: Iterable[str]) -> int:
+    async def entries(self, topics: Iterable[str]) -> list[Stored]:
         log = SqliteLog.open(
             str(self._file),
             create=False,
@@ -99,7 +101,7 @@ class InFile:
             random_id=lambda: b64url(os.urandom(12)),
         )
         try:
-            return sum([(await log.ends(topic)).next for topic in topics])
+            return await _all_of(log, topics)
         finally:
             await log.close()
 
@@ -165,8 +167,10 @@ class OnKafka:
 
     def connected(self, tell: Tell) -> None:
         tell(
-            "L'OIM lit sa boîte directement sur Kafka, avec son propre certificat ; les autres par la passerelle.",
-            "IOM reads its mailbox from Kafka itself, with its own certificate; the others through the gateway.",
+            "Le ministère lit sa boîte directement sur Kafka, avec son propre certificat ; les autres par la "
+            "passerelle.",
+            "The ministry reads its mailbox from Kafka itself, with its own certificate; the others through the "
+            "gateway.",
             t(
                 f"{self._made} sujets, {self._allowed} droits d'après le registre",
                 f"{self._made} topics, {self._allowed} rights from the registry",
@@ -178,26 +182,30 @@ class OnKafka:
             return None
         return f"{t('Kafka est terminé', 'Kafka ended')}; {self._cluster.node_folder(1) / 'logs' / 'server.log'}"
 
-    async def records(self, topics: Iterable[str]) -> int:
+    async def entries(self, topics: Iterable[str]) -> list[Stored]:
         from topics.kafka_log import KafkaLog
 
         log = await KafkaLog.open(
             self._running.access(OPERATOR), domain="bi", view=None, random_id=lambda: b64url(os.urandom(12))
         )
         try:
-            idents = set()
-            for topic in topics:
-                after = -1
-                while found := await log.read(topic, after):
-                    idents |= {stored.ident for stored in found}
-                    after = found[-1].offset
-            return len(idents)
+            return await _all_of(log, topics)
         finally:
             await log.close()
 
     def end(self) -> None:
         if self._cluster is not None:
             self._cluster.stop()
+
+
+async def _all_of(log: Log, topics: Iterable[str]) -> list[Stored]:
+    entries: dict[str, Stored] = {}
+    for topic in topics:
+        after = -1
+        while found := await log.read(topic, after):
+            entries |= {stored.ident: stored for stored in found if stored.ident not in entries}
+            after = found[-1].offset
+    return list(entries.values())
 
 
 def demo_log(name: Literal["sqlite", "kafka"], root: Path) -> DemoLog:

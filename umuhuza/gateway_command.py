@@ -31,12 +31,21 @@ Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Resu
 
 
 def init_gateway(
-    folder: Path, *, agency: str, registry: Path, registry_key: str, host: str, port: int, kafka: Path | None = None
+    folder: Path,
+    *,
+    agency: str,
+    registry: Path,
+    registry_key: str,
+    host: str,
+    port: int,
+    kafka: Path | None = None,
+    now: float | None = None,
 ) -> Agency:
     """Make a gateway's folder: its key, its settings, its request to the registry.
 
     Args:
         kafka: folder with what it needs to reach Kafka; None makes the log one SQLite file.
+        now: since when its key counts, seconds since the epoch; None: since now.
 
     Raises:
         FileExistsError: a key is there already; it is never overwritten.
@@ -58,8 +67,8 @@ def init_gateway(
         f'host = "{host}"\nport = {port}\n',
         encoding="utf-8",
     )
-    now = int(time.time())
-    public = Key(key.kid, "sig", "ES256", key.public.public, now - 3600, now + KEY_LIFETIME_S)
+    at = int(time.time() if now is None else now)
+    public = Key(key.kid, "sig", "ES256", key.public.public, at - 3600, at + KEY_LIFETIME_S)
     operator = Agency(
         agency, {"fr": "Exploitant de la passerelle", "en": "Operator of the gateway"}, ("operator",), (public,)
     )

@@ -60,6 +60,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "wait_seconds": "Durée d'une attente de courrier auprès de la passerelle.",
         "idle_seconds": "Fréquence à laquelle la boîte d'envoi est regardée.",
         "attachments_mib": "Mébioctets de pièces jointes par événement, envoyés ou acceptés ; 0 : aucune.",
+        "watch_seconds": "Fréquence à laquelle l'heure est regardée : échéances, arrivées.",
         "arrival_grace_minutes": "Passé l'heure attendue, délai après lequel une arrivée non signalée alerte.",
         "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",

@@ -509,6 +509,35 @@ def test_who_left_and_did_not_arrive_alarms_both_ends(town: Agencies) -> None:
         assert (told.kind, told.evt, told.due_at) == ("not-arrived", evt, int(town.now) - HOUR)
 
 
+@pytest.mark.parametrize("read", [True, False], ids=["read by a person", "unread"])
+def test_who_left_before_the_answer_alarms_though_the_referral_expired(town: Agencies, read: bool) -> None:
+    """A place was promised by telephone, she is on her way, and the shelter's power fails."""
+    iom, shelter = town[IOM], town[SHELTER]
+    thread = ask(town, "immediate")
+    if read:
+        shelter.evt(shelter.draft(IOM, "referral.received", said(), thread=thread))
+        town.settle()
+    gone = Movement(departed_at=at(), expected_at=at(2 * HOUR))
+    iom.evt(iom.draft(SHELTER, "movement.departed", Facts(occurred_at=at(), movement=gone), thread=thread))
+    iom.send()
+    town.wait(3 * HOUR)
+    iom.receive()
+    iom.watch()
+    assert state(iom, thread) == "expired"
+    assert standing(iom) == ["not-arrived"]
+    town.wait(2 * HOUR)
+    assert set(standing(iom)) == {"telephone", "not-arrived"}
+    # Power is back: the late acceptance is confirmed, and she is there.
+    shelter.evt(shelter.draft(IOM, "referral.accepted", said(), thread=thread))
+    town.settle()
+    iom.evt(iom.draft(SHELTER, "referral.reopened", said(), thread=thread))
+    town.settle()
+    arrives(town, thread)
+    town.settle()
+    assert states(town, thread) == ("accepted", "accepted")
+    assert standing(iom) == standing(shelter) == []
+
+
 def test_who_arrived_alarms_nobody(town: Agencies) -> None:
     thread = ask(town)
     departs(town, thread)

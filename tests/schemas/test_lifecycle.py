@@ -123,6 +123,11 @@ def test_an_expiry_does_not_undo_a_service_that_has_begun() -> None:
     )
 
 
+@pytest.mark.parametrize("state", ["requested", "received", "accepted", "in-progress"])
+def test_she_may_leave_before_the_answer_since_a_place_may_be_promised_by_telephone(state: str) -> None:
+    assert step("referral", state, "movement.departed", "initiator") == lifecycle.Step(state, crossed=False)
+
+
 def test_a_screener_may_tell_of_a_case_that_nobody_announced() -> None:
     assert step("case", None, "case.screened", "initiator").state == "screened"
     with pytest.raises(OrderError):
