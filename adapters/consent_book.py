@@ -19,6 +19,7 @@ from schemas.errors import PolicyError
 from schemas.events import Age, Claims, age_told, referral_of
 from schemas.forms import Facts, Lawful
 from schemas.plain.consent import ConsentGranted, WithdrawalScope
+from schemas.plain.record import RecordCorrected
 
 REPRESENTATIVE_WITHIN_S = 72 * 3600
 """For a child without a guardian, from the record; to be confirmed by counsel."""
@@ -132,6 +133,9 @@ class ConsentBook:
         caregiver = facts.caregiver if referral is None else referral.caregiver
         consent = lawful.consent
         safeguards = None if claims is None else claims.safeguards
+        guardian = None if safeguards is None else safeguards.guardian
+        if guardian is None and _shows_a_child(facts) and not self._has_guardian(thread):
+            guardian = "pending"  # she was shared as an adult
         self._box.change(
             "INSERT INTO shared VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             evt,
@@ -144,7 +148,7 @@ class ConsentBook:
             None if consent is None else int(consent.expires_at.timestamp()),
             None if consent is None else " ".join(consent.scope),
             int(limited),
-            None if safeguards is None else safeguards.guardian,
+            guardian,
             None if caregiver is None else caregiver.child_assent,
             at,
             age_told(facts) if safeguards is None else safeguards.age,
@@ -162,6 +166,14 @@ class ConsentBook:
         guardians = [guardian for _, guardian in said if guardian is not None]
         age = age_told(facts) or (cast("Age", ages[-1]) if ages else "unknown")
         return Whom(age, str(guardians[-1]) if guardians else None)
+
+    def _has_guardian(self, thread: str) -> bool:
+        """Whether something shared on that thread, or of the person it is linked to, named a guardian or her lack."""
+        sql = (
+            "SELECT 1 FROM shared JOIN thread AS its ON its.id = shared.thread WHERE shared.guardian IS NOT NULL"
+            " AND (its.id = ?1 OR its.person = (SELECT person FROM thread WHERE id = ?1)) LIMIT 1"
+        )
+        return bool(self._box.query(sql, thread))
 
     def holders(self, now: int, person: str | None = None) -> list[Holder]:
         """Who holds what we shared, by person and thread; `person`: of one only."""
@@ -264,13 +276,40 @@ class ConsentBook:
 
     # -- withdrawals --------------------------------------------------------------------------------------------------
 
+    def given_at(self, evt: str) -> int | None:
+        """When the consent was given on which we shared that event."""
+        rows = self._box.query("SELECT given_at FROM shared WHERE evt = ? AND incoming = 0", evt)
+        return None if not rows or rows[0][0] is None else int(rows[0][0])
+
+    def taken_from(self, thread: str, given_at: int) -> bool:
+        """Whether who shares with us on that thread told us since that this consent was withdrawn."""
+        sql = "SELECT 1 FROM withdrawal WHERE thread = ? AND said_at >= ? LIMIT 1"
+        return bool(self._box.query(sql, thread, given_at))
+
+    def expired(self, evt: str, now: float) -> bool:
+        """Whether what we share in that event rests on a consent that has run out since."""
+        sql = "SELECT 1 FROM shared WHERE evt = ? AND incoming = 0 AND basis = 'consent' AND expires_at <= ?"
+        return bool(self._box.query(sql, evt, now))
+
     def withdraw(self, person: str, scope: WithdrawalScope, at: int) -> int:
-        """She told us herself. Returns the withdrawal's number."""
+        """She told us herself. Returns the withdrawal's number.
+
+        It ends every consent that we have shared on, also one dated later than now: a clock was wrong, and she knows
+        better.
+        """
+        rows = self._box.query(
+            "SELECT max(shared.given_at) FROM shared JOIN thread ON thread.id = shared.thread JOIN person ON person.n ="
+            " thread.person WHERE shared.incoming = 0 AND person.ref = ?",
+            person,
+        )
+        at = max(at, rows[0][0] or 0)
         return self._insert("(SELECT n FROM person WHERE ref = ?)", person, scope, at, None, None)
 
-    def told_to_withdraw(self, thread: str, evt: str, scope: WithdrawalScope, at: int) -> int:
-        """Another agency told us, on that thread."""
-        return self._insert("?", None, scope, at, thread, evt)
+    def told_to_withdraw(self, thread: str, evt: str, scope: WithdrawalScope, at: int, said_at: int) -> int:
+        """Another agency told us, on that thread. `said_at`: when she withdrew, as that agency has it."""
+        number = self._insert("?", None, scope, at, thread, evt)
+        self._box.change("UPDATE withdrawal SET said_at = ? WHERE n = ?", said_at, number)
+        return number
 
     def _insert(
         self, person_sql: str, person: str | None, scope: str, at: int, thread: str | None, evt: str | None
@@ -321,11 +360,12 @@ class ConsentBook:
         return bool(rows)
 
     def unsent(self, person: str) -> list[str]:
-        """What shares something of her and is not signed yet, the last first."""
+        """What shares something of her on her consent and is not signed yet, the last first. What rests on a duty or on
+        vital interests (an alert: she is missing) never rested on it, and goes."""
         rows = self._box.query(
             "SELECT shared.evt FROM shared JOIN thread ON thread.id = shared.thread JOIN person ON person.n ="
             " thread.person JOIN outgoing ON outgoing.evt = shared.evt WHERE shared.incoming = 0 AND person.ref = ?"
-            " AND outgoing.state = 'waiting' ORDER BY outgoing.n DESC",
+            " AND shared.basis = 'consent' AND outgoing.state = 'waiting' ORDER BY outgoing.n DESC",
             person,
         )
         return [str(evt) for (evt,) in rows]
@@ -415,3 +455,12 @@ class ConsentBook:
         """Whose card that is, if we gave it."""
         rows = self._box.query("SELECT ref FROM ticket JOIN person ON person.n = ticket.person WHERE code = ?", code)
         return str(rows[0][0]) if rows else None
+
+
+def _shows_a_child(facts: Facts) -> bool:
+    """Whether a correction, or what was told later, makes her a child, or somebody who may be one; nobody else for
+    whom it would have to name a guardian."""
+    said = facts.said
+    corrects = isinstance(said, RecordCorrected) and (said.right is None or said.right.caregiver is None)
+    later = facts.information is not None and facts.information.caregiver is None
+    return (corrects or later) and age_told(facts) in ("child", "unknown")

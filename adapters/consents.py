@@ -17,15 +17,17 @@ Must never: say who the onward holders are; tell a guardian, or anybody but agen
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from adapters.connectors.contract import Draft
 from adapters.consent_book import ConsentBook, Told, Withdrawal
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox
 from schemas import lifecycle
-from schemas.errors import OrderError, UmuhuzaError
+from schemas.errors import OrderError, PolicyError, UmuhuzaError
+from schemas.events import Claims
 from schemas.forms import Facts
-from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn, WithdrawalScope
+from schemas.plain.consent import MOST_ONWARD, ConsentAcknowledged, ConsentWithdrawn, WithdrawalScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,28 @@ class Consents:
             taken_back = self._pass_on(number, person, scope, None)
             return Withdrawn(number, tuple(self.book.told(number)), taken_back)
 
-    def withdrawn(self, item: Incoming, said: ConsentWithdrawn) -> None:
-        """Another agency tells us. Inside the transaction that takes its record."""
-        number = self.book.told_to_withdraw(item.thread, item.evt, said.scope, int(self._desk.now()))
+    def check(self, thread: str, claims: Claims | None) -> None:
+        """Nothing new is taken on a consent from whoever told us that it was withdrawn: its own adapter should not have
+        sent it.
+
+        Raises PolicyError: `consent_missing`.
+        """
+        if claims is None or claims.consent is None:
+            return
+        if self.book.taken_from(thread, int(claims.consent.given_at.timestamp())):
+            raise PolicyError("consent_missing", "lawful.consent.given_at")
+
+    def withdrawn(self, item: Incoming, said: ConsentWithdrawn, said_at: datetime) -> None:
+        """Another agency tells us. Inside the transaction that takes its record.
+
+        On a thread on which no service runs (a case), it can only withdraw sharing, whatever it says: a machine ends no
+        bed on the word of somebody who does not serve her. A person here reads what was asked for.
+        """
+        thread = self._desk.mailbox.thread(item.thread)
+        serves = thread is not None and "consent.withdrawn/service" in lifecycle.MACHINES[thread.machine].events
+        scope = said.scope if serves else "sharing"
+        when = min(int(said_at.timestamp()), item.at_ms // 1000)
+        number = self.book.told_to_withdraw(item.thread, item.evt, scope, int(self._desk.now()), when)
         self._follow(self.book.withdrawal(number))
 
     def acknowledged(self, item: Incoming, said: ConsentAcknowledged) -> None:
@@ -107,7 +128,7 @@ class Consents:
 
     def _pass_on(self, number: int, person: str, scope: WithdrawalScope, but: str | None) -> tuple[str, ...]:
         box, now = self._desk.mailbox, int(self._desk.now())
-        taken_back = tuple(evt for evt in self.book.unsent(person) if box.cancel(evt, now))
+        taken_back = tuple(evt for unsent in self.book.unsent(person) for evt in box.take_back(unsent, now))
         for holder in self.book.holders(now, person):
             thread = box.thread(holder.thread)
             if thread is None or thread.id == but or not _rests_on_consent(thread):
@@ -128,7 +149,11 @@ class Consents:
             type="consent.withdrawn",
             person=None,
             thread=thread.id,
-            facts=Facts(occurred_at=self._desk.today(), said=ConsentWithdrawn(scope=scope)),
+            # When she withdrew, not when a thread was linked: a consent given since then stands.
+            facts=Facts(
+                occurred_at=datetime.fromtimestamp(self.book.withdrawal(number).at, UTC),
+                said=ConsentWithdrawn(scope=scope),
+            ),
         )
         evt, code = self._send(draft, f"withdrawal-{number}")
         self.book.note_told(number, thread.id, thread.peer, scope, evt, code)
@@ -141,7 +166,8 @@ class Consents:
         thread = self._desk.mailbox.thread(one.thread)
         if thread is None:
             return
-        onward = sum(1 + (each.onward or 0) for each in told)
+        # Each holder's number is its own word: no sum of them may be more than our own word can say.
+        onward = min(MOST_ONWARD, sum(1 + (each.onward or 0) for each in told))
         draft = Draft(
             line=thread.id,
             to=thread.peer,

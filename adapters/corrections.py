@@ -23,12 +23,13 @@ from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Connector, NotNowError
 from adapters.corrected import as_corrected, require
 from adapters.disclosures import Disclosures
-from adapters.mailbox_rows import Incoming
+from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Desk, Outbox
 from adapters.rights_book import Erasure, RightsBook
 from schemas import events
 from schemas.envelope import Record
 from schemas.errors import LogError, OrderError, PolicyError
+from schemas.event_types import EVENTS
 from schemas.forms import Facts, Form
 from schemas.plain.attachment import ANNOUNCED, CHUNK
 from schemas.plain.record import RecordCorrected, RecordRetracted
@@ -54,6 +55,9 @@ class Corrections:
     def retract(self, evt: str, reason: Reason) -> Literal["cancelled", "retracted"]:
         """Take back what we sent. `cancelled`: it had not been signed, and nobody ever gets it.
 
+        With the record that began a thread goes all that we told of her on it since; the retraction of a later one
+        leaves the thread as it is.
+
         Raises:
             OrderError: `thread_unknown`: we sent no such event; `transition_invalid`: its thread does not allow it.
             LogError: `unavailable`: it is on its way just now; a moment later it can be retracted.
@@ -66,12 +70,25 @@ class Corrections:
             if box.cancel(evt, now):
                 return "cancelled"
             self._sent(evt)
+            self._erase_what_followed(item)
             said = RecordRetracted(evt=evt, reason=reason)
             self._say("record.retracted", said, to=item.peer, thread=item.thread, ref=evt)
             self.erase(f"{self._desk.agency}/{evt}", "retracted")
             if reason in ("wrong-recipient", "not-permitted"):
                 self.book.review("incident", f"{self._desk.agency}/{evt}", item.peer, now)
             return "retracted"
+
+    def _erase_what_followed(self, first: Outgoing) -> None:
+        box = self._desk.mailbox
+        thread = box.thread(first.thread)
+        if thread is None or thread.opened_by != first.evt:
+            return
+        for one in box.outbox():
+            if one.thread != thread.id or one.evt == first.evt or EVENTS[one.type].purpose is None:
+                continue
+            if box.take_back(one.evt, int(self._desk.now())) or one.state in ("refused", "cancelled"):
+                continue
+            self.erase(f"{self._desk.agency}/{one.evt}", "retracted")
 
     def erase(self, ident: str, ground: Ground) -> str:
         """Command that every key of a record of ours, or of one that we hold, goes; returns the evt that says so.

@@ -228,9 +228,11 @@ class Disclosures:
             OrderError: `thread_unknown`: no such disclosure came here.
             RecordError: `grant_missing`: it has ended.
         """
-        item = self._desk.mailbox.arrived(by)
-        if item is None or self.book.disclosure(by) is None:
+        item, given = self._desk.mailbox.arrived(by), self.book.disclosure(by)
+        if item is None or given is None:
             raise OrderError("thread_unknown", "evt")
+        if given.ended or given.expires_at <= self._desk.now():
+            raise RecordError("grant_missing", "grant")  # also where no adapter has run since to forget it
         said = _opened(self._desk, item).facts.said
         if not isinstance(said, DisclosureGranted):
             raise OrderError("thread_unknown", "evt")

@@ -24,7 +24,7 @@ from adapters.consents import Consents
 from adapters.corrections import Corrections
 from adapters.gathering import Gathering
 from adapters.mailbox_rows import Incoming, Thread
-from adapters.outbox import Desk, Outbox, backoff_s
+from adapters.outbox import DATED, Desk, Outbox, backoff_s
 from adapters.refusal_book import RefusalBook
 from schemas import events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
@@ -245,6 +245,7 @@ class Inbox:
             opened = self._open(record, item.grant_value)
             item = replace(item, type=opened.type)
             self._permitted(record, opened)
+            self._consents.check(item.thread, opened.claims)
             self.corrections.check(record, opened)
             self.gathering.check(record, opened)
             item, thread = self._step(item, record, opened)
@@ -317,7 +318,7 @@ class Inbox:
             incoming=True,
         )
         if isinstance(opened.facts.said, ConsentWithdrawn):
-            self._consents.withdrawn(item, opened.facts.said)
+            self._consents.withdrawn(item, opened.facts.said, opened.facts.occurred_at)
         elif isinstance(opened.facts.said, ConsentAcknowledged):
             self._consents.acknowledged(item, opened.facts.said)
 
@@ -396,7 +397,7 @@ class Inbox:
                 opened.pseudonym or "",
                 first.state,
                 manifest.evt,
-                manifest.answer_by,
+                answer_by=_dated(manifest.answer_by),
                 services=() if opened.facts.referral is None else opened.facts.referral.services,
             )
             return replace(item, state="ready", thread_state=first.state), made
@@ -405,15 +406,14 @@ class Inbox:
         if machine == "*" and split_topic(manifest.topic)[0] != THREAD_FLOW[thread.machine]:
             raise PolicyError("not_permitted", "L1.topic")
         by: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
-        named = events.step_of(opened.type, opened.facts)
-        after = lifecycle.step(thread.machine, thread.state, named, by)
+        after = events.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
         if opened.type == lifecycle.MACHINES[thread.machine].expiry and not deadlines.logged_too_late(
             thread, item.at_ms
         ):
             raise OrderError("transition_invalid", "L1.answer_by")  # its time had not come when the log had it
         if deadlines.expires_first(self._desk, self._outbox, thread, item.at_ms, after.state):
             thread = self._desk.mailbox.thread(item.thread) or thread
-            after = lifecycle.step(thread.machine, thread.state, named, by)
+            after = events.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
         moved = replace(thread, state=after.state, crossed=thread.crossed or after.crossed)
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
 
@@ -601,6 +601,11 @@ class Inbox:
         """It was a member when the record was taken; it may have left since, and what it sent is still its word."""
         member = self._desk.registry().agencies.get(agency)
         return agency if member is None else member.name("fr")
+
+
+def _dated(at: int | None) -> int | None:
+    """A deadline as its issuer claims it; one that no calendar can show is none."""
+    return at if at is not None and at in DATED else None
 
 
 def _incoming(log_id: str, checked: _Checked, grant: bytes | None) -> Incoming:

@@ -196,13 +196,14 @@ class Mailbox:
         """The thread of that id, None when there is none."""
         row = self._row(
             "SELECT id, peer, (SELECT ref FROM person WHERE n = thread.person), machine, role, pseudonym, state,"
-            " opened_by, answer_by, crossed, services FROM thread WHERE id = ?",
+            " opened_by, answer_by, crossed, services, refused FROM thread WHERE id = ?",
             thread,
         )
         if row is None:
             return None
-        *rest, crossed, services = row
-        return replace(Thread(*rest), crossed=bool(crossed), services=tuple(services.split()))
+        *rest, crossed, services, refused = row
+        names = tuple(services.split()), tuple(refused.split())
+        return replace(Thread(*rest), crossed=bool(crossed), services=names[0], refused=names[1])
 
     def thread_of(self, evt: str, peer: str) -> str | None:
         """The thread of an event that was sent to `peer` or came from it."""
@@ -222,14 +223,15 @@ class Mailbox:
     def put_thread(self, thread: Thread, at: int) -> None:
         """Make or change a thread. `at`: seconds since the epoch, for the order in which threads are shown.
 
-        Peer, machine, role, pseudonym, `opened_by` and `services` are fixed by the first put.
+        Peer, machine, role, pseudonym, `opened_by`, `services` and `refused` are fixed by the first put.
         """
         with self._tx():
             if thread.person is not None:
                 self._run("INSERT INTO person(ref) VALUES(?) ON CONFLICT DO NOTHING", thread.person)
             self._run(
                 "INSERT INTO thread(id, peer, person, machine, role, pseudonym, state, opened_by, answer_by, crossed,"
-                " changed_at, services) VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " changed_at, services, refused)"
+                " VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET state = excluded.state, crossed = excluded.crossed,"
                 " person = excluded.person, answer_by = excluded.answer_by, changed_at = excluded.changed_at",
                 thread.id,
@@ -244,6 +246,7 @@ class Mailbox:
                 int(thread.crossed),
                 at,
                 " ".join(thread.services),
+                " ".join(thread.refused),
             )
 
     def drop_thread(self, thread: str) -> None:
@@ -276,8 +279,8 @@ class Mailbox:
 
     _COLUMNS = (
         "n, evt, source, line, connector, peer, topic, type, kind, thread, ref, answer_by, parts, body, grants,"
-        " thread_before, seq, l1, voids, state, code, path, promise, log_offset, attempts, next_at, created_at, told,"
-        " promised_at"
+        " thread_before, thread_after, seq, l1, voids, state, code, path, promise, log_offset, attempts, next_at,"
+        " created_at, told, promised_at"
     )
 
     def _outgoing(self, where: str, *binds: Any) -> list[Outgoing]:
@@ -294,8 +297,8 @@ class Mailbox:
         """The event is sealed and will be sent. Durable with the surrounding transaction."""
         self._run(
             "INSERT INTO outgoing(evt, source, line, connector, peer, topic, type, kind, thread, ref, answer_by, parts,"
-            " body, grants, thread_before, state, created_at)"
-            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " body, grants, thread_before, thread_after, state, created_at)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             item.evt,
             item.source,
             item.line,
@@ -311,6 +314,7 @@ class Mailbox:
             item.body,
             json.dumps(item.grants),
             item.thread_before,
+            item.thread_after,
             "waiting",
             item.created_at,
         )
@@ -532,7 +536,9 @@ class Mailbox:
             self._run("UPDATE void SET named_by = NULL WHERE topic = ? AND named_by = ?", item.topic, item.seq)
 
     def _state_after(self, item: Outgoing) -> str | None:
-        thread = self.thread(item.thread)
+        if item.thread_after is not None:
+            return item.thread_after
+        thread = self.thread(item.thread)  # written before this column was
         if thread is None:
             return None
         return lifecycle.step(thread.machine, item.thread_before, item.type, thread.role).state
@@ -557,6 +563,25 @@ class Mailbox:
             )
             self._restore_thread(item, item, at)
             return True
+
+    def take_back(self, evt: str, at: int) -> list[str]:
+        """Cancel what was not signed yet, whatever waits behind it: what was said after it and cannot stand without it
+        goes too, what only visits the thread stays. Returns what was cancelled; nothing: too late, or unknown."""
+        with self._tx():
+            item = self.outgoing(evt)
+            if item is None or item.state != "waiting":
+                return []
+            behind = self._outgoing("thread = ? AND n > ? AND state IN ('waiting', 'signed')", item.thread, item.n)
+            behind = [one for one in behind if one.speaks]
+            if any(one.state == "signed" for one in behind):
+                return []
+            stays = item.thread_before is not None and item.thread_before == self._state_after(item)
+            gone = [item] if stays else [item, *behind]
+            for one in gone:
+                self._run("UPDATE outgoing SET state = 'cancelled' WHERE evt = ?", one.evt)
+            if not stays:
+                self._restore_thread(item, gone[-1], at)
+            return [one.evt for one in gone]
 
     def _restore_thread(self, item: Outgoing, last: Outgoing, at: int) -> None:
         """Back to before `item`, unless the other side has moved the thread since the last of what is taken back."""

@@ -148,10 +148,11 @@ class Dues:
     # -- peers --------------------------------------------------------------------------------------------------------
 
     def unacknowledged(self) -> dict[str, int]:
-        """Peer -> since when something of ours stands in the log for it that its machine has not acknowledged."""
+        """Peer -> since when something of ours stands in the log for it that its machine has not acknowledged. What we
+        erased is none such: a machine that reads it now opens nothing, and says nothing."""
         rows = self._rows(
             "SELECT peer, min(coalesce(promised_at, created_at)) FROM outgoing"
-            f" WHERE state = 'promised' AND {_SPEAKS} GROUP BY peer ORDER BY peer"
+            f" WHERE state = 'promised' AND grants <> '[]' AND {_SPEAKS} GROUP BY peer ORDER BY peer"
         )
         return {str(peer): int(since) for peer, since in rows}
 

@@ -133,6 +133,11 @@ MIGRATIONS = (
     CREATE INDEX incoming_attached ON incoming(ref) WHERE type IN ('attachment.announced', 'attachment.chunk');
     CREATE INDEX outgoing_attached ON outgoing(ref) WHERE type IN ('attachment.announced', 'attachment.chunk');
     """,
+    """
+    ALTER TABLE outgoing ADD COLUMN thread_after TEXT;
+    ALTER TABLE withdrawal ADD COLUMN said_at INTEGER;
+    ALTER TABLE thread ADD COLUMN refused TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"
@@ -158,6 +163,8 @@ class Thread:
     crossed: bool = False
     services: tuple[str, ...] = ()
     """HTCDS spl_Type codes that the thread's request asks for; what travels later depends on them too."""
+    refused: tuple[str, ...] = ()
+    """Names of fields that she did not want shared with this reader, as our own request has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +190,8 @@ class Outgoing:
     grants: tuple[str, ...]
     thread_before: str | None = None
     """The thread's state before this event; restored if the log refuses it for good."""
+    thread_after: str | None = None
+    """And behind it: which step an event makes may hang on what it says, which is sealed by then."""
     seq: int | None = None
     l1: bytes | None = None
     voids: tuple[int, ...] = ()

@@ -64,7 +64,8 @@ behind a scan."""
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 900.0
 _NO_PARTS: Mapping[str, bytes] = MappingProxyType({})
-_DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
+DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
+"""Moments that we write, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Desk:
         Raises LogError `unavailable` (path `clock`) where no date that we write could say it: wait until it is right.
         """
         at = int(self.now())
-        if at not in _DATED:
+        if at not in DATED:
             raise LogError("unavailable", "clock")
         return datetime.fromtimestamp(at, UTC)
 
@@ -110,6 +111,8 @@ class Outbox:
         self._rights = RightsBook(desk.mailbox)
         self._refusals = RefusalBook(desk.mailbox)
         self._attached = AttachmentBook(desk.mailbox)
+        self._silent = False
+        """Whether the log did not answer the last time that something was sent."""
 
     # -- in: drafts ---------------------------------------------------------------------------------------------------
 
@@ -236,12 +239,18 @@ class Outbox:
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
         if known.purpose is not None or draft.type == "consent.granted":
             ConsentBook(desk.mailbox).require(thread.person, thread.id, draft.facts)
+            self._keep_refusals(thread, draft.facts)
         if isinstance(draft.facts.said, RecordCorrected):
             self._corrects(draft.facts.said, thread)
         referral = events.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
-            thread = replace(thread, answer_by=None if within is None else now + within, services=referral.services)
+            thread = replace(
+                thread,
+                answer_by=None if within is None else now + within,
+                services=referral.services,
+                refused=tuple(name for name in referral.told_and_refused if " " not in name),
+            )
         ref = draft.ref
         if ref is None and thread.opened_by != evt:
             ref = thread.opened_by
@@ -259,6 +268,7 @@ class Outbox:
             line=draft.line,
             connector=connector,
             before=before,
+            after=thread.state,
             answer_by=thread.answer_by if thread.opened_by == evt else None,
             services=thread.services,
             parts=parts,
@@ -297,6 +307,21 @@ class Outbox:
         if thread.answer_by is None or self._desk.now() <= thread.answer_by:
             raise OrderError("transition_invalid", "answer_by")
 
+    def _keep_refusals(self, thread: Thread, facts: Facts) -> None:
+        """What she did not want shared when she was referred is not told later on the same consent.
+
+        Raises PolicyError: `consent_missing`, at the field.
+        """
+        consent = None if facts.lawful is None else facts.lawful.consent
+        if not thread.refused or consent is None:
+            return
+        first = ConsentBook(self._desk.mailbox).given_at(thread.opened_by)
+        if first is not None and int(consent.given_at.timestamp()) > first:
+            return  # she was asked again
+        path = events.first_refused(facts, thread.refused)
+        if path is not None:
+            raise PolicyError("consent_missing", path)
+
     def _clear(self, evt: str, said: AlertCleared, thread: Thread) -> None:
         """The search is over: the word that says so commands gateways and reader to erase what the alert told. It
         carries the command itself, since a protected place may say nothing else to the police.
@@ -315,6 +340,13 @@ class Outbox:
                 raise LogError("unavailable", "outbox")
             if item.state not in ("refused", "cancelled"):
                 idents.append(f"{desk.agency}/{one}")
+        for item in desk.mailbox.outbox():  # who she is, said again
+            if item.thread != thread.id or item.type != "record.corrected" or item.state in ("refused", "cancelled"):
+                continue
+            if not desk.mailbox.take_back(item.evt, int(desk.now())):
+                if item.state == "signed":
+                    raise LogError("unavailable", "outbox")
+                idents.append(f"{desk.agency}/{item.evt}")
         if idents:
             self._rights.command(evt, idents)
         for ident in idents:
@@ -344,9 +376,13 @@ class Outbox:
             )
         if thread.peer != draft.to or machine not in (thread.machine, "*"):
             raise OrderError("transition_invalid", "thread")
-        step = lifecycle.step(thread.machine, thread.state, events.step_of(draft.type, draft.facts), thread.role)
+        step = events.step_on(
+            thread.machine, thread.state, draft.type, draft.facts, thread.role, opened_by=thread.opened_by
+        )
         if step.crossed:
             raise OrderError("transition_invalid", draft.type)
+        if thread.person is not None and draft.person not in (None, thread.person):
+            raise PayloadError("payload_invalid", "person")  # a slip of the pen would mix two people up for good
         person = thread.person if draft.person is None else draft.person
         return replace(thread, state=step.state, person=person), thread.state
 
@@ -399,6 +435,7 @@ class Outbox:
             line=line or evt,
             connector="",
             before=None,
+            after=None,
             answer_by=None,
             answers=answers,
             parts=parts,
@@ -421,6 +458,7 @@ class Outbox:
         line: str,
         connector: str,
         before: str | None,
+        after: str | None,
         answer_by: int | None,
         services: Sequence[str] = (),
         answers: Act | None = None,
@@ -439,7 +477,7 @@ class Outbox:
             ref=ref,
             pseudonym=pseudonym,
             recorded_at=desk.today(),
-            allowed=allowed_fields(type, services),
+            allowed=allowed_fields(type, services, registry.agency(to).roles),
             salt=desk.random(32),
         )
         topic = mailbox_topic(flow, to)
@@ -485,6 +523,7 @@ class Outbox:
                 body=sealed.body,
                 grants=grants,
                 thread_before=before,
+                thread_after=after,
                 created_at=int(desk.now()),
             )
         )
@@ -497,13 +536,20 @@ class Outbox:
     # -- out: signing and sending -------------------------------------------------------------------------------------
 
     def sign_waiting(self, limit: int = MAX_LINES) -> int:
-        """Sign what is waiting, each in its chain's order; one transaction. Returns how many."""
+        """Sign what is waiting, each in its chain's order; one transaction. Returns how many.
+
+        What waited so long that the consent it rests on has run out is refused: it never leaves.
+        """
         desk = self._desk
+        consents = ConsentBook(desk.mailbox)
         count = 0
         with desk.mailbox.transaction():
             self._attached.give_up()
             chunks = desk.mailbox.waiting_chunks(CHUNKS_AT_ONCE, desk.now())
             for item in (*desk.mailbox.waiting(limit, desk.now()), *chunks):
+                if consents.expired(item.evt, desk.now()):
+                    desk.mailbox.refuse(item.evt, "consent_expired", "lawful.consent.expires_at", int(desk.now()))
+                    continue
                 seq, head = desk.mailbox.head(item.topic)
                 voids = desk.mailbox.unnamed_voids(item.topic)
                 manifest = Manifest(
@@ -552,12 +598,14 @@ class Outbox:
         Every failure ends in the mailbox: as a later attempt, or as a refusal with its code.
 
         Raises:
-            UmuhuzaError: the log has not answered this process yet, and does not now; nothing was signed.
+            UmuhuzaError: the log did not answer the last time, or never did, and does not now; nothing was signed.
         """
         desk = self._desk
-        if not log.log_id:
+        if not log.log_id or (self._silent and desk.mailbox.waiting(1)):
             # Over HTTP the first answer brings the right time: what a wrong clock dates ahead is refused for good.
+            # And what is signed can no longer be taken back: while nobody answers, a withdrawal must still reach it.
             await log.ends(mailboxes_of(desk.registry().agency(desk.agency))[0])
+            self._silent = False
         self.void_chains()
         self.sign_waiting()
         step("signed")
@@ -574,6 +622,7 @@ class Outbox:
                 await log.put_grants(topic, values)
             answers: Sequence[Appended | UmuhuzaError] = await log.append(entries)
         except UmuhuzaError as exc:
+            self._silent = True
             step("answered")
             with desk.mailbox.transaction():
                 # An answer to the whole request judges no record: whatever the code, none is given up for it.
@@ -581,6 +630,7 @@ class Outbox:
                     desk.mailbox.postpone(item.evt, exc.code, desk.now() + backoff_s(item.attempts, desk.random))
             step("settled")
             return 0
+        self._silent = False
         step("answered")
         moved = self._settle(items, answers)
         step("settled")

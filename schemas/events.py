@@ -24,7 +24,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -32,7 +32,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 
-from schemas import fhir, htcds, ijson, plain
+from schemas import fhir, htcds, ijson, lifecycle, plain
 from schemas.elements import CONTENT, IDENTITY, TABLES, check_pair
 from schemas.errors import PayloadError, PolicyError
 from schemas.event_types import EVENTS, PURPOSES, EventType, Purpose
@@ -58,7 +58,7 @@ from schemas.forms import (
     validated,
 )
 from schemas.plain.alert import AlertMissing
-from schemas.plain.record import RecordCorrected
+from schemas.plain.record import RecordCorrected, RecordRetracted
 from schemas.plain.transfer import AgreementId, Country, TransferRequested
 from schemas.shape import (
     Code,
@@ -338,6 +338,37 @@ def _strip(form: BaseModel, at: str, keep: Callable[[str], bool]) -> dict[str, A
     return data
 
 
+_REFUSABLE = frozenset(
+    ".".join(path.split(".")[:length])
+    for whole in (*(f"htcds.{name}" for name in htcds.FIELDS), *(leaf.path for leaf in leaves(Referral, "referral")))
+    for path in (whole, whole.partition(".")[2])
+    for length in range(1, path.count(".") + 2)
+) - {"htcds", "referral"}
+"""What `told_and_refused` may name: a field, a group of them, an HTCDS field; with or without what it stands under."""
+
+
+def _refusals_name_fields(facts: Facts) -> None:
+    """What she refused and no field is called would be shared all the same, and nobody would notice.
+
+    Raises PayloadError: `payload_invalid`. Asked of the sender only: who reads it can keep nothing back any more.
+    """
+    referral = referral_of(facts)
+    for index, each in enumerate(() if referral is None else referral.told_and_refused):
+        if each not in _REFUSABLE:
+            at = "referral" if facts.referral is not None else "said.referral"
+            raise PayloadError("payload_invalid", path=f"{at}.told_and_refused[{index}]")
+
+
+def first_refused(facts: Facts, refused: Iterable[str]) -> str | None:
+    """The first field of what is told later that a person refused to share before, by names as in
+    `told_and_refused`. None: there is none."""
+    names = frozenset(name.removeprefix("referral.").removeprefix("htcds.") for name in refused)
+    told = [path for path in field_paths(facts) if path.startswith(("information.", "htcds."))]
+    if isinstance(facts.said, RecordCorrected):
+        told += facts.said.fields
+    return next((path for path in told if _listed(path.partition(".")[2], names)), None)
+
+
 def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[Facts, tuple[str, ...]]:
     """What of these facts travels in this event to this reader, and the sorted names of what does not.
 
@@ -354,6 +385,7 @@ def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[F
     if facts.receipt is not None and allowed is None:
         return facts, ()  # of machines, about nobody: nothing is anybody's to leave out
     table = TABLES.get(type)
+    _refusals_name_fields(facts)
     refused = frozenset(
         name
         for each in (facts.referral.told_and_refused if facts.referral is not None else ())
@@ -401,6 +433,24 @@ def step_of(type: str, facts: Facts) -> str:
     return type if variant is None else f"{type}/{getattr(facts.said, variant, '')}"
 
 
+def step_on(machine: str, state: str, type: str, facts: Facts, by: lifecycle.Party, opened_by: str) -> lifecycle.Step:
+    """The step that an event makes on a thread that is there.
+
+    Only the retraction of the record that began the thread retracts the thread: what is taken back of one later word
+    takes no bed with it.
+
+    Args:
+        opened_by: the `evt` that began the thread.
+
+    Raises:
+        OrderError: as `lifecycle.step`.
+    """
+    step = lifecycle.step(machine, state, step_of(type, facts), by)
+    if isinstance(facts.said, RecordRetracted) and facts.said.evt != opened_by:
+        return replace(step, state=state)
+    return step
+
+
 _MEMBERS = tuple(name for name in Facts.model_fields if name not in ("occurred_at", "htcds"))
 # Which event says which of the members that several share a form for: member -> the one event that has it.
 _ANSWERS = {"reason": "referral.declined", "outcome": "referral.completed", "end_reason": "referral.ended"}
@@ -439,12 +489,18 @@ def _members(type: str, facts: Facts) -> None:
             raise PayloadError("payload_invalid", path="receipt.path")
 
 
-_CONSENT_SCOPES = {
-    "referral.requested": "referral",
-    "information.answered": "referral",
-    "attachment.announced": "referral",
-    "transfer.requested": "return",
-}
+_CONSENT_SCOPES: Mapping[Purpose, str] = MappingProxyType(
+    {
+        "assistance": "referral",
+        "identification": "referral",
+        "coordination": "referral",
+        "investigation": "investigation",
+        "return": "return",
+    }
+)
+"""Purpose -> what she must have consented to. A correction goes to who has the record already, whatever it was for."""
+CONSENT_AHEAD = timedelta(days=1)
+"""Clocks in the field differ by so much; dated later, a consent has not been given."""
 
 
 def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
@@ -459,7 +515,9 @@ def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
             raise PolicyError("consent_missing", path="lawful.consent")
         if lawful.consent.expires_at <= recorded_at:
             raise PolicyError("consent_expired", path="lawful.consent.expires_at")
-        asked = _CONSENT_SCOPES.get(type)
+        if lawful.consent.given_at > recorded_at + CONSENT_AHEAD:
+            raise PolicyError("consent_missing", path="lawful.consent.given_at")
+        asked = _CONSENT_SCOPES.get(PURPOSES[type])
         if asked is not None and asked not in lawful.consent.scope:
             raise PolicyError("consent_missing", path="lawful.consent.scope")
     elif lawful.consent is not None:
@@ -504,13 +562,21 @@ def _caregiver_of(facts: Facts) -> tuple[Caregiver | None, str]:
 
 
 def age_of(facts: Facts) -> Age:
-    """Adult, child or unknown at `occurred_at`: from the birth, else from `prs_Birthdate`. Disputed is unknown."""
+    """Adult, child or unknown at `occurred_at`: from the birth, else from `prs_Birthdate`. Disputed is unknown, and so
+    is what a case says in both places in two ways."""
     referral = referral_of(facts)
     birth = referral.birth if referral is not None else facts.birth
     on = facts.occurred_at.date()
+    born = facts.htcds.get("prs_Birthdate") if referral is None else None
+    other: Age | None = _age_at(born, on) if isinstance(born, str) else None
     if birth is None:
-        born = facts.htcds.get("prs_Birthdate")
-        return _age_at(born, on) if isinstance(born, str) else "unknown"
+        return other or "unknown"
+    found = age_at(birth, on)
+    return found if other in (None, found) else "unknown"
+
+
+def age_at(birth: Birth, on: date) -> Age:
+    """Of somebody born so, on that day."""
     if birth.basis == "disputed":
         return "unknown"
     if birth.date is not None:
@@ -578,6 +644,19 @@ def _rules(type: str, facts: Facts, claims: Claims | None, recorded_at: datetime
         _safeguards(claims.safeguards, facts)
     if isinstance(facts.said, TransferRequested):
         _transfer(facts.said, facts.lawful, recorded_at)
+    if isinstance(facts.said, AlertMissing):
+        _missing(facts.said)
+
+
+def _missing(said: AlertMissing) -> None:
+    """An adult who left freely is not looked for, whatever else the alert calls her.
+
+    Raises PayloadError: `payload_invalid`.
+    """
+    if said.birth is None or said.circumstance != "left-freely":
+        return
+    if age_at(said.birth, said.missing_since.date()) == "adult":
+        raise PayloadError("payload_invalid", path="said.circumstance")
 
 
 def _transfer(said: TransferRequested, lawful: Lawful | None, recorded_at: datetime) -> None:

@@ -371,6 +371,7 @@ class Agencies(AbstractContextManager["Agencies"]):
         chain: bool = True,
         acts: Acts | None = None,
         files: Mapping[str, bytes] = MappingProxyType({}),
+        answer_by: int | None = None,
     ) -> Signed:
         """A record of any type under any flow and kind, past every check of the sending adapter.
 
@@ -409,6 +410,7 @@ class Agencies(AbstractContextManager["Agencies"]):
             prev=prev,
             chain=chain,
             acts=acts,
+            answer_by=answer_by,
         )
 
     def put(self, record: Signed, *, entry: Entry | None = None, grants: dict[str, bytes] | None = None) -> None:

@@ -139,6 +139,7 @@ class Domain:
         acts: Acts | None = None,
         voids: tuple[int, ...] = (),
         ref: str | None = None,
+        answer_by: int | None = None,
         signer: SigningKey | None = None,
         chain: bool = True,
     ) -> Signed:
@@ -166,6 +167,7 @@ class Domain:
             acts=acts,
             voids=voids,
             ref=ref,
+            answer_by=answer_by,
         )
         line1 = sign_manifest(manifest, signer or self.members[iss].sig)
         if chain:

@@ -186,6 +186,8 @@ class Policy:
     """Flows in which law enforcement sends nothing -> the events that it receives there."""
     always: Mapping[str, frozenset[str]]
     by_service: Mapping[str, Mapping[str, frozenset[str]]]
+    never: Mapping[str, Mapping[str, frozenset[str]]]
+    """Event -> role of the reader -> what does not travel to it, whichever service is asked for."""
     quota: Quota
     kafka: Mapping[str, Mapping[str, str]]
     agreements: Mapping[str, Agreement]
@@ -228,7 +230,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         _members(f"flow {name}", flow, {"mailbox", "retention_days"})
     _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open", "answers", "listens_only"})
     for name, item in raw["minimise"].items():
-        _members(f"minimise {name}", item, {"always"}, {"service"})
+        _members(f"minimise {name}", item, {"always"}, {"service", "never"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
     if not raw["flow"].keys() <= set(FLOWS):
         raise ValueError("unknown flow")
@@ -268,6 +270,13 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
                 name: MappingProxyType({service: frozenset(fields) for service, fields in item["service"].items()})
                 for name, item in raw["minimise"].items()
                 if "service" in item
+            }
+        ),
+        never=MappingProxyType(
+            {
+                name: MappingProxyType({role: frozenset(item["never"][role]) for role in _roles(item["never"])})
+                for name, item in raw["minimise"].items()
+                if "never" in item
             }
         ),
         quota=Quota(**raw["quota"]),
@@ -335,9 +344,16 @@ def policy() -> Policy:
 # Mailboxes
 
 
+def acting(agency: Agency) -> frozenset[str]:
+    """The roles in which an agency acts. Who enforces the law does nothing else here: no second role that it was given,
+    by mistake or for good reasons, opens the firewall."""
+    roles = frozenset[str](agency.roles)
+    return roles & policy().law_enforcement or roles
+
+
 def flows_of(agency: Agency) -> tuple[str, ...]:
     """Flows in which the agency has a mailbox, in the catalogue's order."""
-    roles = set(agency.roles)
+    roles = acting(agency)
     return tuple(flow for flow, owners in policy().mailboxes.items() if owners & roles)
 
 
@@ -494,7 +510,7 @@ def may(act: Act, registry: Registry) -> Verdict:
     except (RegistryError, RecordError):
         return _no("not_permitted", "registry")
     roles = policy().mailboxes.get(flow)
-    if roles is None or not roles & set(owner.roles):
+    if roles is None or not roles & acting(owner):
         return _no("not_permitted", f"flow.{flow}.mailbox" if flow in FLOWS else "flow")
     if act.do == "read":
         return Verdict(True, _YES, f"flow.{flow}.mailbox") if agency.id == owner.id else _no("not_permitted", "read")
@@ -520,9 +536,9 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
         return _no("not_permitted", f"{rule}.flow")
     if known.kind != act.kind:
         return _no("not_permitted", f"{rule}.kind")
-    if not known.sender & set(sender.roles):
+    if not known.sender & acting(sender):
         return _no("not_permitted", f"{rule}.from")
-    if not known.to & set(owner.roles):
+    if not known.to & acting(owner):
         return _no("not_permitted", f"{rule}.to")
     verdict = _claims_fit(act, known, owner.id, rule)
     if not verdict.ok or not known.basis:
@@ -588,7 +604,7 @@ def _flow_fits(event: EventRule, flow: str, sender: Agency, owner: Agency) -> bo
 
 
 def _roles_fit(event: EventRule, sender: Agency, owner: Agency) -> bool:
-    return bool(event.sender & set(sender.roles)) and bool(event.to & set(owner.roles))
+    return bool(event.sender & acting(sender)) and bool(event.to & acting(owner))
 
 
 def _claims_fit(act: Act, event: EventRule, recipient: str, rule: str) -> Verdict:
@@ -668,14 +684,21 @@ def agreement_fits(act: Act, flow: str, sender: str, owner: str, otherwise: Verd
 # What travels, until when
 
 
-def allowed_fields(event: str, services: Iterable[str] = ()) -> frozenset[str] | None:
-    """Paths that may travel in this event, each with all that is below it; None: the event carries no person's data."""
+def allowed_fields(event: str, services: Iterable[str] = (), roles: Iterable[str] = ()) -> frozenset[str] | None:
+    """Paths that may travel in this event, each with all that is below it; None: the event carries no person's data.
+
+    Args:
+        services: asked for on the thread; they widen what may travel.
+        roles: of the reader; they narrow it.
+    """
     rules = policy()
     always = rules.always.get(event)
     if always is None:
         return None
     by_service = rules.by_service.get(event, {})
-    return always.union(*(by_service.get(service, frozenset()) for service in services))
+    found = always.union(*(by_service.get(service, frozenset()) for service in services))
+    never = rules.never.get(event, {})
+    return found.difference(*(never.get(role, frozenset()) for role in roles))
 
 
 def retention_s(flow: str) -> int:

@@ -64,11 +64,13 @@ def shown_event(name: str) -> Shown:
     rule = rules.events[name]
     always = rules.always.get(name)
     services: Mapping[str, frozenset[str]] = rules.by_service.get(name, {})
+    never: Mapping[str, frozenset[str]] = rules.never.get(name, {})
     value = {
         **_event(rule),
         "travels": None if always is None else sorted(always),
         "by_service": {service: sorted(fields) for service, fields in services.items()},
         "carries_files_to": sorted(rules.attach.get(name, ())),
+        "never": {role: sorted(fields) for role, fields in never.items()},
     }
     lines = [
         f"{name} · {_name(name)}",
@@ -86,6 +88,9 @@ def shown_event(name: str) -> Shown:
     if always is not None:
         lines.append("  " + labelled("ce qui voyage", "what travels", ", ".join(sorted(always))))
         lines += [f"    + {service}: {', '.join(sorted(fields))}" for service, fields in services.items() if fields]
+        lines += [
+            f"    − {t('jamais à', 'never to')} {role}: {', '.join(sorted(fields))}" for role, fields in never.items()
+        ]
     if name in rules.attach:
         lines.append("  " + labelled("pièces jointes, à", "attachments, to", listed(rules.attach[name])))
     return value, [*lines, f"  {_where(f'event.{name}')}"]

@@ -19,6 +19,7 @@ from adapters.connectors.as_typed import MistypedError
 from adapters.connectors.attached import Fetch
 from adapters.connectors.columns import Column, Form
 from adapters.connectors.contract import Draft, Problem
+from adapters.connectors.refusals import refused_field
 from adapters.connectors.sheets import Cell
 from schemas import htcds
 from schemas.attachments import File, media_type_of
@@ -414,7 +415,7 @@ class Row:
                 "caregiver": self._caregiver(),
                 "risk": self._risk(),
                 "already_given": self._services("services_deja"),
-                "told_and_refused": self._at_most("refus_partage", self.several_texts("refus_partage"), 40),
+                "told_and_refused": self._refused(),
                 "transport": self.choice("transport"),
                 "reason": self.text("motif"),
                 "feedback_by": self._feedback_by(),
@@ -422,6 +423,23 @@ class Row:
                 "on_call_telephone": self.text("astreinte"),
             }
         )
+
+    def _refused(self) -> tuple[str, ...] | None:
+        """What names no column would keep nothing back, and she would not know."""
+        found = []
+        for text in self.several_texts("refus_partage"):
+            name = refused_field(text)
+            if name is None:
+                quoted = text if len(text) <= 60 else text[:57] + "..."
+                self.wrong(
+                    "refus_partage",
+                    f"« {quoted} » n'est le nom d'aucune rubrique : rien ne serait retenu. "
+                    "Recopiez l'en-tête de la colonne.",
+                    f"« {quoted} » is the name of no field: nothing would be kept back. Copy the column's header.",
+                )
+            else:
+                found.append(name)
+        return self._at_most("refus_partage", tuple(dict.fromkeys(found)), 40)
 
     def _services(self, name: str) -> tuple[str, ...] | None:
         return self.choices(name) or None

@@ -16,6 +16,7 @@ from pydantic import Field
 from schemas.forms import Consent, Form
 
 WithdrawalScope = Literal["sharing", "service"]
+MOST_ONWARD = 10_000
 
 
 class ConsentGranted(Form):
@@ -36,7 +37,7 @@ class ConsentAcknowledged(Form):
     """consent.acknowledged: this holder has stopped, and so has everybody to whom it had passed her on."""
 
     scope: WithdrawalScope
-    onward_confirmed: int = Field(ge=0, le=10_000)
+    onward_confirmed: int = Field(ge=0, le=MOST_ONWARD)
     """How many of those there were, further ones behind them included; never who."""
 
 

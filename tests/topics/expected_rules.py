@@ -94,7 +94,7 @@ def _same(names: str, told: Told) -> dict[str, Told]:
 EVENTS_TOLD: Mapping[str, Told] = {
     # Case: the front line, police included, hands a person to a screener; screeners and assistance go on from there.
     "case.identified": Told(roles("front-line", "police", "hotline", "screener"), roles("screener"), "initiator", ANY),
-    "case.screened": Told(roles("screener"), CARE, "initiator", ANY),
+    "case.screened": Told(roles("screener"), CARE, "holder", ANY),
     **_same("case.updated conference.called conference.decided", Told(CARE, CARE, "holder", ANY)),
     **_same("case.handover case.closed case.reopened reflection.started reflection.ended", Told(CARE, CARE, "holder")),
     # Referral: between those who assist, nobody else.
@@ -116,13 +116,15 @@ EVENTS_TOLD: Mapping[str, Told] = {
     "service.published": Told(PLACES | {"legal-aid", "hotline"}, ALL, "initiator"),
     **_same("availability.asked availability.held", Told(FRONT, PLACES, "initiator")),
     "availability.answered": Told(PLACES, FRONT, "recipient"),
-    "availability.released": Told(FRONT | {"shelter", "clinic"}, FRONT | {"shelter", "clinic"}, "initiator"),
+    # The asker needs it no more; the provider could not keep it.
+    "availability.released": Told(FRONT | {"shelter", "clinic"}, FRONT | {"shelter", "clinic"}, "holder"),
     # Alert: on vital interests or a duty, never on consent; a warning may go to everybody.
     "alert.missing": Told(WATCHING, SEARCHING, "initiator", roles("legal-duty", "vital-interests")),
     "alert.cleared": Told(WATCHING, SEARCHING, "initiator"),
     "safety.warning": Told(WATCHING | {"judiciary"}, ALL, "initiator"),
     # Investigation: police and judiciary among themselves; legal aid is given notice and nothing else.
-    **_same("investigation.opened investigation.updated", Told(LAW, LAW, "initiator", roles("consent", "legal-duty"))),
+    "investigation.opened": Told(LAW, LAW, "initiator", roles("consent", "legal-duty")),
+    "investigation.updated": Told(LAW, LAW, "holder", roles("consent", "legal-duty")),
     "proceeding.notice": Told(LAW, LAW | {"legal-aid"}, "initiator", roles("consent", "legal-duty")),
     # Bilateral: focal points and IOM, under an agreement.
     "transfer.requested": Told(BORDER, BORDER, "initiator", ANY, HOURS, agreement=True),
@@ -130,9 +132,10 @@ EVENTS_TOLD: Mapping[str, Told] = {
         "transfer.accepted transfer.declined return.received return.followed-up", Told(BORDER, BORDER, "recipient")
     ),
     **_same(
-        "transfer.expired transfer.reopened return.counselled return.risk-assessed return.documented return.departed",
+        "transfer.expired transfer.reopened return.counselled return.documented return.departed",
         Told(BORDER, BORDER, "initiator"),
     ),
+    "return.risk-assessed": Told(BORDER, BORDER, "holder"),  # both sides look at it
     # Rights: courts ask the holders, the person's chosen agency asks for her, everybody erases.
     "disclosure.requested": Told(COURTS, ALL, "initiator"),
     **_same(
@@ -243,3 +246,9 @@ TRAVELS: Mapping[str, tuple[Roles, Mapping[str, Roles]]] = {
 
 CARRIES_FILES: Mapping[str, Roles] = {"referral.requested": ASSISTANCE, "information.answered": ASSISTANCE}
 """Nobody can strike out a line of a scan: only who assists her gets one, with what she asked to have shared."""
+
+NEVER: Mapping[str, Mapping[str, Roles]] = {
+    event: {"legal-aid": roles(f"{form}.access_needs", f"{form}.pregnant_or_nursing")}
+    for event, form in (("referral.requested", "referral"), ("information.answered", "information"))
+}
+"""What never goes to a reader with that role, whichever service it is asked for: a lawyer gets no medical part."""

@@ -33,6 +33,7 @@ from tests.topics.expected_rules import (
     EVENTS_TOLD,
     LAW,
     MAILBOXES,
+    NEVER,
     NONE,
     ONLY_HEARD,
     OPEN_TO_THE_LAW,
@@ -122,8 +123,13 @@ def act(event: str, sender: str, owner: str, flow: str, basis: str | None = None
 # ---- what the design says of it ----
 
 
+def _acts_as(one: Agency) -> frozenset[str]:
+    """Police that is a shelter too is police."""
+    return LAW & set(one.roles) or frozenset(one.roles)
+
+
 def _fits(told: Told, sender: Agency, owner: Agency) -> bool:
-    return bool(told.sender & set(sender.roles)) and bool(told.to & set(owner.roles))
+    return bool(told.sender & _acts_as(sender)) and bool(told.to & _acts_as(owner))
 
 
 def _behind_the_firewall(event: str, flow: str, sender: Agency, owner: Agency) -> bool:
@@ -140,7 +146,7 @@ def _behind_the_firewall(event: str, flow: str, sender: Agency, owner: Agency) -
 
 def expected(event: str, flow: str, sender: Agency, owner: Agency) -> bool:
     """Whether this agency may send this event into that mailbox."""
-    if not MAILBOXES[flow] & set(owner.roles) or _behind_the_firewall(event, flow, sender, owner):
+    if not MAILBOXES[flow] & _acts_as(owner) or _behind_the_firewall(event, flow, sender, owner):
         return False
     if EVENTS[event].flow == "*":
         if event != "chain.voided" and flow not in FLOWS_WITH[event]:
@@ -187,7 +193,15 @@ def what_travels(event: str) -> bool:
     if always is None:
         return True
     known = {*services, *catalogue.policy().by_service.get(event, {})}
-    return all(allowed_fields(event, [one]) == always | services.get(one, frozenset()) for one in known)
+    never = NEVER.get(event, {})
+    return all(
+        allowed_fields(event, [one]) == always | services.get(one, frozenset())
+        and all(
+            allowed_fields(event, [one], [role]) == (always | services.get(one, NONE)) - never.get(role, NONE)
+            for role in ALL
+        )
+        for one in known
+    )
 
 
 def what_carries_files() -> bool:
@@ -202,7 +216,7 @@ def what_carries_files() -> bool:
 def who_reads(flow: str) -> bool:
     """Exactly these roles have a mailbox in the flow."""
     return all(
-        may(Act("read", one.id, mailbox_topic(flow, one.id)), DOMAIN).ok is bool(MAILBOXES[flow] & set(one.roles))
+        may(Act("read", one.id, mailbox_topic(flow, one.id)), DOMAIN).ok is bool(MAILBOXES[flow] & _acts_as(one))
         for one in HERE
     )
 
@@ -353,6 +367,9 @@ def of_lists(name: str) -> Iterator[Mutation]:
     known = frozenset(("htcds", "referral", "information", "birth", "caregiver", *events._KNOWN_PATHS))
     yield f"{name}: no list", _without(RAW, at)
     yield from toggled((*at, "always"), known)
+    for role in RAW["minimise"][name].get("never", {}):
+        yield f"{name}: nothing kept from {role}", _without(RAW, (*at, "never", role))
+        yield from toggled((*at, "never", role), frozenset(_get((*at, "never", role))))
     for service in RAW["minimise"][name].get("service", {}):
         listed = {*RAW["minimise"][name]["always"], *RAW["minimise"][name]["service"][service]}
         yield from toggled(
