@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import time
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ READ_ALOUD = (
     "not said, and change your mind later without losing your bed.”",
 )
 """What is read to her. In French: a text in Kirundi is shown only once a native reader has signed it off."""
+_OPENING_S = 0.3
+"""A workbook does not open at once: who was about to write it has done so, or sees the lock."""
 FIRST_STEP = 6
 """Row of the sheet « Réponse » in which the first step is typed."""
 
@@ -222,6 +225,7 @@ def type_into(workbook: Path, sheet: str, typed: Mapping[int, Mapping[str, str]]
     """
     lock = workbook.with_name(f".~lock.{workbook.name}#")
     lock.touch()
+    time.sleep(_OPENING_S)
     try:
         _type(workbook, sheet, typed)
     finally:

@@ -20,6 +20,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,8 +152,11 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """The whole file or none, under its name; replaces what was there. A crash leaves at most a `.part`."""
+def write_durably(path: Path, data: bytes, may: Callable[[], bool] = lambda: True) -> bool:
+    """The whole file or none, under its name; replaces what was there. A crash leaves at most a `.part`.
+
+    `may` is asked last, when all but the name is on the disk. False: it said no, and nothing was replaced.
+    """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), _FILE_MODE)
@@ -161,11 +165,15 @@ def write_durably(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if not may():
+            part.unlink()
+            return False
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    return True
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -21,6 +21,7 @@ import datetime
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from adapters.connectors import answers, attached, delivered, places, report, sheets
@@ -145,10 +146,9 @@ class Received:
                 return False
             typed = {row.number: dict(row.texts) for row in found}
         data = await asyncio.to_thread(delivered.write_delivered, kept, typed, language=self.language)
-        if await asyncio.to_thread(places.look, path) != before:
-            return False
         try:
-            await asyncio.to_thread(places.write_durably, path, data)
+            if not await asyncio.to_thread(places.write_durably, path, data, partial(_is_as_before, path, before)):
+                return False
         except PermissionError:
             if before is None:
                 raise
@@ -358,6 +358,11 @@ class Received:
 def _about_files(arrived: Arrived, files: Sequence[str], language: Language) -> list[KeptSection]:
     lines = [KeptLine(label=label, value=value) for label, value in attached.in_words(arrived, files, language)]
     return [KeptSection(title="Pièces jointes" if language == "fr" else "Attachments", lines=lines)] if lines else []
+
+
+def _is_as_before(path: Path, before: Look | None) -> bool:
+    """Nobody has opened the workbook or saved it since it was looked at."""
+    return places.look(path) == before and (before is None or not places.is_open_elsewhere(path))
 
 
 def _keys_of(kept: Kept | None) -> Keys | None:

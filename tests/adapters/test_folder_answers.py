@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -334,16 +335,41 @@ def test_a_workbook_saved_between_reading_and_writing_is_not_replaced(
     assert "Prise en charge" in served.status(WORKBOOK, 7)
 
 
+def test_a_workbook_opened_while_ours_goes_to_the_disk_is_not_replaced(
+    served: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old disk takes its time; whoever opens the workbook meanwhile saves it later, with her answers."""
+    served.answer(WORKBOOK, 6, etape="Reçue par une personne")
+    book, lock = served.root / "recus" / WORKBOOK, served.root / "recus" / f".~lock.{WORKBOOK}#"
+    as_opened = book.read_bytes()
+    write = places.write_durably
+
+    def slow(path: Path, data: bytes, *may: Callable[[], bool]) -> bool:
+        if path == book:
+            lock.touch()
+        return write(path, data, *may)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "write_durably", slow)
+        served.go_round()
+        served.go_round()
+    assert book.read_bytes() == as_opened
+    assert not book.with_name(f"{WORKBOOK}.part").exists()
+    lock.unlink()
+    served.go_round()
+    assert "Prise en charge" in served.status(WORKBOOK, 6)
+
+
 def test_a_workbook_held_by_excel_on_windows_keeps_its_status_for_later(
     served: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.answer(WORKBOOK, 6, etape="Acceptée")
     write = places.write_durably
 
-    def held(path: Path, data: bytes) -> None:
+    def held(path: Path, data: bytes, *may: Callable[[], bool]) -> bool:
         if path.suffix == ".xlsx":
             raise PermissionError(13, "held")
-        write(path, data)
+        return write(path, data, *may)
 
     with monkeypatch.context() as patch:
         patch.setattr(places, "write_durably", held)
