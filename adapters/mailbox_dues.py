@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.forms import Facts
 
-_SPEAKS = "type NOT LIKE 'receipt.%' AND type NOT LIKE 'chain.%'"
+_SPEAKS = "type NOT LIKE 'receipt.%' AND type NOT LIKE 'chain.%' AND type <> 'attachment.chunk'"
 """`Outgoing.speaks`, for SQL."""
 
 
@@ -152,7 +152,9 @@ class Dues:
         erased is none such: a machine that reads it now opens nothing, and says nothing."""
         rows = self._rows(
             "SELECT peer, min(coalesce(promised_at, created_at)) FROM outgoing"
-            f" WHERE state = 'promised' AND grants <> '[]' AND {_SPEAKS} GROUP BY peer ORDER BY peer"
+            f" WHERE state = 'promised' AND {_SPEAKS}"
+            " AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.ident LIKE '%/' || outgoing.evt)"
+            " GROUP BY peer ORDER BY peer"
         )
         return {str(peer): int(since) for peer, since in rows}
 

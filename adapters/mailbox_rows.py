@@ -209,8 +209,9 @@ class Outgoing:
 
     @property
     def speaks(self) -> bool:
-        """Whether it begins, moves or visits its thread: all but what machines tell each other (receipts, voids)."""
-        return not self.type.startswith(("receipt.", "chain."))
+        """Whether it begins, moves or visits its thread: all but what machines tell each other (receipts, voids, chunks
+        of what was announced)."""
+        return not self.type.startswith(("receipt.", "chain.", "attachment.chunk"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
