@@ -17,7 +17,7 @@ from adapters.deadlines import AGAIN_AFTER_S, SLACK_S, Alarm
 from adapters.runner import Runner
 from schemas import lifecycle
 from schemas.errors import LogError, PolicyError
-from schemas.forms import Facts, Movement, Priority
+from schemas.forms import Consent, Facts, Lawful, Movement, Priority
 from schemas.plain.record import RecordRetracted
 from schemas.plain.transfer import ReturnCounselled, TransferAccepted
 from tests.agencies import PLANTED, Agencies, Agency, Gate, at, bytes_of, consented, referral, said
@@ -102,7 +102,9 @@ def test_an_expiry_that_the_log_had_before_its_time_is_turned_away_and_the_answe
 
 def transfer(town: Agencies) -> str:
     iom = town[IOM]
-    evt = iom.evt(iom.draft(FOCAL, "transfer.requested", made.transfer(), person="case-9"))
+    consent = Consent(given_at=at(-7200), expires_at=at(86_400 * 90), scope=("return",))
+    facts = made.transfer().model_copy(update={"lawful": Lawful(basis="consent", consent=consent)})
+    evt = iom.evt(iom.draft(FOCAL, "transfer.requested", facts, person="case-9"))
     town.settle()
     return iom.outgoing(evt).thread
 
