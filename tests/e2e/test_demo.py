@@ -158,7 +158,12 @@ def played(places: pytest.TempPathFactory, log: str, *languages: str) -> dict[st
 def started(language: str, root: Path, log: str, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "umuhuza", "demo", "--log", log, *options, "--dir", str(root)]
     with (root.parent / "stdout").open("wb") as out, (root.parent / "stderr").open("wb") as err:
-        return subprocess.Popen(command, env=environment(language), stdout=out, stderr=err)
+        # Also where these tests run in the background of a shell, which has its programs ignore Ctrl-C.
+        return subprocess.Popen(command, env=environment(language), stdout=out, stderr=err, preexec_fn=_heeds_ctrl_c)
+
+
+def _heeds_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def scraped(address: Path) -> str:
