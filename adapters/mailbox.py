@@ -28,7 +28,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ import apsw
 from adapters.mailbox_dues import Dues
 from adapters.mailbox_rows import HELD, MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
-from schemas.errors import LogError
+from schemas.errors import LogError, OrderError
 from schemas.plain.attachment import ANNOUNCED, CHUNK
 
 _OLDEST_SQLITE = (3, 51, 3)
@@ -584,16 +584,45 @@ class Mailbox:
             return [one.evt for one in gone]
 
     def _restore_thread(self, item: Outgoing, last: Outgoing, at: int) -> None:
-        """Back to before `item`, unless the other side has moved the thread since the last of what is taken back."""
+        """Back to before `item`; what the other side said since the last of what is taken back is not taken back."""
         thread = self.thread(item.thread)
         if thread is None or not item.speaks:
             return
-        if thread.state != self._state_after(last):
-            return
-        if item.thread_before is None:
+        after, before = self._state_after(last), item.thread_before
+        if thread.state == after and before is None:
             self.drop_thread(thread.id)
-        else:
-            self.put_thread(replace(thread, state=item.thread_before), at)
+        elif thread.state == after and before is not None:
+            self.put_thread(replace(thread, state=before), at)
+        elif after is not None and before is not None:
+            crossed = self._replayed(thread, after, before)
+            if crossed is not None:
+                self.put_thread(replace(thread, state=crossed), at)
+
+    def _replayed(self, thread: Thread, after: str, before: str) -> str | None:
+        """The thread's state had what came from the other side since it was in `after` found it in `before`; None
+        where that cannot be told: then it stays as it is."""
+        peer: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
+
+        def stepped(state: str, types: Sequence[str]) -> list[str]:
+            states = []
+            for type in types:
+                state = lifecycle.step(thread.machine, state, type, peer).state
+                states.append(state)
+            return states
+
+        came: list[str] = []
+        seen: list[str] = []
+        rows = self._rows(
+            "SELECT type, thread_state FROM incoming WHERE thread = ? AND thread_state IS NOT NULL ORDER BY n DESC",
+            thread.id,
+        )
+        for type, state in rows:
+            came.insert(0, str(type))
+            seen.insert(0, str(state))
+            with suppress(OrderError):
+                if seen[-1] == thread.state and stepped(after, came) == seen:
+                    return stepped(before, came)[-1]
+        return None
 
     def mark_arrival(
         self, evt: str, state: Literal["delivered", "rejected"], code: str | None, path: str | None

@@ -46,6 +46,14 @@ FOUND: tuple[tuple[int, float, Way, Weather | None, str], ...] = (
         "An event was refused and those signed behind it on its thread were given up with it, although the log had "
         "taken them: the two sides of the thread disagreed for ever.",
     ),
+    (
+        28,
+        25,
+        "direct",
+        None,
+        "An expiry crossed an acceptance that the log then refused: one side went on as if it had been late, the other "
+        "never heard of it.",
+    ),
 )
 """Seeds that failed once: seed, days, way, weather (None: the seed's), and why. Each turns red when its cause is put
 back. Wrong clocks are in `tests/adapters/test_wrong_clocks.py`."""
