@@ -303,6 +303,8 @@ class _Protocol(HttpToolsProtocol):
 
     header_seconds = 20.0
     _head_timer: asyncio.TimerHandle | None = None
+    _head_due: float | None = None
+    """When the head that is awaited has to be there, by the loop's clock; None: none is awaited."""
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -311,7 +313,9 @@ class _Protocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget_timer()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -328,7 +332,7 @@ class _Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._forget_timer()
+        self._head_due = None
         super().on_headers_complete()
 
     def _count(self, size: int) -> None:
@@ -337,16 +341,18 @@ class _Protocol(HttpToolsProtocol):
             raise ValueError("head too large")  # uvicorn answers 400 and closes
 
     def _expect_head(self) -> None:
-        self._forget_timer()
-        self._head_timer = self.loop.call_later(self.header_seconds, self._too_slow)
-
-    def _forget_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._head_due = self.loop.time() + self.header_seconds
+        # One timer outlives many requests: most heads are there at once, and a timer for each costs more than they do.
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_at(self._head_due, self._too_slow)
 
     def _too_slow(self) -> None:
-        if not self.transport.is_closing():
+        self._head_timer = None
+        if self._head_due is None:
+            return
+        if self.loop.time() < self._head_due:  # that of a later request
+            self._head_timer = self.loop.call_at(self._head_due, self._too_slow)
+        elif not self.transport.is_closing():
             self.transport.close()
 
 

@@ -15,7 +15,7 @@ Threads: everything but `flush` belongs to one thread; `flush` may run in anothe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,26 +158,31 @@ class Index:
         found = self._new.events.get(ident) or self._writing.events.get(ident)
         if found is not None:
             return found
+        if ident in self._looked_up:
+            return self._looked_up[ident]
         rows = _rows(self._reader, "SELECT topic, offset, at_ms, hash, recipient FROM event WHERE ident = ?", (ident,))
         return Known(*rows[0]) if rows else None
 
-    def learn(self, idents: Sequence[str]) -> None:
-        """Look many events up at once, so that `event` answers from memory until `forget`; a batch asks for all of its
-        own, and one statement costs little more than one lookup."""
-        for start in range(0, len(idents), _AT_ONCE):
-            some = list(idents[start : start + _AT_ONCE])
-            self._looked_up.update(dict.fromkeys(some))
-            marks = ",".join("?" * len(some))
-            found = _rows(
-                self._reader,
-                f"SELECT ident, topic, offset, at_ms, hash, recipient FROM event WHERE ident IN ({marks})",
-                tuple(some),
-            )
-            self._looked_up.update({row[0]: Known(*row[1:]) for row in found})
-
-    def forget(self) -> None:
-        """End of `learn`: the file may change again."""
-        self._looked_up.clear()
+    @contextlib.contextmanager
+    def looked_up(self, idents: Sequence[str]) -> Iterator[None]:
+        """Look many events up at once, so that `event` answers from memory inside; a batch asks for all of its own, and
+        one statement costs little more than one lookup. Nothing may be awaited inside: what was not there may be in
+        the file afterwards."""
+        if len(idents) > 1:
+            for start in range(0, len(idents), _AT_ONCE):
+                some = list(idents[start : start + _AT_ONCE])
+                self._looked_up.update(dict.fromkeys(some))
+                marks = ",".join("?" * len(some))
+                found = _rows(
+                    self._reader,
+                    f"SELECT ident, topic, offset, at_ms, hash, recipient FROM event WHERE ident IN ({marks})",
+                    tuple(some),
+                )
+                self._looked_up.update({row[0]: Known(*row[1:]) for row in found})
+        try:
+            yield
+        finally:
+            self._looked_up.clear()
 
     def head(self, iss: str, topic: str) -> Link | None:
         """The highest number of this chain in the log."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from gateway.examine import Checked, Examined, InLog, Refused, Rules, Task, checked, examine
@@ -288,10 +288,9 @@ class Intake:
                 await self._learn(examined)
             except LogError as exc:
                 examined = [Refused(LogError(exc.code))] * len(examined)
-            self._index.learn([one.manifest.ident for one in examined if isinstance(one, Examined)])
-            for place, one in zip(places, examined, strict=True):
-                outcomes[place] = self._again(one) if isinstance(one, Refused) else self._judge(one, request)
-            self._index.forget()
+            with self._index.looked_up([one.manifest.ident for one in examined if isinstance(one, Examined)]):
+                for place, one in zip(places, examined, strict=True):
+                    outcomes[place] = self._again(one) if isinstance(one, Refused) else self._judge(one, request)
         finally:
             mine.set_result(None)
             if self._turns.get(agency) is mine:
@@ -328,7 +327,7 @@ class Intake:
         signed: asyncio.Future[Promised] = asyncio.get_running_loop().create_future()
         forming.requests.append(signed)
         promised = await signed
-        return replace(promised, first=first, paths=promised.paths[first : first + len(lines)])
+        return Promised(promised.jws, promised.paths[first : first + len(lines)], first)
 
     def _sign(self, forming: _Forming) -> None:
         if self._forming is forming:

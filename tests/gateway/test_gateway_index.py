@@ -7,10 +7,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from gateway.index import Index
 from schemas.envelope import chain_hash
+from tests.domain import Domain
 from tests.gateway.gateway_world import World, count_of, erasing
 from tests.gateway.test_gateway_publish import TOPIC, twin_of
 from tests.small_disk import full, small_disk
@@ -181,3 +183,21 @@ def test_a_full_disk_keeps_it_in_memory_until_there_is_room(tmp_path: Path) -> N
         index = Index.open(folder / "index.db", "log")
         assert index.next_offset(TOPIC) == len(records)
         index.close()
+
+
+def test_what_was_looked_up_together_is_not_asked_of_the_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    here, other = Domain("looked up").record(), Domain("not there").record()
+    index = Index.open(path, "log")
+    index.apply(here.manifest, chain_hash(here.value.partition(b"\n")[0]), 0, 1_000)
+    assert index.flush()
+    with index.looked_up([here.manifest.ident, other.manifest.ident]):
+        rows = apsw.Connection(str(path))
+        rows.execute("DELETE FROM event")
+        rows.close()
+        known = index.event(here.manifest.ident)
+        assert known is not None
+        assert known.offset == 0
+        assert index.event(other.manifest.ident) is None
+    assert index.event(here.manifest.ident) is None
+    index.close()
