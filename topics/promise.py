@@ -108,7 +108,7 @@ def read_promise(text: str, key: VerifyKey) -> Promise:
             raise RecordError("signature_invalid", "promise")
         if not isinstance(raw, dict) or raw.keys() != {"v", "iss", "at", "origin", "root", "n"} or raw["v"] != 1:
             raise ValueError("shape")
-        kinds = {"iss": str, "at": int, "origin": str, "root": str, "n": int}
+        kinds = {"v": int, "iss": str, "at": int, "origin": str, "root": str, "n": int}
         if any(type(raw[name]) is not kind for name, kind in kinds.items()):
             raise ValueError("shape")
         root = unb64url(raw["root"])

@@ -18,6 +18,7 @@ from schemas.registry import read_registry
 from schemas.sealing import open_grant, open_parts
 from tests.vectors import generate
 from tests.vectors.making import joined, keys_file
+from topics.promise import verify_evidence
 
 VECTORS = Path(generate.__file__).parent
 Vector = dict[str, Any]
@@ -34,7 +35,8 @@ SEALING = {name: SealingKey(key["suite"], unb64url(key["seed"])) for name, key i
 RECORDS = [*_load("records.json")["vectors"], *_load("bodies.json")["vectors"]]
 GRANTS = _load("grants.json")
 REGISTRY = _load("registry.json")["vectors"]
-EVERY = [*RECORDS, *GRANTS["vectors"], *REGISTRY]
+EVIDENCE = _load("evidence.json")["vectors"]
+EVERY = [*RECORDS, *GRANTS["vectors"], *REGISTRY, *EVIDENCE]
 
 
 def _bytes(vector: Vector) -> bytes:
@@ -126,6 +128,17 @@ def test_a_registry_file_is_read_or_refused_as_its_vector_says(vector: Vector) -
     registry = read_registry(_bytes(vector), root)
     assert {agency.id: list(agency.roles) for agency in registry.agencies.values()} == vector["members"]
     assert (registry.domain, registry.version) == ("bi", 7)
+
+
+@pytest.mark.parametrize("vector", EVIDENCE, ids=_ids(EVIDENCE))
+def test_evidence_of_a_promise_counts_or_not_as_its_vector_says(vector: Vector) -> None:
+    key, domain = SIGNING[vector["key"]], vector["domain"]
+    if vector["result"] != "ok":
+        _refused(vector, lambda v: verify_evidence(_bytes(v), key, domain))
+        return
+    line, promise = verify_evidence(_bytes(vector), key, domain)
+    assert [line.evt, line.l1_sha256, line.topic, line.offset] == vector["line"]
+    assert (promise.iss, promise.at) == ("bi/operator", 1_793_000_000)
 
 
 def test_every_vector_has_a_reason_and_most_are_invalid() -> None:

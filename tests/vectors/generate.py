@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vectors.body_cases import body_vectors
+from tests.vectors.evidence_cases import evidence_vectors
 from tests.vectors.grant_cases import RECORD, grant_vectors
 from tests.vectors.making import Vector, keys_file
 from tests.vectors.record_cases import record_vectors
@@ -35,6 +36,13 @@ _RECORD_ABOUT = (
 FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
     "records.json": (_RECORD_ABOUT, record_vectors, {}),
     "bodies.json": (_RECORD_ABOUT, body_vectors, {}),
+    "evidence.json": (
+        _INPUT
+        + "Check the evidence of a promise with `key` of keys.json for the ledger of `domain`; `line` is what was "
+        "promised: event, digest, topic, offset.",
+        evidence_vectors,
+        {},
+    ),
     "grants.json": (
         _INPUT
         + "Open the grant beside `record` with the sealing key `opener` of keys.json; `opened` is what comes out.",

@@ -32,7 +32,9 @@ PLANTED = "Ndayizeye"
 DROP: Any = object()
 """As a member's new value: leave the member away."""
 
-SIGNERS = {name: SigningKey.generate(seeded(f"vectors/sig/{name}")) for name in ("iom", "k7t4", "police", "root-bi")}
+SIGNERS = {
+    name: SigningKey.generate(seeded(f"vectors/sig/{name}")) for name in ("iom", "k7t4", "police", "root-bi", "gateway")
+}
 SEALERS = {
     "k7t4": SealingKey.generate(seeded("vectors/seal/k7t4"), HYBRID),
     "k7t4-next": SealingKey.generate(seeded("vectors/seal/k7t4-next"), HYBRID),
