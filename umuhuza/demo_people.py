@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from adapters.connectors import columns, paper, rows, sheets
+from adapters.connectors import paper, rows, sheets
+from adapters.connectors.column_type import FORMS, Form
 from adapters.connectors.contract import Draft
 from adapters.connectors.facts_in_words import DECLINED, OUTCOMES
 from adapters.connectors.template import write_form
@@ -184,11 +185,11 @@ def iom_workbook(today: datetime) -> bytes:
     }
     book = io.BytesIO()
     sheet_of = paper.new_paper(book)
-    filled: Mapping[columns.Form, Sequence[Mapping[str, str]]] = {
+    filled: Mapping[Form, Sequence[Mapping[str, str]]] = {
         "Orientation": [referral, second, wrong],
         "Dossier": [screened],
     }
-    for form in columns.FORMS:
+    for form in FORMS:
         write_form(sheet_of, form, _recipients(), "fr", rows=filled[form])
     sheet_of.book.close()
     return book.getvalue()
@@ -200,7 +201,7 @@ def _recipients() -> list[tuple[str, str]]:
 
 def drafted(workbook: bytes, now: datetime) -> Facts:
     """What her row says, read as the adapter reads it: everything that IOM wrote. Raises DemoError."""
-    tables = asyncio.run(sheets.read_tables(workbook, "orientations.xlsx", sheets=columns.FORMS))
+    tables = asyncio.run(sheets.read_tables(workbook, "orientations.xlsx", sheets=FORMS))
     if isinstance(tables, sheets.Tables):
         for item in rows.read_form(tables, recipients=_recipients(), now=now, max_rows=100).items:
             if isinstance(item, Draft) and (item.type, item.person) == ("referral.requested", HER):

@@ -23,6 +23,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from adapters.connectors import columns
+from adapters.connectors.column_type import FORMS
 from adapters.connectors.facts_in_words import sections_of
 from adapters.connectors.template import FIRST_ROW
 from adapters.deadlines import alarms
@@ -381,7 +382,7 @@ def _rows_to_correct(stage: Stage) -> int:
     count = 0
     for workbook in reports.glob("*.a-corriger.xlsx"):
         book = python_calamine.CalamineWorkbook.from_path(str(workbook))
-        for form in columns.FORMS:
+        for form in FORMS:
             if form in book.sheet_names:
                 found = book.get_sheet_by_name(form).to_python(skip_empty_area=False)[FIRST_ROW:]
                 count += sum(any(str(cell).strip() for cell in row) for row in found)

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.connectors import as_typed, columns
+from adapters.connectors import as_typed
 from adapters.connectors.as_typed import MistypedError
-from adapters.connectors.columns import Choice
+from adapters.connectors.column_type import Choice, fold
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.facts_in_words import DECLINED, OUTCOMES
 from adapters.connectors.sheets import Cell, Table
@@ -295,7 +295,7 @@ class AnswerRow:
 
 def answer_rows(table: Table) -> list[AnswerRow] | Problem:
     """The rows that are filled in, in order."""
-    by_label = {columns.fold(spelling): each.name for each in (*COLUMNS, STATUS) for spelling in (each.fr, each.en)}
+    by_label = {fold(spelling): each.name for each in (*COLUMNS, STATUS) for spelling in (each.fr, each.en)}
     by_name = {each.name: each.name for each in (*COLUMNS, STATUS)}
     names: dict[int, str] = {}
     header = 0
@@ -303,7 +303,7 @@ def answer_rows(table: Table) -> list[AnswerRow] | Problem:
         found = {
             index: name
             for index, cell in enumerate(cells)
-            if isinstance(cell, str) and (name := by_name.get(cell) or by_label.get(columns.fold(cell)))
+            if isinstance(cell, str) and (name := by_name.get(cell) or by_label.get(fold(cell)))
         }
         if "etape" in found.values() and len(found) >= 3:
             names, header = names or found, number
@@ -437,7 +437,7 @@ class _Answering:
 
     def _one(self, name: str, text: str, choices: Sequence[Choice]) -> str | None:
         for choice in choices:
-            if columns.fold(text) in {columns.fold(each) for each in (choice.code, choice.fr, choice.en)}:
+            if fold(text) in {fold(each) for each in (choice.code, choice.fr, choice.en)}:
                 return choice.code
         self._wrong(name, "Cette réponse n'est pas dans la liste.", "This answer is not in the list.")
         return None

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from adapters.connectors import answers, attached, columns, places, report, rows, sheets
 from adapters.connectors.as_typed import in_words
+from adapters.connectors.column_type import FORMS
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.connectors.places import Look, Places
 from adapters.connectors.report import RowResult
@@ -99,7 +100,7 @@ class Drops:
 
     async def _read(self, data: bytes, name: str, source: str) -> Reading:
         tables = await sheets.read_tables(
-            data, name, sheets=(*columns.FORMS, answers.SHEET, answers.KEY_SHEET), max_rows=self.max_rows
+            data, name, sheets=(*FORMS, answers.SHEET, answers.KEY_SHEET), max_rows=self.max_rows
         )
         if isinstance(tables, Problem):
             return Reading((tables,), (), {}, {})

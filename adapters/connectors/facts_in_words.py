@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.connectors import as_typed, columns, consent_in_words, thread_in_words
+from adapters.connectors.column_type import Choice
+from adapters.connectors.form_columns import GROUPS
 from schemas import htcds
 from schemas.errors import Language
 from schemas.forms import (
@@ -71,24 +73,24 @@ def sections_of(facts: Facts, zone: datetime.tzinfo | None, language: Language =
 
 
 DECLINED = (
-    columns.Choice("no-capacity", "Plus de place", "No capacity"),
-    columns.Choice("not-our-service", "Ce n'est pas notre service", "Not our service"),
-    columns.Choice("unsafe-here", "Pas sûr ici pour la personne", "Not safe here for the person"),
-    columns.Choice("person-declined", "La personne ne le souhaite pas", "The person declined"),
-    columns.Choice("incomplete", "Demande incomplète", "Incomplete request"),
-    columns.Choice("duplicate", "Demande en double", "Duplicate request"),
-    columns.Choice("other", "Autre motif", "Other reason"),
+    Choice("no-capacity", "Plus de place", "No capacity"),
+    Choice("not-our-service", "Ce n'est pas notre service", "Not our service"),
+    Choice("unsafe-here", "Pas sûr ici pour la personne", "Not safe here for the person"),
+    Choice("person-declined", "La personne ne le souhaite pas", "The person declined"),
+    Choice("incomplete", "Demande incomplète", "Incomplete request"),
+    Choice("duplicate", "Demande en double", "Duplicate request"),
+    Choice("other", "Autre motif", "Other reason"),
 )
 """Why a referral is declined."""
 OUTCOMES = (
-    columns.Choice("service-completed", "Service mené à bien", "Service completed"),
-    columns.Choice("goals-met", "Objectifs atteints", "Goals met"),
-    columns.Choice("referred-on", "Orientée vers un autre service", "Referred on"),
+    Choice("service-completed", "Service mené à bien", "Service completed"),
+    Choice("goals-met", "Objectifs atteints", "Goals met"),
+    Choice("referred-on", "Orientée vers un autre service", "Referred on"),
 )
 """How a referral was completed."""
 
 
-def choice_label(choices: Sequence[columns.Choice], code: str, language: Language = "fr") -> str:
+def choice_label(choices: Sequence[Choice], code: str, language: Language = "fr") -> str:
     """The code itself where it is not known."""
     return next((choice.label(language) for choice in choices if choice.code == code), code)
 
@@ -123,11 +125,11 @@ class _Telling:
     def __init__(self, zone: datetime.tzinfo | None, language: Language) -> None:
         self._zone = zone
         self._language = language
-        self._lines: dict[str, list[Said]] = {group: [] for group in (*columns.GROUPS, "answer")}
+        self._lines: dict[str, list[Said]] = {group: [] for group in (*GROUPS, "answer")}
 
     def sections(self) -> tuple[Section, ...]:
         french = self._language == "fr"
-        titles = {group: pair[0 if french else 1] for group, pair in columns.GROUPS.items()}
+        titles = {group: pair[0 if french else 1] for group, pair in GROUPS.items()}
         titles["htcds"] = "HTCDS 2.0"
         titles["answer"] = "Réponse" if french else "Answer"
         return tuple(Section(titles[group], tuple(lines)) for group, lines in self._lines.items() if lines)

@@ -17,6 +17,7 @@ from xlsxwriter.format import Format
 
 from adapters.connectors import columns, paper
 from adapters.connectors.as_typed import in_words
+from adapters.connectors.column_type import FORMS
 from adapters.connectors.contract import Problem
 from adapters.connectors.row import Note
 from adapters.connectors.template import write_form
@@ -171,7 +172,7 @@ def write_to_correct(
     header = f"{columns.IGNORED} {'ce qui ne va pas' if language == 'fr' else 'what is wrong'}"
     buffer = io.BytesIO()
     sheet_of = paper.new_paper(buffer)
-    for form in columns.FORMS:
+    for form in FORMS:
         filled = [
             {header: "\n".join(_in_short(problem, language) for problem in result.problems)} | dict(rows[result.line])
             for result in refused

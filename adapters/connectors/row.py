@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from adapters.connectors import as_typed, columns
 from adapters.connectors.as_typed import MistypedError
 from adapters.connectors.attached import Fetch
-from adapters.connectors.columns import Column, Form
+from adapters.connectors.column_type import Column, Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.refusals import refused_field
 from adapters.connectors.sheets import Cell

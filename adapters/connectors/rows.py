@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from adapters.connectors import as_typed, columns
 from adapters.connectors.attached import Fetch
-from adapters.connectors.columns import Form
+from adapters.connectors.column_type import FORMS, Form
 from adapters.connectors.contract import Draft, Problem
 from adapters.connectors.row import Note, Row
 from adapters.connectors.sheets import Cell, Table, Tables
@@ -105,9 +105,7 @@ def _how_read(code: str) -> Note:
 
 
 def _forms_in(tables: Tables) -> list[tuple[Form, Table]] | Problem:
-    found: list[tuple[Form, Table]] = [
-        (form, table) for form in columns.FORMS if (table := tables.named(form)) is not None
-    ]
+    found: list[tuple[Form, Table]] = [(form, table) for form in FORMS if (table := tables.named(form)) is not None]
     # The form left empty beside the one in use is no reason to refuse.
     used = [(form, table) for form, table in found if _has_rows(table)]
     if used:

@@ -19,7 +19,8 @@ from typing import IO
 from xlsxwriter.worksheet import Worksheet
 
 from adapters.connectors import columns, paper
-from adapters.connectors.columns import Column, Form
+from adapters.connectors.column_type import FORMS, Column, Form
+from adapters.connectors.form_columns import GROUPS
 from adapters.connectors.paper import Paper
 from schemas.errors import Language
 
@@ -119,7 +120,7 @@ def write_template(
         recipients: (agency id, label) for the list of recipients.
     """
     sheet_of = paper.new_paper(str(file) if isinstance(file, Path) else file)
-    for form in columns.FORMS:
+    for form in FORMS:
         write_form(sheet_of, form, recipients, language)
     _write_how_to(sheet_of, recipients, language)
     sheet_of.book.close()
@@ -214,7 +215,7 @@ def _write_groups(sheet_of: Paper, sheet: Worksheet, offered: Sequence[Column], 
     for index in range(1, len(offered) + 1):
         if index < len(offered) and offered[index].group == offered[start].group:
             continue
-        title = columns.GROUPS[offered[start].group][0 if language == "fr" else 1]
+        title = GROUPS[offered[start].group][0 if language == "fr" else 1]
         # Not merged: merged cells break sorting and filtering, and a title in the first cell shows as well.
         for each in range(start, index):
             paper.write(sheet, GROUP_ROW, each + shift, title if each == start else None, sheet_of.group)

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.connectors.columns import Choice
+from adapters.connectors.column_type import Choice
 from schemas import htcds, lifecycle
 from schemas.errors import Language
 from schemas.forms import Feedback, Movement, Question

@@ -21,9 +21,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from adapters.connectors import columns, paper, places
+from adapters.connectors import paper, places
 from adapters.connectors.as_typed import in_words
 from adapters.connectors.facts_in_words import choice_label
+from adapters.connectors.form_choices import TYPES
 from schemas import lifecycle
 from schemas.errors import CODES, Language
 from schemas.event_types import EVENTS
@@ -328,7 +329,7 @@ def write_tracking(
             machine, refused = f"{machine}\n{words}", refused or failed
         cells = (
             sent.person or "",
-            choice_label(columns.TYPES, sent.type, language),
+            choice_label(TYPES, sent.type, language),
             names.get(sent.to, sent.to),
             day_in_words(sent.at, now.tzinfo, language),
             machine,

@@ -15,7 +15,8 @@ import pytest
 
 from adapters.connectors import as_typed, columns, sheets, template
 from adapters.connectors.as_typed import MistypedError
-from adapters.connectors.columns import FORMS, template_columns
+from adapters.connectors.column_type import FORMS
+from adapters.connectors.columns import template_columns
 from adapters.connectors.contract import Problem
 from schemas.errors import CODES, Language
 from tests.adapters.folder_office import (

@@ -31,7 +31,8 @@ import httpx2
 import pytest
 from openpyxl import load_workbook
 
-from adapters.connectors import columns, paper
+from adapters.connectors import paper
+from adapters.connectors.column_type import FORMS, Form
 from adapters.connectors.template import write_form
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
@@ -332,8 +333,8 @@ def workbook(rows: Sequence[Mapping[str, str]], recipients: Sequence[str] = ("bi
     """The form « Orientation », filled in."""
     book = io.BytesIO()
     sheet_of = paper.new_paper(book)
-    filled: dict[columns.Form, Sequence[Mapping[str, str]]] = {"Orientation": rows, "Dossier": ()}
-    for form in columns.FORMS:
+    filled: dict[Form, Sequence[Mapping[str, str]]] = {"Orientation": rows, "Dossier": ()}
+    for form in FORMS:
         write_form(sheet_of, form, [(one, one) for one in recipients], "fr", rows=filled[form])
     sheet_of.book.close()
     return book.getvalue()
