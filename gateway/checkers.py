@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.checker import found_in, manifest_of, message, opened
+from gateway.checking import Checker
 from gateway.examine import Checked, Examined, InLog, Refused, Rules, Task
-from gateway.intake import Checker
 from schemas.errors import LogError
 from schemas.registry import registry_to_json
 

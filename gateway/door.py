@@ -16,8 +16,10 @@ from email.utils import formatdate
 from pathlib import Path
 
 from gateway.access import Access, Session
+from gateway.checking import Checker, Checks, Here, Runner
+from gateway.following import Follower
 from gateway.index import Index
-from gateway.intake import Checker, Here, Intake, Runner
+from gateway.intake import Intake
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
 from gateway.settings import Settings
@@ -52,8 +54,10 @@ class Door:
     registry_file: RegistryFile
     log: Log
     index: Index
-    intake: Intake
     checker: Checker
+    checks: Checks
+    follower: Follower
+    intake: Intake
     access: Access
     metrics: Metrics
     run: Runner
@@ -84,8 +88,8 @@ class Door:
 
     async def ready(self) -> None:
         """Raises LogError `unavailable` when the log does not answer, or this gateway no longer follows it."""
-        mailboxes = [topic for topic in self.intake.rules.topics if ".grants." not in topic]
-        topics = [topic for topic in mailboxes if topic not in self.intake.troubled]
+        mailboxes = [topic for topic in self.checks.rules.topics if ".grants." not in topic]
+        topics = [topic for topic in mailboxes if topic not in self.follower.troubled]
         try:
             if self._background is None or self._background.done() or (mailboxes and not topics):
                 raise LogError("unavailable")
@@ -101,10 +105,10 @@ class Door:
     async def start(self) -> None:
         """Catch up with the log. Raises LogError."""
         await self.intake.make_topics()
-        await self.intake.follow()
+        await self.follower.follow()
         self._followed = self.now()
         self.metrics.log_up.set(1)
-        self.metrics.topics_missing.set(len(self.intake.troubled))
+        self.metrics.topics_missing.set(len(self.follower.troubled))
         await self.flush()
         self._background = asyncio.create_task(self._work())
 
@@ -116,13 +120,13 @@ class Door:
                 await self.intake.make_topics()
                 if self.now() - measured >= _LAG_EVERY_S:
                     measured = self.now()
-                    self.metrics.index_lag.set(await self.intake.lag())
-                await self.intake.follow()
+                    self.metrics.index_lag.set(await self.follower.lag())
+                await self.follower.follow()
                 self._followed = self.now()
                 self.metrics.log_up.set(1)
             except LogError:  # not now: the next round, and /readyz says so meanwhile
                 self.metrics.log_up.set(0)
-            self.metrics.topics_missing.set(len(self.intake.troubled))
+            self.metrics.topics_missing.set(len(self.follower.troubled))
             await self.flush()
 
     async def flush(self) -> None:
@@ -191,18 +195,20 @@ async def open_door(
         index = Index.open(settings.index, log.log_id)
     here = Here(run)
     checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
+    checks = Checks(lambda: registry_file.registry, checking)
+    follower = Follower(log, index, checks)
     intake = Intake(
         log,
         index,
-        registry=lambda: registry_file.registry,
+        checks,
+        follower,
         key=key,
         agency=settings.agency,
         quotas=Quotas(limits),
         now=now,
-        checker=checking,
         make_topics=make_topics,
+        append_seconds=metrics.append_seconds.observe,
     )
-    intake.append_seconds = metrics.append_seconds.observe
     metrics.watch(
         storage=storage,
         registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
@@ -214,8 +220,10 @@ async def open_door(
         registry_file=registry_file,
         log=log,
         index=index,
-        intake=intake,
         checker=checking,
+        checks=checks,
+        follower=follower,
+        intake=intake,
         access=Access(key, settings.agency, random, settings.token_seconds),
         metrics=metrics,
         run=run,

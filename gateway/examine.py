@@ -5,7 +5,7 @@ A line holds a record, or the manifest of one that its issuer writes to Kafka it
 what only the body could answer, and besides whether the registry lets this agency write there (`direct`).
 
 Pure but for caches, so it may run in any thread; the time is an argument. What depends on other records (replay, order,
-targets) is the intake's. Must never put a value of the input into an error, nor keep an exception that holds one.
+targets) is for `gateway.judging`. Must never put a value of the input into an error, nor keep an exception with one.
 """
 
 from __future__ import annotations

@@ -132,15 +132,15 @@ def add_pages(app: FastAPI) -> None:
         after: Annotated[int, Query(ge=0, le=2**53 - 1)] = 0,
         limit: Annotated[int, Query(ge=1, le=_SENT_LIMIT)] = _SENT_LIMIT,
     ) -> Response:
-        topics = sorted(name for name in door.intake.rules.topics if ".grants." not in name)
+        topics = sorted(name for name in door.checks.rules.topics if ".grants." not in name)
         if topic is None:
-            await door.intake.follow()
+            await door.follower.follow()
             heads = door.index.heads_of(caller.agency, topics)
             told = {name: {"seq": h.seq, "hash": h.hash, "offset": h.offset} for name, h in heads.items()}
             return Response(orjson.dumps({"heads": told}), media_type="application/json")
         if topic not in topics:
             raise LogError("topic_unknown", "query.topic")
-        await door.intake.follow([topic])
+        await door.follower.follow([topic])
         lines: list[bytes] = []
         for link in door.index.links(caller.agency, topic, after, limit):
             stored = await door.log.read(topic, link.offset - 1, 1)

@@ -20,10 +20,11 @@ import orjson
 
 from gateway.door import Door
 from gateway.examine import Refused
-from gateway.intake import Accepted, Answer, Granted
+from gateway.outcomes import Accepted, Answer, Granted
 from gateway.problems import PROBLEM_JSON, language_of, problem, status_of
 from schemas.envelope import mailbox_topic, parse_manifest, split_topic
 from schemas.errors import AccessError, Language, LogError, PolicyError, RecordError, UmuhuzaError
+from topics.catalogue import mailboxes_of
 from topics.log import Stored
 
 Message = MutableMapping[str, Any]
@@ -329,7 +330,7 @@ def own_topics(door: Door, agency: str, flows: str | None) -> dict[str, str]:
     Raises:
         LogError: topic_unknown, it has no mailbox in that flow.
     """
-    own = {topic: split_topic(topic)[0] for topic in door.intake.mailboxes(agency)}
+    own = {topic: split_topic(topic)[0] for topic in mailboxes_of(door.registry.agency(agency))}
     if flows is None:
         return own
     asked: dict[str, str] = {}
@@ -400,7 +401,7 @@ async def _gone(receive: Receive) -> None:
 async def _mailbox_lines(door: Door, agency: str, stored: Sequence[Stored]) -> list[bytes]:
     idents = {(one.topic, one.offset): [one.ident, *_granted_by(one)] for one in stored}
     wanted = list({ident for several in idents.values() for ident in several})
-    grants = await door.intake.grants_for(agency, wanted) if wanted else {}
+    grants = await door.follower.grants_for(agency, wanted) if wanted else {}
     return [
         orjson.dumps(
             {

@@ -47,7 +47,7 @@ def seldom_collect() -> None:
 
 
 class Threads:
-    """A `gateway.intake.Runner` on a few threads."""
+    """A `gateway.checking.Runner` on a few threads."""
 
     def __init__(self, count: int) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="umuhuza-work")

@@ -19,8 +19,8 @@ import httpx2
 from typing_extensions import override
 
 from gateway.app import Gateway
+from gateway.checking import AtOnce
 from gateway.door import Door, open_door
-from gateway.intake import AtOnce
 from gateway.settings import Settings
 from schemas.keys import b64url
 from tests.domain import Domain

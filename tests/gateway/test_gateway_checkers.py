@@ -16,8 +16,8 @@ import orjson
 import pytest
 
 from gateway.checkers import Checkers
+from gateway.checking import AtOnce, Here
 from gateway.examine import Examined, InLog, Refused, Rules, Task, checked, examine
-from gateway.intake import AtOnce, Here
 from schemas.errors import LogError
 from schemas.registry import Registry
 from tests.domain import NOW, Domain

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 
 from gateway.app import Gateway
+from gateway.checking import AtOnce
 from gateway.door import Door, open_door
-from gateway.intake import AtOnce
 from gateway.settings import load_settings, read_root_key
 from tests.domain import seeded
 from tests.gateway.gateway_world import World, count_of, line_of

@@ -121,7 +121,7 @@ def test_two_gateways_on_one_log_agree(tmp_path: Path) -> None:
             assert await count_of(one, TOPIC) == 5
             # An erasure at one counts at the other as soon as it looks.
             await here.send(erasing(world, records[0], "bi/iom", "bi/k7t4"))
-            await two.door.intake.follow()
+            await two.door.follower.follow()
             assert two.door.index.is_erased(records[0].manifest.ident)
 
     asyncio.run(run())
@@ -163,7 +163,7 @@ def test_what_retention_took_is_skipped_not_waited_for(tmp_path: Path) -> None:
             assert (told[0]["offset"], told[0].get("finding")) == (6, None)
             response = await k7t4.get("/v1/mailbox?flows=referral")
             assert (response.status_code, response.json()["code"]) == (410, "retention_passed")
-            assert await gateway.door.intake.lag() == 0
+            assert await gateway.door.follower.lag() == 0
 
     asyncio.run(run())
 

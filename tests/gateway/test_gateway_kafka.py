@@ -114,7 +114,7 @@ def test_the_same_record_through_both_at_once_has_one_place_in_the_end(ground: G
             [[here], [there]] = await asyncio.gather(publish(one, first, same), publish(other, second, same))
             assert here["l1_sha256"] == there["l1_sha256"]
             for gateway in (first, second):
-                await gateway.door.intake.follow()
+                await gateway.door.follower.follow()
             [again], [too] = await publish(one, first, same), await publish(other, second, same)
             assert again["copy"]
             assert too["copy"]
@@ -144,7 +144,7 @@ def test_an_index_made_again_gives_the_same_answers(ground: Ground) -> None:
             same = ground.domain.record("bi/n2")
             await asyncio.gather(publish(one, first, same), publish(other, second, same))
             for gateway in (first, second):
-                await gateway.door.intake.follow()
+                await gateway.door.follower.follow()
                 await gateway.door.flush()
             async with one.caller(first) as caller:
                 told = (await caller.get("/v1/sent?topic=" + TOPIC)).content
@@ -268,18 +268,18 @@ def test_a_member_whose_topics_are_not_made_yet_keeps_nobody_waiting(ground: Gro
             late = Agency("bi/late", {"fr": "Agence tardive (inventée)"}, template.roles, (), False)
             ground.domain.registry = ground.domain.registry.with_agency(late, NOW)
             world.registry_changed()
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
             [line] = await publish(world, gateway, ground.domain.record())
             assert line["offset"] == 0
             missing = sorted(mailboxes_of(late))
-            assert sorted(gateway.door.intake.troubled) == missing
+            assert sorted(gateway.door.follower.troubled) == missing
             async with asyncio.timeout(10):
                 while await metric(iom, "umuhuza_gateway_topics_missing") != len(missing):
                     await asyncio.sleep(0.05)
             assert (await iom.get("/readyz")).status_code == 200
             await asyncio.to_thread(apply, ground.cluster, ground.domain)
-            await gateway.door.intake.follow()
-            assert gateway.door.intake.troubled == {}
+            await gateway.door.follower.follow()
+            assert gateway.door.follower.troubled == {}
 
     asyncio.run(run())
 

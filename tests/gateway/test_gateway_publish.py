@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import orjson
 
-from gateway.intake import Here
+from gateway.checking import Here
 from schemas.envelope import record_value
 from schemas.keys import b64url, signature_twin, unb64url
 from tests.domain import Signed
@@ -218,7 +218,7 @@ def test_a_request_that_takes_long_to_verify_keeps_its_place_in_the_chain(tmp_pa
         world = World(tmp_path)
         async with world.opened() as gateway, world.caller(gateway) as iom:
             slow = _SlowFirst()
-            gateway.door.intake.use(Here(slow))
+            gateway.door.checks.checker = Here(slow)
             first, second = world.domain.record(), world.domain.record()
             earlier = asyncio.ensure_future(iom.send(first))
             while not gateway.door.intake.busy("bi/iom"):

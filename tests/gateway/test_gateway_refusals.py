@@ -238,7 +238,7 @@ def test_a_refusal_has_its_code_status_and_advice_and_stores_nothing(what: str, 
             assert told["retriable"] == CODES[code].retriable
             if path is not None:
                 assert told["path"] == path
-            for topic in gateway.door.intake.rules.topics:
+            for topic in gateway.door.checks.rules.topics:
                 if ".grants." not in topic:
                     assert await count_of(gateway, topic) == 0
             counted = gateway.door.metrics.text()

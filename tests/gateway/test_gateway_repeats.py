@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.examine import Refused
-from gateway.intake import Accepted
+from gateway.outcomes import Accepted
 from tests.gateway.gateway_world import World, line_of
 from topics.log import Appended
 

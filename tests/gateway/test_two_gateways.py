@@ -16,7 +16,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.checkers import Checkers
-from gateway.intake import AtOnce, Here
+from gateway.checking import AtOnce, Here
 from schemas.envelope import Acts, cloudevents_headers, record_value
 from schemas.errors import LogError, UmuhuzaError
 from schemas.sealing import parse_grant
@@ -46,7 +46,7 @@ class Pair:
 
     async def learn(self) -> None:
         for gateway in (self.first, self.second):
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
 
 
 @contextlib.asynccontextmanager
@@ -79,11 +79,11 @@ def test_a_member_that_this_gateway_hears_of_later_is_not_passed_by_for_ever(tmp
             domain.registry = full
             sent = [domain.record("bi/n1") for _ in range(3)]
             await two.publish(two.first, *sent)
-            await two.second.door.intake.follow()
+            await two.second.door.follower.follow()
             assert two.second.door.index.event(sent[0].manifest.ident) is None
             domain.registry = replace(full, version=full.version + 2)
             two.other.registry_changed()
-            await two.second.door.intake.follow()
+            await two.second.door.follower.follow()
             assert all(two.second.door.index.event(one.manifest.ident) for one in sent)
             assert two.second.door.index.unverified() == []
             [line] = await two.publish(two.second, domain.record("bi/n1"))
@@ -103,12 +103,12 @@ def test_who_signed_stays_unknown_over_a_restart_until_a_registry_names_them(tmp
         world.domain.registry = less
         async with world.opened(follow_seconds=1000.0) as gateway:
             await gateway.door.log.append([sent.entry])
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
         async with world.opened(follow_seconds=1000.0) as gateway:
             assert gateway.door.index.unverified() == [(TOPIC, 0)]
             world.domain.registry = replace(full, version=full.version + 1)
             world.registry_changed()
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
             assert gateway.door.index.event(sent.manifest.ident) is not None
 
     asyncio.run(run())
@@ -172,10 +172,10 @@ def test_what_is_disclosed_while_it_is_erased_is_erased_too(tmp_path: Path) -> N
             sending = asyncio.create_task(shelter.send_lines([line_of(disclosing, [*disclosing.grants, extra])]))
             await at_the_log.wait()  # judged, and not there yet
             await append([erasing(world, target, "bi/iom", "bi/k7t4").entry], {})
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
             go_on.set()
             assert "offset" in (await sending)[0]
-            await gateway.door.intake.follow()
+            await gateway.door.follower.follow()
             key = grant_key(target.manifest.ident, parse_grant(extra).kid)
             assert await gateway.door.log.get_grants(grants_topic("bi/r5w2"), [key]) == {}
             assert gateway.door.index.erasures_to_do() == []

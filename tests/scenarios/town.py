@@ -35,8 +35,8 @@ from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Desk
 from adapters.runner import Runner
 from gateway.app import Gateway, json_line
+from gateway.checking import AtOnce
 from gateway.door import Door, open_door
-from gateway.intake import AtOnce
 from gateway.settings import load_settings, read_root_key
 from schemas.attachments import File
 from schemas.events import Opened

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeping up with the log: what other gateways wrote, what it commands to erase, and the grants that are left to serve.
+
+Purpose: the index says what is in the log, whoever wrote it there.
+Invariants: a record counts only if its signature does (`gateway.examine.checked`); what could not be verified for want
+of a newer registry is asked again when there is one; what is to be erased is not served, even while it cannot be
+deleted.
+Must never: put a value into an error.
+
+If we crash here: what was applied and not flushed is read again; a deletion that was not done is done then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from gateway.checking import Checks
+from gateway.examine import Rules
+from gateway.index import Index
+from schemas.errors import LogError
+from topics.log import Log, Stored, grant_key, grants_topic
+
+
+class Follower:
+    """One gateway's reading of the log. Used from one event loop."""
+
+    def __init__(self, log: Log, index: Index, checks: Checks) -> None:
+        self._log = log
+        self._index = index
+        self._checks = checks
+        self._verified_with: Rules | None = None
+        self._following = asyncio.Lock()
+        self.troubled: Mapping[str, str] = {}
+        """Topic that could not be followed -> code: not made yet, or no longer the one that it was."""
+
+    async def follow(self, topics: Sequence[str] | None = None) -> int:
+        """Apply what is in the log and not in the index; returns how many entries were read.
+
+        A topic that the log does not have, or not as it was, is passed by and named in `troubled`: the others go on.
+
+        Raises:
+            LogError: unavailable, log_closed.
+        """
+        count = 0
+        async with self._following:
+            rules = self._checks.rules
+            asked = rules.topics if topics is None else topics
+            wanted = {topic for topic in asked if ".grants." not in topic}
+            trouble: dict[str, str] = {}
+            while wanted:
+                try:
+                    stored = await self._log.poll({topic: self._index.next_offset(topic) - 1 for topic in wanted})
+                except LogError as exc:
+                    topic = exc.path
+                    if topic is None or topic not in wanted:
+                        raise
+                    if exc.code == "retention_passed":
+                        self._index.skip_to(topic, (await self._log.ends(topic)).first)
+                        continue
+                    wanted.discard(topic)
+                    trouble[topic] = exc.code
+                    continue
+                if not stored:
+                    break
+                await self._apply(rules, stored)
+                count += len(stored)
+            if topics is None and trouble and not wanted and set(trouble.values()) == {"unavailable"}:
+                raise LogError("unavailable")  # not this topic or that one: the log
+            kept = {topic: code for topic, code in self.troubled.items() if topic not in asked}
+            self.troubled = kept | trouble
+            if topics is None and self._verified_with is not rules:
+                await self._ask_again(rules)
+                self._verified_with = rules
+        if self._index.erasures_to_do():
+            await self.erase()
+        return count
+
+    async def _apply(self, rules: Rules, stored: Sequence[Stored]) -> None:
+        found = await self._checks.checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
+        for one, good in zip(stored, found, strict=True):
+            if good is None:
+                self._index.passed(one.topic, one.offset)
+            elif good == "unknown":
+                self._index.leave_unverified(one.topic, one.offset)
+            else:
+                self._index.apply(good[0], good[1], one.offset, one.at_ms)
+
+    async def _ask_again(self, rules: Rules) -> None:
+        """Records whose signer was not known: another gateway had a newer registry than this one then."""
+        for topic, offset in self._index.unverified():
+            try:
+                stored = await self._log.read(topic, offset - 1, limit=1)
+            except LogError as exc:
+                if exc.code == "unavailable" and exc.path != topic:
+                    raise
+                continue
+            at = [one for one in stored if one.offset == offset]
+            self._index.verified(topic, offset)
+            await self._apply(rules, at)
+
+    async def lag(self) -> int:
+        """Entries in the log that the index has not applied."""
+        total = 0
+        for topic in self._checks.rules.topics:
+            if ".grants." not in topic:
+                try:
+                    ends = await self._log.ends(topic)
+                except LogError as exc:
+                    if exc.code == "unavailable" and exc.path != topic:
+                        raise
+                    continue
+                total += max(ends.next - max(self._index.next_offset(topic), ends.first), 0)
+        return total
+
+    async def erase(self) -> None:
+        """Carry out the erasures that the log commands: every key of every holder of each target.
+
+        What could not be deleted now stays to be done; it is not served meanwhile.
+        """
+        rules = self._checks.rules
+        for ident in self._index.erasures_to_do():
+            known = self._index.event(ident)
+            holders = self._index.disclosed_to(ident)
+            if known is not None:
+                holders.add(known.recipient)
+            try:
+                for agency in sorted(holders & rules.registry.agencies.keys()):
+                    keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
+                    await self._log.delete_grants(grants_topic(agency), keys)
+            except LogError:
+                continue
+            self._index.erased([ident])
+
+    async def grants_for(self, agency: str, idents: Sequence[str]) -> dict[str, list[bytes]]:
+        """ident -> grants sealed to any key of this agency, erased ones left out although they may still be there."""
+        kids = list(self._checks.rules.seal_kids(agency))
+        wanted = {grant_key(ident, kid): ident for ident in idents if not self._index.is_erased(ident) for kid in kids}
+        if not wanted:
+            return {}
+        found = await self._log.get_grants(grants_topic(agency), list(wanted))
+        grants: dict[str, list[bytes]] = {}
+        for key, data in found.items():
+            # Asked again: an erasure may have been applied while the log was read.
+            if not self._index.is_erased(wanted[key]):
+                grants.setdefault(wanted[key], []).append(data)
+        return grants
