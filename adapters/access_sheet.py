@@ -24,8 +24,8 @@ from adapters.access import Asked, Holdings, Opener, from_others
 from adapters.connectors import paper
 from schemas import htcds
 from schemas.errors import Language, UmuhuzaError
-from schemas.events import referral_of
 from schemas.forms import Birth, Facts
+from schemas.whom import referral_of
 
 MOST_TEXT = 7900
 """Characters of a copy; the form takes 8,000."""

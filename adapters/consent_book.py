@@ -15,11 +15,12 @@ from typing import cast
 
 from adapters.mailbox import Mailbox
 from schemas import lifecycle
+from schemas.claims import Claims
 from schemas.errors import PolicyError
-from schemas.events import Age, Claims, age_told, referral_of
 from schemas.forms import Facts, Lawful
 from schemas.plain.consent import ConsentGranted, WithdrawalScope
 from schemas.plain.record import RecordCorrected
+from schemas.whom import Age, age_told, referral_of
 
 REPRESENTATIVE_WITHIN_S = 72 * 3600
 """For a child without a guardian, from the record; to be confirmed by counsel."""

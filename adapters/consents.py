@@ -24,8 +24,8 @@ from adapters.consent_book import ConsentBook, Told, Withdrawal
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox
 from schemas import lifecycle
+from schemas.claims import Claims
 from schemas.errors import OrderError, PolicyError, UmuhuzaError
-from schemas.events import Claims
 from schemas.forms import Facts
 from schemas.plain.consent import MOST_ONWARD, ConsentAcknowledged, ConsentWithdrawn, WithdrawalScope
 

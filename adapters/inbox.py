@@ -26,7 +26,7 @@ from adapters.gathering import Gathering
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import DATED, Desk, Outbox, backoff_s
 from adapters.refusal_book import RefusalBook
-from schemas import events, lifecycle
+from schemas import event_rules, events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
@@ -406,14 +406,14 @@ class Inbox:
         if machine == "*" and split_topic(manifest.topic)[0] != THREAD_FLOW[thread.machine]:
             raise PolicyError("not_permitted", "L1.topic")
         by: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
-        after = events.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
+        after = event_rules.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
         if opened.type == lifecycle.MACHINES[thread.machine].expiry and not deadlines.logged_too_late(
             thread, item.at_ms
         ):
             raise OrderError("transition_invalid", "L1.answer_by")  # its time had not come when the log had it
         if deadlines.expires_first(self._desk, self._outbox, thread, item.at_ms, after.state):
             thread = self._desk.mailbox.thread(item.thread) or thread
-            after = events.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
+            after = event_rules.step_on(thread.machine, thread.state, opened.type, opened.facts, by, thread.opened_by)
         moved = replace(thread, state=after.state, crossed=thread.crossed or after.crossed)
         return replace(item, state="ready", thread_state=after.state, crossed=after.crossed), moved
 

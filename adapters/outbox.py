@@ -28,7 +28,7 @@ from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
 from adapters.refusal_book import RefusalBook
 from adapters.rights_book import RightsBook
-from schemas import attachments, events, lifecycle
+from schemas import attachments, event_rules, events, lifecycle, minimise, whom
 from schemas.envelope import (
     Acts,
     Manifest,
@@ -242,7 +242,7 @@ class Outbox:
             self._keep_refusals(thread, draft.facts)
         if isinstance(draft.facts.said, RecordCorrected):
             self._corrects(draft.facts.said, thread)
-        referral = events.referral_of(draft.facts)
+        referral = whom.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
             thread = replace(
@@ -318,7 +318,7 @@ class Outbox:
         first = ConsentBook(self._desk.mailbox).given_at(thread.opened_by)
         if first is not None and int(consent.given_at.timestamp()) > first:
             return  # she was asked again
-        path = events.first_refused(facts, thread.refused)
+        path = minimise.first_refused(facts, thread.refused)
         if path is not None:
             raise PolicyError("consent_missing", path)
 
@@ -376,7 +376,7 @@ class Outbox:
             )
         if thread.peer != draft.to or machine not in (thread.machine, "*"):
             raise OrderError("transition_invalid", "thread")
-        step = events.step_on(
+        step = event_rules.step_on(
             thread.machine, thread.state, draft.type, draft.facts, thread.role, opened_by=thread.opened_by
         )
         if step.crossed:

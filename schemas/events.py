@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event catalogue, and the way from `Facts` to the sealed parts of a record and back.
+"""The way from `Facts` to the sealed parts of a record and back.
 
     Facts -> minimise -> rules -> claims + FHIR message -> content, identity      (compose, the sender's adapter)
     content, identity -> strict JSON -> gate -> Facts -> rules                    (decompose, the receiver's adapter)
@@ -20,120 +20,29 @@ rules. An older minor is brought up to today's first (`schemas.upcast`). Another
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, StringConstraints
-
-from schemas import fhir, htcds, ijson, lifecycle, plain
-from schemas.elements import CONTENT, IDENTITY, TABLES, check_pair
-from schemas.errors import PayloadError, PolicyError
-from schemas.event_types import EVENTS, PURPOSES, EventType, Purpose
-from schemas.forms import (
-    Answer,
-    Authorisation,
-    Authority,
-    Basis,
-    Birth,
-    Caregiver,
-    Consent,
-    Facts,
-    Feedback,
-    Form,
-    Information,
-    Lawful,
-    Movement,
-    Question,
-    Receipt,
-    Referral,
-    Service,
-    Text,
-    validated,
-)
-from schemas.plain.alert import AlertMissing
-from schemas.plain.record import RecordCorrected, RecordRetracted
-from schemas.plain.transfer import AgreementId, Country, TransferRequested
-from schemas.shape import (
-    Code,
-    Const,
-    Context,
-    Given,
-    Leaf,
-    List,
-    Moment,
-    Object,
-    Shape,
-    WrongError,
-    checked,
-    closed,
-    form_of,
-    leaves,
-    moment,
-    of_model,
-)
+from schemas import fhir, htcds, ijson, plain
+from schemas.claims import Claims, check_claims, claims_of, written_claims
+from schemas.content import NAMED, SHAPES
+from schemas.elements import TABLES, check_pair
+from schemas.errors import PayloadError
+from schemas.event_rules import check_members, check_rules
+from schemas.event_types import EVENTS, EventType
+from schemas.forms import Answer, Facts, Form, Information, Lawful, Receipt, validated
+from schemas.keys import b64url
+from schemas.minimise import KNOWN_PATHS, field_paths, minimise
+from schemas.shape import Context, WrongError, checked, moment
 from schemas.upcast import upcast
-
-Age = Literal["adult", "child", "unknown"]
 
 MAX_PART_BYTES = 256 * 1024
 """Of content and of identity, padding included: the largest pad size."""
-ADULT_YEARS = 18
 SALT_BYTES = 32
-
-
-class ConsentClaim(Form):
-    """That the person consented: when, until when, for what. The rest of it is committed to, not repeated."""
-
-    commitment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-    """base64url SHA-256 of a salt of its own and the consent (`commitment`): joins no two records."""
-    given_at: AwareDatetime
-    expires_at: AwareDatetime
-    scope: tuple[Literal["referral", "statistics", "investigation", "return"], ...]
-
-
-class SafeguardClaim(Form):
-    """What is done for a child, or for someone who may be one, in codes."""
-
-    age: Age
-    """`unknown` also when it is disputed, or when the birth is known too roughly to tell."""
-    guardian: Literal["guardian", "representative", "pending", "suspected"] | None
-    best_interest: bool
-    """A best-interest note exists; it may be withheld from this reader."""
-
-
-class AgreementClaim(Form):
-    """Under what a person is transferred or returned, as far as the policy asks."""
-
-    id: AgreementId
-    authorisations: tuple[Authority, ...]
-    """Whose are held and in force; sorted, each once."""
-    origin: Country
-    asylum_wished: bool
-    voluntary: bool
-    """Established to be her own wish, and recorded."""
-
-
-class Claims(Form):
-    """Why this may be shared, in codes, for `may(...)`. Author and reason are identity and stand there."""
-
-    basis: Basis
-    purpose: Purpose
-    recipient: Text
-    """Agency id."""
-    consent: ConsentClaim | None
-    legal_reference: Text | None
-    safeguards: SafeguardClaim | None
-    agreement: AgreementClaim | None = None
-    """With a transfer, and with nothing else."""
-    authorisations: tuple[Authorisation, ...] = ()
-    """Held for a child, and in force; of a transfer, see `agreement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,632 +79,6 @@ class Opened:
         return f"Opened(type={self.type!r}, ...)"
 
 
-# ---- the shape of content ----
-
-_LEAVES: tuple[Leaf, ...] = tuple(
-    leaf
-    for name, form in (
-        ("lawful", Lawful),
-        ("referral", Referral),
-        ("birth", Birth),
-        ("caregiver", Caregiver),
-        ("answer", Answer),
-        ("service", Service),
-        ("movement", Movement),
-        ("feedback", Feedback),
-        ("question", Question),
-        ("information", Information),
-        ("receipt", Receipt),
-    )
-    for leaf in leaves(form, name)
-)
-_KNOWN_PATHS = frozenset({*(leaf.path for leaf in _LEAVES), *(f"htcds.{name}" for name in htcds.FIELDS)})
-
-
-def _has_safeguards(event: str) -> bool:
-    """Whether it says who she is as a whole. Of plain events only a transfer does; what is added to a referral that
-    said so does not."""
-    if event in plain.PLAIN:
-        return plain.PLAIN[event] is TransferRequested
-    return event != "information.answered"
-
-
-def _claims_shape(event: str) -> Shape:
-    if event not in PURPOSES:
-        return Const(None)
-    transfer = plain.PLAIN.get(event) is TransferRequested
-    said: dict[str, Shape] = {
-        "purpose": Const(PURPOSES[event]),
-        "recipient": Given("to"),
-        "safeguards": of_model(SafeguardClaim) if _has_safeguards(event) else Const(None),
-        **({"agreement": of_model(AgreementClaim)} if transfer else {}),
-    }
-    held: dict[str, Shape] = {} if transfer else {"authorisations": List(of_model(Authorisation), 1, 8)}
-    return Object({**of_model(Claims).required, **said}, held)
-
-
-def _receipt_shape(rejected: bool) -> Object:
-    whole = of_model(Receipt)
-    members = {**whole.required, **whole.optional}
-    code, path = members.pop("code"), members.pop("path")
-    opened = members.pop("opened")
-    if not rejected:
-        return Object(members, {"opened": opened})
-    # Present means said: null is not an answer.
-    return Object({**members, "code": _not_null(code)}, {"opened": opened, "path": _not_null(path)})
-
-
-def _not_null(shape: Shape) -> Shape:
-    inner: Shape = getattr(shape, "shape", shape)
-    return inner
-
-
-def _payload_shape(event: str) -> Shape:
-    if event in CONTENT:
-        return CONTENT[event]
-    if event in plain.PLAIN:
-        return plain.content_shape(event, claims=event in PURPOSES)
-    if event.startswith("receipt."):
-        return _receipt_shape(rejected=event == "receipt.rejected")
-    return closed()
-
-
-SHAPES: Mapping[str, Object] = MappingProxyType(
-    {
-        event.name: closed(
-            type=Const(event.name),
-            schema=Const(event.schema),
-            occurred_at=Moment(),
-            recorded_at=Moment(),
-            claims=_claims_shape(event.name),
-            payload=_payload_shape(event.name),
-            withheld=List(Code(_KNOWN_PATHS), 0, len(_KNOWN_PATHS) if event.name in TABLES else 0),
-        )
-        for event in EVENTS.values()
-    }
-)
-"""What `content` must be, per event type."""
-NAMED: Mapping[str, Shape] = MappingProxyType(
-    {
-        **IDENTITY,
-        **{
-            event: shape
-            for event in EVENTS
-            if event in plain.PLAIN and (shape := plain.identity_shape(event, claims=event in PURPOSES)) is not None
-        },
-    }
-)
-"""What the identity part must be, where somebody may be named."""
-
-
-# ---- minimisation ----
-
-# What an event is not itself without, and what makes it lawful. Not on anybody's list to leave out.
-_ALWAYS = (
-    "lawful",
-    "answer",
-    "service",
-    "movement",
-    "feedback",
-    "question",
-    "information.not_known",
-    "information.not_shared",
-    "receipt",
-    "referral.priority",
-    "referral.services",
-    "referral.local_service",
-    "referral.name.as_given",
-    "referral.name.script",
-    "referral.birth",
-    "referral.told_and_refused",
-    "referral.caregiver.status",
-    "caregiver.status",
-)
-_WHOLE = ("referral.birth", "birth", "information.birth", "lawful.consent")
-"""Forms whose members make no sense alone."""
-
-
-def _under(path: str, above: str) -> bool:
-    return path == above or path.startswith(above + ".")
-
-
-def _listed(path: str, names: frozenset[str]) -> bool:
-    """Whether a path, or one above it, is on a list."""
-    while path not in names:
-        path, _, _ = path.rpartition(".")
-        if not path:
-            return False
-    return True
-
-
-def field_paths(facts: Facts) -> tuple[str, ...]:
-    """What these facts say, as the paths an allow-list names: "htcds.prs_Gender", "referral.risk.level".
-
-    Only what is there: neither absent answers nor defaults. A list may also name what is above ("referral.risk").
-    """
-    return (*(f"htcds.{name}" for name in sorted(facts.htcds)), *fhir.said(facts, _LEAVES))
-
-
-def _strip(form: BaseModel, at: str, keep: Callable[[str], bool]) -> dict[str, Any] | None:
-    """A form's members that are kept, as plain data; None when none says anything."""
-    data: dict[str, Any] = {}
-    says = False
-    for name, info in type(form).model_fields.items():
-        path = f"{at}.{name}" if at else name
-        value = getattr(form, name)
-        if isinstance(value, BaseModel) and form_of(info.annotation) is not None and path not in _WHOLE:
-            inner = _strip(value, path, keep)
-            if inner is not None:
-                data[name], says = inner, True
-        elif keep(path):
-            data[name] = value.model_dump() if isinstance(value, BaseModel) else value
-            says = says or info.is_required() or value != info.default
-    if not says:
-        return None
-    for name, info in type(form).model_fields.items():
-        if info.is_required() and name not in data:
-            data[name] = getattr(form, name)
-    return data
-
-
-_REFUSABLE = frozenset(
-    ".".join(path.split(".")[:length])
-    for whole in (*(f"htcds.{name}" for name in htcds.FIELDS), *(leaf.path for leaf in leaves(Referral, "referral")))
-    for path in (whole, whole.partition(".")[2])
-    for length in range(1, path.count(".") + 2)
-) - {"htcds", "referral"}
-"""What `told_and_refused` may name: a field, a group of them, an HTCDS field; with or without what it stands under."""
-
-
-def _refusals_name_fields(facts: Facts) -> None:
-    """What she refused and no field is called would be shared all the same, and nobody would notice.
-
-    Raises PayloadError: `payload_invalid`. Asked of the sender only: who reads it can keep nothing back any more.
-    """
-    referral = referral_of(facts)
-    for index, each in enumerate(() if referral is None else referral.told_and_refused):
-        if each not in _REFUSABLE:
-            at = "referral" if facts.referral is not None else "said.referral"
-            raise PayloadError("payload_invalid", path=f"{at}.told_and_refused[{index}]")
-
-
-def first_refused(facts: Facts, refused: Iterable[str]) -> str | None:
-    """The first field of what is told later that a person refused to share before, by names as in
-    `told_and_refused`. None: there is none."""
-    names = frozenset(name.removeprefix("referral.").removeprefix("htcds.") for name in refused)
-    told = [path for path in field_paths(facts) if path.startswith(("information.", "htcds."))]
-    if isinstance(facts.said, RecordCorrected):
-        told += facts.said.fields
-    return next((path for path in told if _listed(path.partition(".")[2], names)), None)
-
-
-def minimise(type: str, facts: Facts, allowed: frozenset[str] | None) -> tuple[Facts, tuple[str, ...]]:
-    """What of these facts travels in this event to this reader, and the sorted names of what does not.
-
-    Left out: HTCDS fields that the event's table has no place for, fields not on the allow-list, and fields that the
-    person refused to share (`told_and_refused`). HTCDS values come out as `htcds.check` writes them.
-
-    Args:
-        allowed: paths as `field_paths` gives them, or above; None: no list for this reader.
-
-    Raises:
-        PayloadError: `payload_invalid`: an HTCDS value; a path of `facts`.
-        PolicyError: `consent_missing`: on the basis of consent, she refused a field without which there is no event.
-    """
-    if facts.receipt is not None and allowed is None:
-        return facts, ()  # of machines, about nobody: nothing is anybody's to leave out
-    table = TABLES.get(type)
-    _refusals_name_fields(facts)
-    refused = frozenset(
-        name
-        for each in (facts.referral.told_and_refused if facts.referral is not None else ())
-        for name in (each, f"htcds.{each}", f"referral.{each}")
-    ).union(facts.information.not_shared if facts.information is not None else ())
-
-    def keep(path: str) -> bool:
-        if any(_under(path, each) for each in _ALWAYS):
-            return True
-        return (allowed is None or _listed(path, allowed)) and not _listed(path, refused)
-
-    checked_htcds = {name: htcds.check(name, value) for name, value in facts.htcds.items()}
-    before = facts.model_copy(update={"htcds": checked_htcds})
-    if facts.lawful is not None and facts.lawful.basis == "consent":
-        for path in field_paths(before):
-            if path.startswith("referral.") and keep(path) and _listed(path, refused):
-                raise PolicyError("consent_missing", path=path)
-    data: dict[str, Any] = {"occurred_at": facts.occurred_at}
-    data["htcds"] = {
-        name: value
-        for name, value in checked_htcds.items()
-        if table is not None and name in table.htcds and keep(f"htcds.{name}")
-    }
-    for name in Facts.model_fields:
-        value = getattr(facts, name)
-        if not isinstance(value, BaseModel):
-            continue
-        if name in _WHOLE:
-            data[name] = value.model_dump() if keep(name) else None
-        elif name == "said":  # made for one kind of reader: nothing in it is anybody's to leave out
-            data[name] = value
-        else:
-            data[name] = _strip(value, name, keep)
-    after = validated(Facts, data)
-    left = set(field_paths(after))
-    return after, tuple(sorted(path for path in field_paths(before) if path not in left))
-
-
-# ---- rules that both sides enforce ----
-
-
-def step_of(type: str, facts: Facts) -> str:
-    """What `lifecycle.step` calls this event: its type, with its code where that makes another step of it."""
-    variant = EVENTS[type].variant
-    return type if variant is None else f"{type}/{getattr(facts.said, variant, '')}"
-
-
-def step_on(machine: str, state: str, type: str, facts: Facts, by: lifecycle.Party, opened_by: str) -> lifecycle.Step:
-    """The step that an event makes on a thread that is there.
-
-    Only the retraction of the record that began the thread retracts the thread: what is taken back of one later word
-    takes no bed with it.
-
-    Args:
-        opened_by: the `evt` that began the thread.
-
-    Raises:
-        OrderError: as `lifecycle.step`.
-    """
-    step = lifecycle.step(machine, state, step_of(type, facts), by)
-    if isinstance(facts.said, RecordRetracted) and facts.said.evt != opened_by:
-        return replace(step, state=state)
-    return step
-
-
-_MEMBERS = tuple(name for name in Facts.model_fields if name not in ("occurred_at", "htcds"))
-# Which event says which of the members that several share a form for: member -> the one event that has it.
-_ANSWERS = {"reason": "referral.declined", "outcome": "referral.completed", "end_reason": "referral.ended"}
-_TIMES = {"departed_at": "movement.departed", "expected_at": "movement.departed", "arrived_at": "movement.arrived"}
-
-
-def _members(type: str, facts: Facts) -> None:
-    """Which members of Facts an event has.
-
-    Raises:
-        PayloadError: `payload_invalid`, one is missing or has no place.
-        PolicyError: `consent_missing`, neither consent nor another basis.
-    """
-    event = EVENTS[type]
-    if type in PURPOSES and facts.lawful is None:
-        raise PolicyError("consent_missing", path="lawful")
-    for name in _MEMBERS:
-        there = getattr(facts, name) is not None
-        if there != (name in event.needs) and not (there and name in event.may):
-            raise PayloadError("payload_invalid", path=name)
-    if facts.said is not None and facts.said.__class__ is not plain.PLAIN[type]:
-        raise PayloadError("payload_invalid", path="said")
-    if facts.htcds and type not in TABLES:
-        raise PayloadError("payload_invalid", path="htcds")
-    for at, form, whose in (("answer", facts.answer, _ANSWERS), ("movement", facts.movement, _TIMES)):
-        for name, only in whose.items():
-            if form is not None and (getattr(form, name) is not None) != (type == only):
-                raise PayloadError("payload_invalid", path=f"{at}.{name}")
-    if type == "information.answered" and facts.information is None and not facts.htcds:
-        raise PayloadError("payload_invalid", path="information")  # it answers nothing
-    if facts.receipt is not None:
-        rejected = type == "receipt.rejected"
-        if (facts.receipt.code is not None) != rejected:
-            raise PayloadError("payload_invalid", path="receipt.code")
-        if facts.receipt.path is not None and not rejected:
-            raise PayloadError("payload_invalid", path="receipt.path")
-
-
-_CONSENT_SCOPES: Mapping[Purpose, str] = MappingProxyType(
-    {
-        "assistance": "referral",
-        "identification": "referral",
-        "coordination": "referral",
-        "investigation": "investigation",
-        "return": "return",
-    }
-)
-"""Purpose -> what she must have consented to. A correction goes to who has the record already, whatever it was for."""
-CONSENT_AHEAD = timedelta(days=1)
-"""Clocks in the field differ by so much; dated later, a consent has not been given."""
-
-
-def _lawful(type: str, lawful: Lawful, recorded_at: datetime) -> None:
-    """Rule 1: consent for this recipient, purpose and period; else a coded basis with author and reason.
-
-    Raises:
-        PolicyError: `consent_missing`, `consent_expired`.
-        PayloadError: `payload_invalid`.
-    """
-    if lawful.basis == "consent":
-        if lawful.consent is None:
-            raise PolicyError("consent_missing", path="lawful.consent")
-        if lawful.consent.expires_at <= recorded_at:
-            raise PolicyError("consent_expired", path="lawful.consent.expires_at")
-        if lawful.consent.given_at > recorded_at + CONSENT_AHEAD:
-            raise PolicyError("consent_missing", path="lawful.consent.given_at")
-        asked = _CONSENT_SCOPES.get(PURPOSES[type])
-        if asked is not None and asked not in lawful.consent.scope:
-            raise PolicyError("consent_missing", path="lawful.consent.scope")
-    elif lawful.consent is not None:
-        raise PayloadError("payload_invalid", path="lawful.consent")
-    else:
-        for name in ("author", "reason"):
-            if getattr(lawful, name) is None:
-                raise PayloadError("payload_invalid", path=f"lawful.{name}")
-    if (lawful.legal_reference is not None) != (lawful.basis == "legal-duty"):
-        raise PayloadError("payload_invalid", path="lawful.legal_reference")
-
-
-def _years(born: date, on: date) -> int:
-    return on.year - born.year - ((on.month, on.day) < (born.month, born.day))
-
-
-def _age_at(text: str, on: date) -> Age:
-    """Age class of someone born on a day, in a month or in a year; `unknown` when that leaves both open."""
-    earliest = date.fromisoformat(text + "0001-01-01"[len(text) :])
-    if len(text) == 10:
-        latest = earliest
-    elif len(text) == 7:
-        latest = (earliest + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-    else:
-        latest = earliest.replace(month=12, day=31)
-    if _years(latest, on) >= ADULT_YEARS:
-        return "adult"
-    return "child" if _years(earliest, on) < ADULT_YEARS else "unknown"
-
-
-def referral_of(facts: Facts) -> Referral | None:
-    """The referral form of an event: its own, or that of a transfer."""
-    return facts.said.referral if isinstance(facts.said, TransferRequested) else facts.referral
-
-
-def _caregiver_of(facts: Facts) -> tuple[Caregiver | None, str]:
-    """The caregiver, and where in the facts."""
-    referral = referral_of(facts)
-    if referral is None:
-        return facts.caregiver, "caregiver"
-    return referral.caregiver, "referral.caregiver" if facts.referral is not None else "said.referral.caregiver"
-
-
-def age_of(facts: Facts) -> Age:
-    """Adult, child or unknown at `occurred_at`: from the birth, else from `prs_Birthdate`. Disputed is unknown, and so
-    is what a case says in both places in two ways."""
-    referral = referral_of(facts)
-    birth = referral.birth if referral is not None else facts.birth
-    on = facts.occurred_at.date()
-    born = facts.htcds.get("prs_Birthdate") if referral is None else None
-    other: Age | None = _age_at(born, on) if isinstance(born, str) else None
-    if birth is None:
-        return other or "unknown"
-    found = age_at(birth, on)
-    return found if other in (None, found) else "unknown"
-
-
-def age_at(birth: Birth, on: date) -> Age:
-    """Of somebody born so, on that day."""
-    if birth.basis == "disputed":
-        return "unknown"
-    if birth.date is not None:
-        return _age_at(birth.date, on)
-    if birth.age_years is None:
-        return "unknown"
-    return "adult" if birth.age_years >= ADULT_YEARS else "child"
-
-
-def _safeguards(claim: SafeguardClaim, facts: Facts) -> None:
-    """Rule 3: children, and people who may be children.
-
-    Raises:
-        PayloadError: `safeguard_missing`, at the caregiver or the member of it that is missing.
-    """
-    basis = facts.lawful.basis if facts.lawful is not None else None
-    caregiver, path = _caregiver_of(facts)
-    if caregiver is not None and caregiver.status == "suspected" and caregiver.informed:
-        raise PayloadError("safeguard_missing", path=f"{path}.informed")  # never notified
-    if claim.age == "adult":
-        return
-    if claim.guardian is None:
-        raise PayloadError("safeguard_missing", path=path)
-    if claim.guardian == "pending":
-        if basis != "vital-interests":
-            raise PayloadError("safeguard_missing", path=f"{path}.status")
-    elif not claim.best_interest:
-        raise PayloadError("safeguard_missing", path=f"{path}.best_interest_note")
-    if claim.guardian == "suspected" and basis == "consent":  # whose would it be?
-        raise PayloadError("safeguard_missing", path=f"{path}.status")
-
-
-def age_told(facts: Facts) -> Age | None:
-    """How old she is as far as this event alone says; None: it does not say."""
-    said = facts.said
-    if isinstance(said, AlertMissing):
-        return said.age
-    if referral_of(facts) is not None or facts.birth is not None or "prs_Birthdate" in facts.htcds:
-        return age_of(facts)
-    birth = said.birth if isinstance(said, RecordCorrected) else None
-    if facts.information is not None:
-        birth = facts.information.birth
-    return None if birth is None else age_of(Facts(occurred_at=facts.occurred_at, birth=birth))
-
-
-def _authorised(held: tuple[Authorisation, ...], recorded_at: datetime) -> None:
-    """A decision that has run out is none, nor is one that has not been taken yet.
-
-    Raises PayloadError: `safeguard_missing`.
-    """
-    for index, one in enumerate(held):
-        if one.decided_at > recorded_at:
-            raise PayloadError("safeguard_missing", path=f"lawful.authorisations[{index}].decided_at")
-        if one.expires_at is not None and one.expires_at <= recorded_at:
-            raise PayloadError("safeguard_missing", path=f"lawful.authorisations[{index}].expires_at")
-
-
-def _rules(type: str, facts: Facts, claims: Claims | None, recorded_at: datetime) -> None:
-    if facts.lawful is not None:
-        _lawful(type, facts.lawful, recorded_at)
-        if facts.lawful.authorisations and isinstance(facts.said, TransferRequested):
-            raise PayloadError("payload_invalid", path="lawful.authorisations")  # they stand beside the agreement
-        _authorised(facts.lawful.authorisations, recorded_at)
-    if claims is not None and claims.safeguards is not None:
-        _safeguards(claims.safeguards, facts)
-    if isinstance(facts.said, TransferRequested):
-        _transfer(facts.said, facts.lawful, recorded_at)
-    if isinstance(facts.said, AlertMissing):
-        _missing(facts.said)
-
-
-def _missing(said: AlertMissing) -> None:
-    """An adult who left freely is not looked for, whatever else the alert calls her.
-
-    Raises PayloadError: `payload_invalid`.
-    """
-    if said.birth is None or said.circumstance != "left-freely":
-        return
-    if age_at(said.birth, said.missing_since.date()) == "adult":
-        raise PayloadError("payload_invalid", path="said.circumstance")
-
-
-def _transfer(said: TransferRequested, lawful: Lawful | None, recorded_at: datetime) -> None:
-    """What the policy need not be asked: an authorisation that has run out is none, and a refusal of hers counts.
-
-    Raises PolicyError: `agreement_missing`, `consent_missing`.
-    """
-    for index, one in enumerate(said.authorisations):
-        if one.expires_at is not None and one.expires_at <= recorded_at:
-            raise PolicyError("agreement_missing", path=f"said.authorisations[{index}].expires_at")
-    if lawful is not None and lawful.basis == "consent":
-        refused = frozenset(
-            name for each in said.referral.told_and_refused for name in (each, each.removeprefix("referral."))
-        )
-        for path in fhir.said(Facts(occurred_at=recorded_at, referral=said.referral), _LEAVES):
-            if _listed(path.removeprefix("referral."), refused):
-                raise PolicyError("consent_missing", path=f"said.{path}")
-
-
-# ---- claims ----
-
-
-def commitment(consent: Consent, recipient: str, purpose: str, salt: bytes) -> str:
-    """base64url SHA-256 of `salt` and the lines below, joined by LF; times in UTC, ISO 8601.
-
-        umuhuza/1 consent | recipient | purpose | given_at | expires_at | scopes | how | language or - | form_version
-
-    The salt travels in the message (Consent.identifier), so holders can show that this consent was the one, and
-    nobody else can guess it.
-    """
-    lines = (
-        "umuhuza/1 consent",
-        recipient,
-        purpose,
-        consent.given_at.astimezone(UTC).isoformat(),
-        consent.expires_at.astimezone(UTC).isoformat(),
-        " ".join(consent.scope),
-        consent.how,
-        consent.language or "-",
-        consent.form_version,
-    )
-    return _base64url(hashlib.sha256(salt + "\n".join(lines).encode()).digest())
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _claim(type: str, facts: Facts, to: str, salt: bytes) -> Claims | None:
-    if facts.lawful is None:
-        return None
-    lawful, consent = facts.lawful, None
-    if lawful.consent is not None:
-        consent = ConsentClaim(
-            commitment=commitment(lawful.consent, to, PURPOSES[type], salt),
-            given_at=lawful.consent.given_at,
-            expires_at=lawful.consent.expires_at,
-            scope=lawful.consent.scope,
-        )
-    caregiver, _ = _caregiver_of(facts)
-    said = facts.said
-    return Claims(
-        basis=lawful.basis,
-        purpose=PURPOSES[type],
-        recipient=to,
-        consent=consent,
-        legal_reference=lawful.legal_reference,
-        safeguards=None
-        if not _has_safeguards(type)
-        else SafeguardClaim(
-            age=age_of(facts),
-            guardian=caregiver.status if caregiver is not None else None,
-            best_interest=caregiver is not None and caregiver.best_interest_note is not None,
-        ),
-        agreement=_agreement_claim(said) if isinstance(said, TransferRequested) else None,
-        authorisations=lawful.authorisations,
-    )
-
-
-def _agreement_claim(said: TransferRequested) -> AgreementClaim:
-    return AgreementClaim(
-        id=said.agreement,
-        authorisations=tuple(sorted({one.authority for one in said.authorisations})),
-        origin=said.origin,
-        asylum_wished=said.asylum_wished,
-        voluntary=said.voluntariness == "voluntary",
-    )
-
-
-def _written_claims(claims: Claims) -> dict[str, Any]:
-    data = claims.model_dump(exclude={"authorisations", *(() if claims.agreement else ("agreement",))})
-    if claims.authorisations:
-        data["authorisations"] = [_written_authorisation(one) for one in claims.authorisations]
-    if claims.consent is not None:
-        data["consent"]["given_at"] = moment(claims.consent.given_at)
-        data["consent"]["expires_at"] = moment(claims.consent.expires_at)
-    return data
-
-
-def _written_authorisation(one: Authorisation) -> dict[str, str]:
-    data = {"authority": one.authority, "reference": one.reference, "decided_at": moment(one.decided_at)}
-    return data if one.expires_at is None else {**data, "expires_at": moment(one.expires_at)}
-
-
-def _agree(claims: Claims, facts: Facts, withheld: tuple[str, ...], salt: str | None) -> None:
-    """Claims say what the message says, as far as this reader sees it.
-
-    Raises:
-        PayloadError: `payload_invalid` below `content.claims`.
-    """
-    at = "content.claims"
-    if facts.lawful is None:
-        raise PayloadError("payload_invalid", path=at)
-    consent = facts.lawful.consent
-    if (claims.consent is None) != (consent is None):
-        raise PayloadError("payload_invalid", path=f"{at}.consent")
-    if claims.consent is not None and consent is not None:
-        for name in ("given_at", "expires_at", "scope"):
-            if getattr(claims.consent, name) != getattr(consent, name):
-                raise PayloadError("payload_invalid", path=f"{at}.consent.{name}")
-        salted = base64.urlsafe_b64decode((salt or "") + "=")
-        if claims.consent.commitment != commitment(consent, claims.recipient, claims.purpose, salted):
-            raise PayloadError("payload_invalid", path=f"{at}.consent.commitment")
-    if isinstance(facts.said, TransferRequested) and claims.agreement != _agreement_claim(facts.said):
-        raise PayloadError("payload_invalid", path=f"{at}.agreement")
-    if claims.safeguards is None:  # see `_has_safeguards`
-        return
-    caregiver, _ = _caregiver_of(facts)
-    if claims.safeguards.guardian != (caregiver.status if caregiver is not None else None):
-        raise PayloadError("payload_invalid", path=f"{at}.safeguards.guardian")
-    noted = caregiver is not None and caregiver.best_interest_note is not None
-    note = "caregiver.best_interest_note"
-    if claims.safeguards.best_interest != noted and not {note, f"referral.{note}"}.intersection(withheld):
-        raise PayloadError("payload_invalid", path=f"{at}.safeguards.best_interest")
-    kept_back = any(_under(path, "birth") or path == "htcds.prs_Birthdate" for path in withheld)
-    if claims.safeguards.age != age_of(facts) and not (kept_back and facts.referral is None):
-        raise PayloadError("payload_invalid", path=f"{at}.safeguards.age")
-
-
 # ---- compose ----
 
 
@@ -816,7 +99,7 @@ def _written_plain(said: Form, lawful: Lawful | None, salt: bytes) -> tuple[dict
         payload["lawful"], author = plain.halves(lawful)
         del payload["lawful"]["authorisations"]
         if lawful.consent is not None:
-            payload["salt"] = _base64url(salt)
+            payload["salt"] = b64url(salt)
         if author:
             identity["lawful"] = author
     return payload, identity or None
@@ -861,15 +144,15 @@ def compose(
         facts = facts.model_copy(update={"answer": None})
     if facts.information == Information():
         facts = facts.model_copy(update={"information": None})
-    _members(type, facts)
+    check_members(type, facts)
     reduced, withheld = minimise(type, facts, allowed)
-    claims = _claim(type, facts.model_copy(update={"htcds": _normal(facts)}), to, salt)
-    _rules(type, reduced, claims, recorded_at)
+    claims = claims_of(type, facts.model_copy(update={"htcds": _normal(facts)}), to, salt)
+    check_rules(type, reduced, claims, recorded_at)
     named: dict[str, Any] | None = None
     payload: dict[str, Any] = {}
     if type in TABLES:
         names = fhir.Names(iss, to, evt, thread, ref, pseudonym)
-        payload, named = fhir.write(type, reduced, names, _base64url(salt))
+        payload, named = fhir.write(type, reduced, names, b64url(salt))
     elif reduced.said is not None:
         payload, named = _written_plain(reduced.said, reduced.lawful, salt)
     elif reduced.receipt is not None:
@@ -880,7 +163,7 @@ def compose(
             "schema": EVENTS[type].schema,
             "occurred_at": moment(facts.occurred_at),
             "recorded_at": moment(recorded_at),
-            "claims": None if claims is None else _written_claims(claims),
+            "claims": None if claims is None else written_claims(claims),
             "payload": payload,
             "withheld": withheld,
         }
@@ -951,7 +234,7 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
     context = Context({"iss": iss, "to": to, "evt": evt, "thread": thread}, tolerant=written > today)
     value["schema"] = event.schema
     if written > today:
-        value["withheld"] = [each for each in value["withheld"] if each in _KNOWN_PATHS]
+        value["withheld"] = [each for each in value["withheld"] if each in KNOWN_PATHS]
     named = _loads(identity, "identity") if identity.strip(b" ") and event.name in NAMED else None
     upcast(event.name, written, today, value, named)
     checked(SHAPES[event.name], value, context, "content")
@@ -990,10 +273,10 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
     withheld = tuple(value["withheld"])
     if withheld and (list(withheld) != sorted(set(withheld)) or set(withheld).intersection(field_paths(facts))):
         raise PayloadError("payload_invalid", path="content.withheld")
-    _members(event.name, facts)
+    check_members(event.name, facts)
     if claims is not None:
-        _agree(claims, facts, withheld, salt)
-    _rules(event.name, facts, claims, recorded_at)
+        check_claims(claims, facts, withheld, salt)
+    check_rules(event.name, facts, claims, recorded_at)
     return Opened(event.name, version, facts.occurred_at, recorded_at, claims, withheld, facts, bundle, pseudonym)
 
 

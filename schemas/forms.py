@@ -373,7 +373,7 @@ class Receipt(Form):
 
 
 class Facts(Form):
-    """Everything one event says. Which members must be there depends on the event type (`schemas.events`)."""
+    """Everything one event says. Which members must be there depends on the event type (`schemas.event_rules`)."""
 
     occurred_at: When
     """When it happened; writing down is later (`recorded_at`), paper first is normal."""

@@ -35,7 +35,7 @@ _REGISTRY = re.compile(r"[a-z]{2}\.registry\.log")
 
 
 class Claims(Protocol):
-    """What an adapter knows of the sealed claims (`schemas.events.Claims`)."""
+    """What an adapter knows of the sealed claims (`schemas.claims.Claims`)."""
 
     @property
     def basis(self) -> str: ...

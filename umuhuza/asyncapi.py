@@ -17,9 +17,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.content import NAMED
 from schemas.envelope import FLOWS
 from schemas.event_types import EVENTS, EventType
-from schemas.events import NAMED
 from schemas.registry import ROLES
 from topics.catalogue import policy
 

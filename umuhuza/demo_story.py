@@ -28,8 +28,8 @@ from adapters.connectors.facts_in_words import sections_of
 from adapters.connectors.template import FIRST_ROW
 from adapters.deadlines import alarms
 from adapters.directory import Directory
-from schemas.events import minimise
 from schemas.forms import Facts, Movement
+from schemas.minimise import minimise
 from schemas.plain.directory import AvailabilityAsked
 from topics.catalogue import allowed_fields
 from umuhuza import demo_people as people

@@ -22,10 +22,10 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from schemas.claims import AgreementClaim, Claims, ConsentClaim, SafeguardClaim
 from schemas.envelope import FLOWS, is_agency, mailbox_topic, split_topic
 from schemas.errors import CODES, RecordError, RegistryError
 from schemas.event_types import EVENTS, PURPOSES
-from schemas.events import AgreementClaim, Claims, ConsentClaim, SafeguardClaim
 from schemas.forms import Basis
 from schemas.registry import MAX_REGISTRY_BYTES, ROLES, Registry, read_registry
 from topics.catalogue import Act, Verdict, may, policy

@@ -3,7 +3,7 @@
 
 Invariants: nothing is completed that was not written, nothing that was written is passed over; every problem names
 the cell, says what is wrong and what to write; dates read from figures are told back in words as notes.
-Never: decides policy (who may send what to whom, what a child needs: `topics.catalogue` and `schemas.events` do).
+Never: decides policy (who may send what to whom, what a child needs: `topics.catalogue` and `schemas.event_rules` do).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 A request is a referral with what a border asks for besides: the agreement, the authorisations held, that the wish is
 hers and when that was recorded, and whether she wants asylum. What of it decides whether it may be sent goes into the
-claims (`schemas.events`), for the policy alone to judge; stages and answers are codes and dates and name nobody.
+claims (`schemas.claims`), for the policy alone to judge; stages and answers are codes and dates and name nobody.
 
 Must never: decide what an agreement needs (`topics/policy/agreements.toml` says so).
 """

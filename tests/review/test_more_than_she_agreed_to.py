@@ -13,7 +13,7 @@ import pytest
 from adapters.connectors import columns
 from adapters.connectors.refusals import refused_field
 from adapters.disclosures import Disclosures
-from schemas import events
+from schemas import minimise
 from schemas.errors import PayloadError, PolicyError, RecordError
 from schemas.forms import Consent, Facts, Information, Lawful, Risk
 from schemas.plain.rights import DisclosureRequested
@@ -107,7 +107,7 @@ def test_a_caseworker_names_what_she_refused_as_the_columns_do(text: str, field:
 def test_every_refusal_that_a_column_offers_is_one_that_keeps_something_back() -> None:
     for column in columns.template_columns("Orientation"):
         field = refused_field(column.name)
-        assert field is None or field in events._REFUSABLE, column.name
+        assert field is None or field in minimise.REFUSABLE, column.name
 
 
 def test_a_lawyer_gets_no_medical_part_although_health_is_asked_for_too(town: Agencies) -> None:

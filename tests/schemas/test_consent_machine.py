@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import OrderError
+from schemas.event_rules import step_of
 from schemas.event_types import EVENTS, FLOWS_WITH, THREAD_FLOW
-from schemas.events import step_of
 from schemas.lifecycle import MACHINES, PARTIES, next_events, state_label, step
 from tests.schemas.samples import SAMPLES
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemas import htcds
 from schemas.errors import PayloadError, PolicyError, UmuhuzaError
 from schemas.event_types import EVENTS
-from schemas.events import MAX_PART_BYTES, Sealable, compose, decompose, field_paths, minimise
+from schemas.events import MAX_PART_BYTES, Sealable, compose, decompose
 from schemas.forms import (
     Answer,
     Birth,
@@ -32,6 +32,7 @@ from schemas.forms import (
     SafeContact,
     validated,
 )
+from schemas.minimise import field_paths, minimise
 from tests.schemas.samples import (
     CONSENT,
     DUTY,

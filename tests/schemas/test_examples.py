@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from schemas.event_types import EVENTS
-from schemas.events import minimise
 from schemas.lifecycle import MACHINES
+from schemas.minimise import minimise
 from tests.schemas.payload_gate import EXAMPLES, committed, patched, received, validator
 from topics.catalogue import policy
 from umuhuza import publish

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from schemas import events
+from schemas import minimise
 from schemas.data_files import read_together
 from schemas.envelope import FLOWS, mailbox_topic
 from schemas.event_types import EVENTS, FLOWS_WITH
@@ -364,7 +364,7 @@ def of_lists(name: str) -> Iterator[Mutation]:
     if name not in RAW["minimise"]:
         yield f"{name}: a list", _set(RAW, (*at, "always"), ["occurred_at"])
         return
-    known = frozenset(("htcds", "referral", "information", "birth", "caregiver", *events._KNOWN_PATHS))
+    known = frozenset(("htcds", "referral", "information", "birth", "caregiver", *minimise.KNOWN_PATHS))
     yield f"{name}: no list", _without(RAW, at)
     yield from toggled((*at, "always"), known)
     for role in RAW["minimise"][name].get("never", {}):

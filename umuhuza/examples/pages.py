@@ -18,11 +18,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from schemas.content import NAMED
 from schemas.envelope import FLOWS, mailbox_topic
 from schemas.errors import Language
 from schemas.event_types import EVENTS
-from schemas.events import NAMED, Sealable, compose, referral_of
+from schemas.events import Sealable, compose
 from schemas.forms import Facts
+from schemas.whom import referral_of
 from topics.catalogue import Act, allowed_fields, may
 from umuhuza.examples import SAMPLES
 from umuhuza.examples.cast import (
