@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from schemas import plain
 from schemas.claims import AgreementClaim, Claims, SafeguardClaim, has_safeguards
-from schemas.elements import CONTENT, IDENTITY, TABLES
+from schemas.elements import TABLES
 from schemas.event_types import EVENTS, PURPOSES
 from schemas.forms import Authorisation, Receipt
+from schemas.message_gate import CONTENT, IDENTITY
 from schemas.minimise import KNOWN_PATHS
 from schemas.plain.transfer import TransferRequested
 from schemas.shape import Code, Const, Given, List, Moment, Object, Shape, closed, of_model

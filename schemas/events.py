@@ -30,12 +30,13 @@ from typing import Any
 from schemas import fhir, htcds, ijson, plain
 from schemas.claims import Claims, check_claims, claims_of, written_claims
 from schemas.content import NAMED, SHAPES
-from schemas.elements import TABLES, check_pair
+from schemas.elements import TABLES
 from schemas.errors import PayloadError
 from schemas.event_rules import check_members, check_rules
 from schemas.event_types import EVENTS, EventType
 from schemas.forms import Answer, Facts, Form, Information, Lawful, Receipt, validated
 from schemas.keys import b64url
+from schemas.message_gate import check_pair
 from schemas.minimise import KNOWN_PATHS, field_paths, minimise
 from schemas.shape import Context, WrongError, checked, moment
 from schemas.upcast import upcast

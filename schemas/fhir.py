@@ -20,30 +20,23 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from schemas import htcds
-from schemas.elements import (
+from schemas.element_shapes import (
     AGENCY,
     CAREGIVER_SYSTEM,
     CONSENT_CATEGORY,
     CONSENT_SCOPE,
-    END_SYSTEM,
     FROM_FHIR,
     HTCDS,
     INFORMED,
     LANGUAGE,
-    OUTCOME_SYSTEM,
     PAIR,
     PRIORITIES,
-    REASON_SYSTEM,
     SALT,
     SCOPE_SYSTEM,
     SERVICE_SYSTEM,
-    TABLES,
-    TASK_SYSTEM,
     THREAD,
-    Table,
-    role_of,
-    sheet_role,
 )
+from schemas.elements import END_SYSTEM, OUTCOME_SYSTEM, REASON_SYSTEM, TABLES, TASK_SYSTEM, Table, role_of, sheet_role
 from schemas.errors import PayloadError
 from schemas.forms import Caregiver, Consent, Facts, Movement, Service
 from schemas.shape import Const, Given, Items, Leaf, Object, WrongError, moment

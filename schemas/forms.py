@@ -321,7 +321,7 @@ class Feedback(Form):
 
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^(htcds|information)\.[A-Za-z_.]{1,80}$")]
-"""A path as allow-lists name it; which ones may be asked for, `schemas.elements.ASKABLE` says."""
+"""A path as allow-lists name it; which ones may be asked for, `schemas.element_shapes.ASKABLE` says."""
 
 
 class Question(Form):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published JSON Schemas (2020-12), as text: one of `content` per event type, one of `identity` where there is one.
 
-Made from the shapes that the gate itself runs (`schemas.content.SHAPES`, `schemas.elements.IDENTITY`), so they cannot
-say something else. What a schema cannot say is listed in the README beside them, which is made here too.
+Made from the shapes that the gate itself runs (`schemas.content.SHAPES`, `schemas.message_gate.IDENTITY`), so they
+cannot say something else. What a schema cannot say is listed in the README beside them, which is made here too.
 
 Must never: read or write a file (`umuhuza.publish` does).
 """
@@ -13,8 +13,8 @@ import json
 from typing import Any
 
 from schemas.content import NAMED, SHAPES
-from schemas.elements import CONTENT, IDENTITY
 from schemas.event_types import EVENTS
+from schemas.message_gate import CONTENT, IDENTITY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

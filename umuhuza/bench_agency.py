@@ -26,7 +26,6 @@ from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk, Outbox
 from schemas import events, forms
-from schemas.elements import CONTENT, IDENTITY
 from schemas.envelope import (
     Manifest,
     chain_hash,
@@ -39,6 +38,7 @@ from schemas.envelope import (
 )
 from schemas.errors import LogError
 from schemas.keys import b64url
+from schemas.message_gate import CONTENT, IDENTITY
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
 from schemas.shape import Context

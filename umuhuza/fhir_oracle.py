@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second opinion on what FHIR R4 is: the package `fhir.resources`, which knows the standard and nothing of ours.
 
-The gate (`schemas.elements`) refuses whatever this refuses; a test changes valid messages in every way it can think of
-and compares, and `umuhuza bench` measures both on the same message. It takes no part in sending or reading: no other
+The gate (`schemas.message_gate`) refuses whatever this refuses; a test changes valid messages in every way it can think
+of and compares, and `umuhuza bench` measures both on the same message. It takes no part in sending or reading: no other
 module of the program imports the package, which takes long to load and many times longer than the gate to judge.
 
 Must never: be imported by schemas, topics, adapters or gateway; let out what the package says, since it quotes values.

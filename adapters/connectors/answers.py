@@ -23,7 +23,7 @@ from adapters.connectors.facts_in_words import DECLINED, OUTCOMES
 from adapters.connectors.sheets import Cell, Table
 from adapters.connectors.thread_in_words import GOES, HER_VIEW, field_in_words
 from schemas import htcds, lifecycle
-from schemas.elements import ASKABLE
+from schemas.element_shapes import ASKABLE
 from schemas.errors import Language, PayloadError
 from schemas.forms import Facts, validated
 from topics.catalogue import allowed_fields

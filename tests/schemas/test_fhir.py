@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from schemas.elements import HTCDS, IDENTITY, TABLES, role_of
+from schemas.element_shapes import HTCDS
+from schemas.elements import TABLES, role_of
 from schemas.errors import PayloadError, UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.events import Opened, Sealable
 from schemas.forms import Caregiver, Facts
 from schemas.lifecycle import MACHINES
+from schemas.message_gate import IDENTITY
 from schemas.plain import PLAIN
 from tests.schemas.samples import (
     CONSENT,

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import shape
-from schemas.elements import CONTENT, IDENTITY, TABLES, Message
+from schemas.elements import TABLES
+from schemas.message_gate import CONTENT, IDENTITY, Message
 from schemas.shape import Context, WrongError
 from tests.schemas.samples import MANIFEST, SAMPLES, sealable
 from umuhuza import fhir_oracle

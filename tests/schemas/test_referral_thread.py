@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 
 from schemas import lifecycle
-from schemas.elements import ASKABLE, TABLES
+from schemas.element_shapes import ASKABLE
+from schemas.elements import TABLES
 from schemas.errors import PayloadError, PolicyError, UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.forms import Answer, Facts, Feedback, Information, Movement, Question, Risk

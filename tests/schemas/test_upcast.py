@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from schemas import content, events, upcast
+from schemas import events, upcast
+from schemas.content import SHAPES
 from schemas.errors import PayloadError
 from schemas.event_types import EVENTS
 from schemas.plain.rights import AccessRequested
@@ -46,10 +47,10 @@ def third_minor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(upcast, "UPCASTS", {(EVENT, 0): first, (EVENT, 1): second, ("receipt.rejected", 0): second})
     today = replace(EVENTS[EVENT], schema="1.2")
-    shape = content.SHAPES[EVENT]
+    shape = SHAPES[EVENT]
     shape = replace(shape, required={**shape.required, "schema": Const("1.2")})
     monkeypatch.setattr(events, "EVENTS", MappingProxyType({**EVENTS, EVENT: today}))
-    monkeypatch.setattr(events, "SHAPES", MappingProxyType({**content.SHAPES, EVENT: shape}))
+    monkeypatch.setattr(events, "SHAPES", MappingProxyType({**SHAPES, EVENT: shape}))
     return done
 
 
