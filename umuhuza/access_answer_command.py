@@ -17,8 +17,9 @@ from schemas.errors import PayloadError
 from schemas.forms import validated
 from schemas.plain.rights import AccessAnswered
 from umuhuza import access_command
-from umuhuza.access_command import OUTCOMES, Folder, Json, app, due, inbox_of, wanted
+from umuhuza.access_command import OUTCOMES, app, due, wanted
 from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.options import Folder, Json, one_of
 from umuhuza.words import choices, result, t
 
 ThreadName = Annotated[
@@ -55,7 +56,7 @@ def _whole(names: Iterable[str], text: str) -> str:
 
 
 def _asked_of_us(parts: AgencyParts, thread: str) -> Waiting:
-    waiting = {one.thread: one for one in Access(parts.desk).waiting(inbox_of(parts).opened)}
+    waiting = {one.thread: one for one in Access(parts.desk).waiting(parts.inbox().opened)}
     return waiting[_whole(waiting, thread)]
 
 
@@ -76,15 +77,7 @@ def _here(parts: AgencyParts, one: Waiting, person: str | None) -> Holdings:
 def show(
     thread: ThreadName,
     folder: Folder,
-    person: Annotated[
-        str | None,
-        typer.Option(
-            help=t(
-                "Sa référence ici, si la demande n'y mène pas.",
-                "Her reference here, where the request does not lead to her.",
-            )
-        ),
-    ] = None,
+    person: Person = None,
     as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
@@ -163,7 +156,7 @@ def _held_lines(one: Waiting, found: Holdings, person: str | None) -> list[str]:
 
 
 def _text(parts: AgencyParts, one: Waiting, found: Holdings, *, whole: bool) -> str | None:
-    return copy_for_her(found, one.peer, inbox_of(parts).opened, words_in(one.said.language), whole=whole)
+    return copy_for_her(found, one.peer, parts.inbox().opened, words_in(one.said.language), whole=whole)
 
 
 # -- answer -----------------------------------------------------------------------------------------------------------
@@ -179,15 +172,7 @@ def _text(parts: AgencyParts, one: Waiting, found: Holdings, *, whole: bool) -> 
 def answer(
     thread: ThreadName,
     folder: Folder,
-    person: Annotated[
-        str | None,
-        typer.Option(
-            help=t(
-                "Sa référence ici, si la demande n'y mène pas.",
-                "Her reference here, where the request does not lead to her.",
-            )
-        ),
-    ] = None,
+    person: Person = None,
     outcome: Annotated[
         str | None,
         typer.Option(
@@ -206,8 +191,8 @@ def answer(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    if outcome is not None and outcome not in _REFUSALS:
-        raise typer.BadParameter(t("connus : ", "known: ") + ", ".join(_REFUSALS), param_hint="--outcome")
+    if outcome is not None:
+        one_of(outcome, _REFUSALS, "--outcome")
     if (outcome == "restricted") != (law is not None):
         raise typer.BadParameter(
             t("--outcome restricted et --law vont ensemble", "--outcome restricted and --law go together"),

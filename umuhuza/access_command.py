@@ -7,7 +7,6 @@ Must never: print a name in a list or an error; leave a sheet that others on thi
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -19,8 +18,6 @@ from adapters.access import Access, Asked, Waiting
 from adapters.access_sheet import Answer, Sheet, words_in
 from adapters.connectors.places import write_durably
 from adapters.consent_book import ConsentBook
-from adapters.inbox import Inbox
-from adapters.outbox import Outbox
 from schemas import ijson
 from schemas.errors import PayloadError, SourceError
 from schemas.forms import validated
@@ -28,7 +25,8 @@ from schemas.lifecycle import state_label
 from schemas.plain.rights import AccessRequested
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.consent_command import read_code
-from umuhuza.words import advice_for, entries, language, result, say, t
+from umuhuza.options import Folder, Json
+from umuhuza.words import advice_for, day, entries, language, result, say, t
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +36,6 @@ app = typer.Typer(
         "A person asks what agencies hold about her: ask for her, answer, give her the sheet.",
     ),
 )
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 _WANTS = {
     "what-is-held": ("ce qui est gardé", "what is held"),
     "copy": ("une copie", "a copy"),
@@ -62,14 +58,6 @@ def add_to(agency: typer.Typer) -> None:
     """Set the group beside the commands of `umuhuza agency`. Harmless when it is there."""
     if not any(one.typer_instance is app for one in agency.registered_groups):
         agency.add_typer(app, name="access")
-
-
-def inbox_of(parts: AgencyParts) -> Inbox:
-    return Inbox(parts.desk, Outbox(parts.desk))
-
-
-def day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y")
 
 
 # -- ask --------------------------------------------------------------------------------------------------------------
@@ -203,7 +191,7 @@ def _request_in(file: Path, *, by_ticket: bool) -> AccessRequested:
 )
 def list_access(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
-        access, opened, now = Access(parts.desk), inbox_of(parts).opened, parts.now()
+        access, opened, now = Access(parts.desk), parts.inbox().opened, parts.now()
         waiting, asked = access.waiting(opened), access.asked(opened)
     if as_json:
         result(
@@ -376,7 +364,7 @@ def sheet(
 def sheet_of(parts: AgencyParts, person: str) -> Sheet:
     """What goes on the sheet of that person now. An agency that was asked twice stands there with its last request."""
     access, now = Access(parts.desk), parts.now()
-    asked = {one.peer: one for one in access.asked(inbox_of(parts).opened, person) if one.state != "retracted"}
+    asked = {one.peer: one for one in access.asked(parts.inbox().opened, person) if one.state != "retracted"}
     registry = parts.registry()
 
     def name(agency: str) -> str:

@@ -24,9 +24,10 @@ from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
 from adapters.directory import DirectoryDesk
+from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk
+from adapters.outbox import Desk, Outbox
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
 from schemas.errors import PayloadError, RegistryError, UmuhuzaError
@@ -70,6 +71,10 @@ class AgencyParts:
     def desk(self) -> Desk:
         limit = int(self.settings.attachments_mib * 2**20)
         return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom, limit)
+
+    def inbox(self) -> Inbox:
+        """The way in of this agency, for opening again what has arrived."""
+        return Inbox(self.desk, Outbox(self.desk))
 
     def now(self) -> float:
         """Corrected by the gateway's clock, once it is known."""

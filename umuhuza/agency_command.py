@@ -48,6 +48,7 @@ from umuhuza.agency import (
     root_key,
     run_agency,
 )
+from umuhuza.options import Folder, Json, outgoing_named
 from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.words import advice_for, entries, language, result, say, t
 
@@ -59,9 +60,6 @@ app = typer.Typer(
     ),
 )
 agency_directory_command.add_to(app)
-
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 _ZONES = {"bi": "Africa/Bujumbura", "tn": "Africa/Tunis"}
@@ -536,7 +534,7 @@ def retry(
     as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        count = parts.mailbox.retry(None if evt is None else _named(parts, evt).evt)
+        count = parts.mailbox.retry(None if evt is None else outgoing_named(parts, evt).evt)
     result({"ok": True, "retried": count}, as_json=as_json, lines=[t(f"{count} réessayé(s).", f"{count} tried again.")])
 
 
@@ -550,7 +548,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        item = _named(parts, evt)
+        item = outgoing_named(parts, evt)
         done = item.state == "waiting" if dry_run else parts.mailbox.cancel(item.evt, int(time.time()))
     result(
         {"ok": done, "evt": item.evt, "state": "cancelled" if done and not dry_run else item.state, "dry_run": dry_run},
@@ -605,14 +603,6 @@ async def _fresh_registry(parts: AgencyParts) -> None:
         say(exc.describe(language()))
     finally:
         await log.close()
-
-
-def _named(parts: AgencyParts, evt: str) -> Outgoing:
-    """The outgoing item with that id, or whose id ends so."""
-    found = [item for item in parts.mailbox.outbox() if item.evt == evt or (len(evt) >= 6 and item.evt.endswith(evt))]
-    if len(found) != 1:
-        raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
-    return found[0]
 
 
 def _when(at: float) -> str:

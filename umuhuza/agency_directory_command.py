@@ -20,10 +20,8 @@ from schemas.forms import validated
 from schemas.lifecycle import state_label
 from schemas.plain.directory import MAX_PLACES, AvailabilityAsked, ServicePublished, ServiceType
 from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.options import Folder, Json
 from umuhuza.words import advice_for, entries, language, result, say, t
-
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 _BANDS = {
     "none": ("complet", "full"),

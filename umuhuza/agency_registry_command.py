@@ -16,11 +16,10 @@ import typer
 
 from adapters import projections, registry_sheets
 from adapters.connectors.places import write_durably
-from adapters.inbox import Inbox
-from adapters.outbox import Outbox
 from adapters.registry_sheets import Sheet
 from schemas.errors import Language
 from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.options import Folder
 from umuhuza.words import language, result, say, t
 
 Format = Literal["xlsx", "csv", "json"]
@@ -33,7 +32,7 @@ def sheets_of(parts: AgencyParts, words: Language) -> list[Sheet]:
     if not views:
         return []
     now = datetime.fromtimestamp(parts.now(), UTC)
-    story = projections.read(parts.mailbox, Inbox(parts.desk, Outbox(parts.desk)).opened)
+    story = projections.read(parts.mailbox, parts.inbox().opened)
 
     def name(agency: str) -> str:
         member = registry.agencies.get(agency)
@@ -52,7 +51,7 @@ def sheets_of(parts: AgencyParts, words: Language) -> list[Sheet]:
 
 
 def registry(
-    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))],
+    folder: Folder,
     form: Annotated[Format, typer.Option("--format", help=t("xlsx, csv ou json.", "xlsx, csv or json."))] = "xlsx",
     out: Annotated[
         Path | None,

@@ -16,11 +16,11 @@ import typer
 
 from adapters.inbox import Inbox
 from adapters.mailbox_rows import Incoming
-from adapters.outbox import Outbox
 from schemas.attachments import ENDINGS, count_of, size_of
 from schemas.errors import SourceError
 from schemas.plain.attachment import ANNOUNCED, AttachmentAnnounced
 from umuhuza.agency import opened_agency
+from umuhuza.options import Folder, Json
 from umuhuza.words import entries, result, t
 
 _STATES = {
@@ -31,15 +31,15 @@ _STATES = {
 
 
 def attachments(
-    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))],
+    folder: Folder,
     out: Annotated[
         Path | None,
         typer.Option(help=t("Y écrire celles qui sont entières (0600).", "Write those that are whole there.")),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
+    as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        inbox = Inbox(parts.desk, Outbox(parts.desk))
+        inbox = parts.inbox()
         items = [item for item in parts.mailbox.inbox() if item.type == ANNOUNCED and item.state in _STATES]
         rows = [_row(inbox, item, out) for item in items]
     if as_json:

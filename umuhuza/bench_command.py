@@ -49,6 +49,7 @@ from topics.log import Entry
 from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, shares, validate
 from umuhuza.gateway_command import init_gateway
+from umuhuza.options import Json
 from umuhuza.registry_command import add_agency, init_registry
 from umuhuza.words import result, say, t, table
 
@@ -469,7 +470,7 @@ def bench(
             ),
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
+    as_json: Json = False,
 ) -> None:
     """The command."""
     say(

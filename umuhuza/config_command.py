@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from adapters import settings as agency_settings
 from gateway import settings as gateway_settings
 from topics.settings import SettingsError, merged
+from umuhuza.options import Json
 from umuhuza.words import result, t, table
 
 app = typer.Typer(no_args_is_help=True, help=t("Les réglages.", "The settings."))
@@ -32,7 +33,7 @@ def show(
         Path,
         typer.Option("--dir", help=t("Dossier d'une agence ou d'une passerelle.", "Folder of an agency or a gateway.")),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
+    as_json: Json = False,
 ) -> None:
     for file, model, prefix, kind in (
         (folder / agency_settings.FILE_NAME, agency_settings.AgencySettings, agency_settings.PREFIX, "agency"),

@@ -7,7 +7,6 @@ Shown to this agency's own people, by its own references; never a name, since no
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +21,8 @@ from schemas.lifecycle import state_label
 from schemas.page_words import PageLanguage, words_for
 from schemas.plain.consent import WithdrawalScope
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.agency_command import Folder, Json
-from umuhuza.words import advice_for, entries, language, result, say, t
+from umuhuza.options import Folder, Json
+from umuhuza.words import advice_for, day_and_time, entries, language, result, say, t
 
 Person = Annotated[
     str, typer.Option("--person", help=t("Référence de la personne dans cette agence.", "This agency's reference."))
@@ -44,9 +43,7 @@ def _unread() -> str:
 
 
 def _day(at: int | None) -> str:
-    if at is None:
-        return "–"
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
+    return "–" if at is None else day_and_time(at)
 
 
 def _scope(scope: WithdrawalScope) -> str:

@@ -31,7 +31,6 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.connectors.contract import Batch, Draft
-from adapters.inbox import Inbox
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Outbox
@@ -252,7 +251,7 @@ class Stage:
     def opened(self, agency: str, item: Incoming) -> Opened:
         """What the agency reads in it, with its own key."""
         with self.desk(agency) as parts:
-            return Inbox(parts.desk, Outbox(parts.desk)).opened(item)
+            return parts.inbox().opened(item)
 
     def threads(self, agency: str) -> list[Thread]:
         box = self.mailbox(agency)

@@ -12,16 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from adapters.expertise import Contacts, Expertise, Question
-from adapters.inbox import Inbox
-from adapters.outbox import Outbox
 from schemas import ijson
 from schemas.errors import SourceError
 from schemas.forms import validated
 from schemas.lifecycle import state_label
 from schemas.plain.knowledge import ContactPublished, ExpertiseAnswered, ExpertiseAsked
-from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.guidance_command import Folder, Json, bytes_in, day, one_of, sends
-from umuhuza.words import choices, entries, language, result, t
+from umuhuza.agency import opened_agency
+from umuhuza.guidance_command import bytes_in, sends
+from umuhuza.options import Folder, Json, one_of
+from umuhuza.words import choices, day, entries, language, result, t
 
 _MOST_TEXT = 64 << 10
 """Bytes of a file with a question or an answer; the form itself takes 8,000 characters."""
@@ -64,10 +63,6 @@ def add_to(agency: typer.Typer) -> None:
     if not any(one.typer_instance is contacts_app for one in agency.registered_groups):
         agency.add_typer(contacts_app, name="contacts")
         agency.add_typer(expertise_app, name="expertise")
-
-
-def _inbox(parts: AgencyParts) -> Inbox:
-    return Inbox(parts.desk, Outbox(parts.desk))
 
 
 # -- contacts ---------------------------------------------------------------------------------------------------------
@@ -125,7 +120,7 @@ def publish_contact(
 def list_contacts(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
         contacts = Contacts(parts.desk)
-        found, ours = contacts.listings(_inbox(parts).opened), contacts.told()
+        found, ours = contacts.listings(parts.inbox().opened), contacts.told()
     if as_json:
         result(
             {
@@ -240,7 +235,7 @@ def answer_expertise(
     said = validated(ExpertiseAnswered, {"answer": _words(text, file), "documents": tuple(document or ())})
     with opened_agency(folder) as parts:
         expertise = Expertise(parts.desk)
-        names = {one.thread for one in expertise.questions(_inbox(parts).opened) if not one.ours}
+        names = {one.thread for one in expertise.questions(parts.inbox().opened) if not one.ours}
         found = [one for one in names if one == thread or (len(thread) >= 6 and one.startswith(thread))]
         if len(found) != 1:
             raise typer.BadParameter(t("aucune question de ce nom", "no such question"), param_hint="THREAD")
@@ -258,7 +253,7 @@ def answer_expertise(
 )
 def list_expertise(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
-        found = Expertise(parts.desk).questions(_inbox(parts).opened)
+        found = Expertise(parts.desk).questions(parts.inbox().opened)
     if as_json:
         result({"ok": True, "questions": [_question_json(one) for one in found]}, as_json=True)
         return

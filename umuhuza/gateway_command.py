@@ -20,6 +20,7 @@ from schemas.keys import SigningKey, VerifyKey, b64url, fingerprint_of, unb64url
 from schemas.registry import Agency, Key, dumps_agency
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
+from umuhuza.options import Json
 from umuhuza.words import result, t
 
 app = typer.Typer(
@@ -27,7 +28,6 @@ app = typer.Typer(
 )
 
 SETTINGS_FILE = "gateway.toml"
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 def init_gateway(

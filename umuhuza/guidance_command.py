@@ -8,17 +8,14 @@ Must never: print a document to a terminal (it may hold what a terminal obeys); 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adapters.connectors.places import write_durably
-from adapters.inbox import Inbox
 from adapters.knowledge import Document, Knowledge, Published, documents
-from adapters.outbox import Outbox
 from schemas.errors import SourceError
 from schemas.forms import validated
 from schemas.plain.knowledge import (
@@ -26,10 +23,9 @@ from schemas.plain.knowledge import (
     chunks_of,
 )
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.words import advice_for, choices, entries, result, t
+from umuhuza.options import Folder, Json, one_of
+from umuhuza.words import advice_for, choices, day, entries, result, t
 
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 Name = Annotated[
     str,
     typer.Argument(
@@ -70,19 +66,6 @@ def add_to(agency: typer.Typer) -> None:
     """Set the group beside the commands of `umuhuza agency`. Harmless when it is there."""
     if not any(one.typer_instance is app for one in agency.registered_groups):
         agency.add_typer(app, name="guidance")
-
-
-def _inbox(parts: AgencyParts) -> Inbox:
-    return Inbox(parts.desk, Outbox(parts.desk))
-
-
-def day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y")
-
-
-def one_of(value: str, known: Collection[str], option: str) -> None:
-    if value not in known:
-        raise typer.BadParameter(t("connus : ", "known: ") + ", ".join(known), param_hint=option)
 
 
 def sends() -> str:
@@ -201,7 +184,7 @@ def bytes_in(file: Path, hint: str) -> bytes:
 def list_guidance(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
         ours = Knowledge(parts.desk).published()
-        theirs = documents(parts.mailbox.inbox(), _inbox(parts).opened)
+        theirs = documents(parts.mailbox.inbox(), parts.inbox().opened)
         states = {one.thread: _state(parts, one) for one in theirs}
     if as_json:
         result(
@@ -310,7 +293,7 @@ def _found(parts: AgencyParts, document: str, version: int | None) -> Document:
     """That version, or the last one, of a document that arrived."""
     found = [
         one
-        for one in documents(parts.mailbox.inbox(), _inbox(parts).opened)
+        for one in documents(parts.mailbox.inbox(), parts.inbox().opened)
         if one.said.document == document and version in (None, one.said.version)
     ]
     if not found:
@@ -340,7 +323,7 @@ def show_guidance(
 ) -> None:
     with opened_agency(folder) as parts:
         found = _found(parts, document, version)
-        everything = documents(parts.mailbox.inbox(), _inbox(parts).opened)
+        everything = documents(parts.mailbox.inbox(), parts.inbox().opened)
         state = _state(parts, found)
     if out is not None:
         if found.data is None:

@@ -28,6 +28,7 @@ from umuhuza.kafka import artefacts, certificates
 from umuhuza.kafka.artefacts import KafkaMissingError
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster, NodeState
+from umuhuza.options import Json
 from umuhuza.registry_command import REGISTRY_FILE, held
 from umuhuza.words import language, people, result, say, t, table
 
@@ -75,7 +76,6 @@ Addresses = Annotated[
         ),
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 def default_folder() -> Path:

@@ -24,13 +24,13 @@ from umuhuza.kafka.strimzi import resources
 from umuhuza.kafka_command import (
     Addresses,
     Folder,
-    Json,
     KafkaFiles,
     administrator,
     applied_json,
     applied_lines,
     read_members,
 )
+from umuhuza.options import Json
 from umuhuza.words import result, t
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from gateway.settings import load_settings
 from schemas.errors import LogError
 from topics.settings import SettingsError
 from umuhuza.gateway_command import SETTINGS_FILE
-from umuhuza.kafka_command import Addresses, Folder, Json, KafkaFiles, administrator
+from umuhuza.kafka_command import Addresses, Folder, KafkaFiles, administrator
+from umuhuza.options import Json
 from umuhuza.words import people, result, say, t
 
 if TYPE_CHECKING:

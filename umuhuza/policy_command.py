@@ -32,6 +32,7 @@ from topics.catalogue import Act, Verdict, may, policy
 from topics.policy_lines import line_of, words_of
 from umuhuza.agency import root_key
 from umuhuza.fictional import fictional_registry
+from umuhuza.options import Json
 from umuhuza.policy_shown import listed, shown_event, shown_flow, shown_role, summary
 from umuhuza.words import labelled, language, result, say, t
 
@@ -280,8 +281,6 @@ def _others(question: Question, registry: Registry, which: str) -> tuple[str, ..
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What is shown
-
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 def _registry(file: Path | None, key: str | None) -> Registry:

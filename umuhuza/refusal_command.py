@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adapters.refusal_book import Refusal, RefusalBook
 from umuhuza.agency import opened_agency
+from umuhuza.options import Folder, Json
 from umuhuza.words import advice_for, entries, result, t
-
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -30,6 +30,7 @@ from schemas.registry import (
 )
 from topics.registry_file import replace_registry_file
 from topics.settings import SettingsError
+from umuhuza.options import Json
 from umuhuza.words import result, t, table
 
 app = typer.Typer(
@@ -41,7 +42,6 @@ KEY_FILE = "domain.key"
 REGISTRY_FILE = "registry.jws"
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 def init_registry(folder: Path, domain: str, training: bool) -> tuple[Registry, SigningKey]:

@@ -10,7 +10,6 @@ Must never: show what an opened part says but in the file that was asked for, mo
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -24,10 +23,9 @@ from schemas.errors import SourceError
 from schemas.forms import validated
 from schemas.plain.rights import DisclosureRefused
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.words import choices, entries, result, t
+from umuhuza.options import Folder, Json, one_of, outgoing_named
+from umuhuza.words import choices, day_and_time, entries, result, t
 
-Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 Thread = Annotated[
     str, typer.Argument(help=t("Échange donné par « disclosures ».", "The thread that `disclosures` shows."))
 ]
@@ -83,25 +81,6 @@ _UNREAD = (
 )
 
 
-def _at(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
-
-
-def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
-    if value not in known:
-        raise typer.BadParameter(t("connus : ", "known: ") + ", ".join(known), param_hint=option)
-
-
-def _evt(parts: AgencyParts, evt: str) -> str:
-    """The whole id of an item that was sent, from its end as `outbox` shows it."""
-    found = [
-        item.evt for item in parts.mailbox.outbox() if item.evt == evt or (len(evt) >= 6 and item.evt.endswith(evt))
-    ]
-    if len(found) != 1:
-        raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
-    return found[0]
-
-
 def _corrections(parts: AgencyParts) -> Corrections:
     return Corrections(parts.desk, Outbox(parts.desk))
 
@@ -116,10 +95,10 @@ def retract(
     reason: Annotated[str, typer.Option(help=choices(_REASONS))] = "wrong-recipient",
     as_json: Json = False,
 ) -> None:
-    _one_of(reason, get_args(Reason), "--reason")
+    one_of(reason, get_args(Reason), "--reason")
     with opened_agency(folder) as parts:
         wanted = next(one for one in get_args(Reason) if one == reason)
-        known = _evt(parts, evt)
+        known = outgoing_named(parts, evt).evt
         done = _corrections(parts).retract(known, wanted)
     words = {
         "cancelled": ("Retiré avant le départ : personne ne l'a reçu.", "Taken back before it left: nobody got it."),
@@ -138,7 +117,7 @@ def erase(
     ground: Annotated[str, typer.Option(help=choices(_GROUNDS))] = "person",
     as_json: Json = False,
 ) -> None:
-    _one_of(ground, get_args(Ground), "--ground")
+    one_of(ground, get_args(Ground), "--ground")
     with opened_agency(folder) as parts:
         wanted = next(one for one in get_args(Ground) if one == ground)
         evt = _corrections(parts).erase(record, wanted)
@@ -184,7 +163,7 @@ def disclosures(folder: Folder, as_json: Json = False) -> None:
                 [
                     t("Parties : ", "Parts: ") + ", ".join(one.said.scope),
                     t("Décision : ", "Order: ") + one.said.order,
-                    t("Jusqu'au ", "Until ") + _at(one.said.expires_at.timestamp()),
+                    t("Jusqu'au ", "Until ") + day_and_time(one.said.expires_at.timestamp()),
                     *([one.said.record] if one.said.record else [one.said.subject or ""]),
                 ],
             )
@@ -197,7 +176,7 @@ def disclosures(folder: Folder, as_json: Json = False) -> None:
             (
                 f"{one.ident}  {'→' if one.ours else '←'} {one.peer}",
                 [
-                    t("Terminée", "Ended") if one.ended else t("Jusqu'au ", "Until ") + _at(one.expires_at),
+                    t("Terminée", "Ended") if one.ended else t("Jusqu'au ", "Until ") + day_and_time(one.expires_at),
                     one.by,
                 ],
             )
@@ -285,10 +264,10 @@ def reviews(
         t("À réexaminer par un rôle désigné", "For a named role to review"),
         [
             (
-                f"{one.n}  {_at(one.at)}  {t(*_KINDS[one.kind])}",
+                f"{one.n}  {day_and_time(one.at)}  {t(*_KINDS[one.kind])}",
                 [
                     f"{one.ident}  {one.peer}",
-                    *([f"{one.role}: {one.outcome}, {_at(one.closed_at)}"] if one.closed_at is not None else []),
+                    *([] if one.closed_at is None else [f"{one.role}: {one.outcome}, {day_and_time(one.closed_at)}"]),
                 ],
             )
             for one in found
@@ -322,8 +301,8 @@ def review(
     outcome: Annotated[str, typer.Option(help=choices(_OUTCOMES))] = "upheld",
     as_json: Json = False,
 ) -> None:
-    _one_of(role, ROLES, "--role")
-    _one_of(outcome, OUTCOMES, "--outcome")
+    one_of(role, ROLES, "--role")
+    one_of(outcome, OUTCOMES, "--outcome")
     as_role: ReviewRole = next(one for one in ROLES if one == role)
     as_outcome: Outcome = next(one for one in OUTCOMES if one == outcome)
     with opened_agency(folder) as parts:

@@ -17,8 +17,6 @@ import typer
 
 from adapters import projections, statistics, statistics_html, statistics_pages
 from adapters.connectors.places import write_durably
-from adapters.inbox import Inbox
-from adapters.outbox import Outbox
 from adapters.projections import Entry
 from adapters.settings import FILE_NAME
 from adapters.statistics import Release, Submission
@@ -28,6 +26,7 @@ from schemas.forms import validated
 from schemas.plain.statistics import StatisticsSubmitted
 from topics.catalogue import policy
 from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.options import Folder
 from umuhuza.words import result, say, t
 
 app = typer.Typer(
@@ -189,7 +188,7 @@ def _submissions(path: Path) -> Iterator[Submission]:
 
 def received(parts: AgencyParts) -> list[Submission]:
     """What stands in the mailbox, without what was retracted or cannot be opened any more."""
-    inbox = Inbox(parts.desk, Outbox(parts.desk))
+    inbox = parts.inbox()
     found = []
     for item in parts.mailbox.inbox():
         if item.type != "statistics.submitted" or item.state not in ("ready", "delivered"):
@@ -231,7 +230,7 @@ def _submission(agency: str, at: datetime, said: StatisticsSubmitted) -> Submiss
     )
 )
 def build(
-    folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))],
+    folder: Folder,
     period: Period,
     counted: Annotated[Counted, typer.Option(help=t("Ce qui est compté.", "What is counted."))] = "persons-assisted",
     place: Annotated[
@@ -243,7 +242,7 @@ def build(
     out: Annotated[Path | None, typer.Option(help=t("Fichier à écrire.", "File to write."))] = None,
 ) -> None:
     with opened_agency(folder) as parts:
-        opener = Inbox(parts.desk, Outbox(parts.desk)).opened
+        opener = parts.inbox().opened
         now = datetime.fromtimestamp(parts.now(), UTC)
         found = projections.cases(projections.read(parts.mailbox, opener), now)
         said = counts_of(found, period, place, counted)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -46,6 +47,16 @@ def choices(known: Mapping[str, tuple[str, str]]) -> str:
     """
     words = {code: t(*both) for code, both in known.items()}
     return ", ".join(code if said == code.replace("-", " ") else f"{code} ({said})" for code, said in words.items())
+
+
+def day(at: float) -> str:
+    """The local day of a moment in seconds since the epoch: 12/05/2026."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y")
+
+
+def day_and_time(at: float) -> str:
+    """The same with its hour: 12/05/2026 14:05."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
 
 
 def labelled(fr: str, en: str, value: str) -> str:
