@@ -27,23 +27,16 @@ from adapters.mailbox import Mailbox
 from adapters.outbox import Desk, Outbox
 from schemas import events, forms
 from schemas.envelope import (
-    Manifest,
-    chain_hash,
-    cloudevents_headers,
-    mailbox_topic,
     new_evt,
-    new_thread,
-    record_value,
-    sign_manifest,
 )
 from schemas.errors import LogError
 from schemas.keys import b64url
 from schemas.message_gate import CONTENT, IDENTITY
 from schemas.registry import Registry
-from schemas.sealing import make_grant, seal_parts
 from schemas.shape import Context
 from topics.log import Appended, Ends, Entry, Stored, grant_key
 from umuhuza import fhir_oracle
+from umuhuza.bench_records import chain_of
 
 TYPE = "referral.requested"
 
@@ -168,34 +161,18 @@ class _Shelf:
 
 def _shelf(sender: Keys, reader: str, registry: Registry, count: int) -> _Shelf:
     """A chain of `count` referrals from `sender`, each on a thread of its own."""
-    shelf, topic, prev = _Shelf(), mailbox_topic("referral", reader), ""
     at = datetime.now(UTC).replace(microsecond=0)
-    seal_to = registry.seal_keys(reader, int(at.timestamp()))[0]
-    for seq in range(1, count + 1):
-        evt, thread = new_evt(int(at.timestamp() * 1000), os.urandom), new_thread(os.urandom)
-        parts = composed(sender.agency, reader, evt, thread, at)
-        texts = {"identity": parts.identity, "content": parts.content}
-        sealed = seal_parts(f"{sender.agency}/{evt}", "request", texts, os.urandom)
-        manifest = Manifest(
-            evt=evt,
-            iss=sender.agency,
-            to=reader,
-            topic=topic,
-            kind="request",
-            thread=thread,
-            seq=seq,
-            prev=prev,
-            iat=int(at.timestamp()),
-            reg=registry.version,
-            parts=sealed.parts,
-        )
-        line1 = sign_manifest(manifest, sender.sig)
-        prev = chain_hash(line1)
-        value = record_value(line1, sealed.body)
-        headers = cloudevents_headers(manifest)
-        at_ms = int(at.timestamp() * 1000)
-        shelf.entries.append(Stored(topic, seq - 1, thread.encode(), manifest.ident, value, at_ms, headers))
-        shelf.grants[grant_key(manifest.ident, seal_to.kid)] = make_grant(manifest, sealed.keys, reader, seal_to)
+    at_ms = int(at.timestamp() * 1000)
+
+    def parts(evt: str, thread: str) -> tuple[bytes, bytes]:
+        made = composed(sender.agency, reader, evt, thread, at)
+        return made.identity, made.content
+
+    shelf = _Shelf()
+    for offset, one in enumerate(chain_of(sender, reader, registry, count, parts=parts)):
+        entry = one.entry
+        shelf.entries.append(Stored(entry.topic, offset, entry.key, entry.ident, entry.value, at_ms, entry.headers))
+        shelf.grants[grant_key(entry.ident, one.kid)] = one.grant
     return shelf
 
 

@@ -31,31 +31,18 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adapters.keystore import Keys
-from schemas.envelope import (
-    Manifest,
-    chain_hash,
-    cloudevents_headers,
-    mailbox_topic,
-    new_evt,
-    new_thread,
-    record_value,
-    sign_manifest,
-)
 from schemas.keys import b64url
 from schemas.registry import Registry
-from schemas.sealing import make_grant, seal_parts
 from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, shares, validate
+from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
 from umuhuza.registry_command import add_agency, init_registry
 from umuhuza.words import result, say, t, table
 
-CONTENT_BYTES = 3500
-IDENTITY_BYTES = 1200
-"""Of a typical referral; padded to 4 KiB each: a record of 12 KB."""
 BATCH = 100
 CONNECTIONS = 128
 """Agencies that publish one by one, each on its connection and its own chain: enough that the gateway never waits."""
@@ -66,17 +53,6 @@ AGENCY_EVENTS = 400
 SENDERS = 4
 """Agencies that publish in batches."""
 READER = "bi/k7t4"
-
-
-@dataclass(frozen=True)
-class Made:
-    """One record, ready to be sent."""
-
-    line: bytes
-    entry: Entry
-    kid: str
-    """Of the key that the grant is sealed to."""
-    grant: bytes
 
 
 def verifications_per_second(seconds: float = 0.4) -> float:
@@ -90,38 +66,6 @@ def verifications_per_second(seconds: float = 0.4) -> float:
             public.verify(signature, message)
         count += 200
     return count / (time.perf_counter() - started)
-
-
-def make_records(keys: Keys, registry: Registry, count: int, flow: str = "referral") -> list[Made]:
-    """A chain of one issuer's records to the reader."""
-    topic, made, prev = mailbox_topic(flow, READER), [], ""
-    now = int(time.time())
-    seal_to = registry.seal_keys(READER, now)[0]
-    for seq in range(1, count + 1):
-        evt = new_evt(int(time.time() * 1000), os.urandom)
-        plaintexts = {"identity": b"i" * IDENTITY_BYTES, "content": b"c" * CONTENT_BYTES}
-        sealed = seal_parts(f"{keys.agency}/{evt}", "request", plaintexts, os.urandom)
-        manifest = Manifest(
-            evt=evt,
-            iss=keys.agency,
-            to=READER,
-            topic=topic,
-            kind="request",
-            thread=new_thread(os.urandom),
-            seq=seq,
-            prev=prev,
-            iat=now,
-            reg=registry.version,
-            parts=sealed.parts,
-        )
-        line1 = sign_manifest(manifest, keys.sig)
-        prev = chain_hash(line1)
-        value = record_value(line1, sealed.body)
-        grant = make_grant(manifest, sealed.keys, READER, seal_to)
-        line = orjson.dumps({"record": value.decode("ascii"), "grants": [orjson.loads(grant)]})
-        entry = Entry(topic, manifest.thread.encode(), manifest.ident, value, cloudevents_headers(manifest))
-        made.append(Made(line, entry, seal_to.kid, grant))
-    return made
 
 
 class Client(asyncio.Protocol):
@@ -287,18 +231,22 @@ def _check(status: int, body: bytes, expected: int) -> None:
         raise RuntimeError(f"the gateway answered {status}")
 
 
-async def publish_single(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
-    """One record per request, all of these agencies at once."""
+async def _publish(
+    bench: Bench,
+    made: list[tuple[str, list[Made]]],
+    content_type: str,
+    send: Callable[[Client, dict[str, str], list[Made]], Awaitable[None]],
+) -> Measured:
+    """All of these agencies at once, each with its token on a connection of its own."""
     clients = [await connect(bench) for _ in made]
 
-    async def worker(client: Client, token: str, records: list[Made]) -> None:
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        for record in records:
-            status, body = await client.ask("POST", "/v1/records", headers, record.line)
-            _check(status, body, 1)
-
     async def work() -> None:
-        await asyncio.gather(*(worker(client, *one) for client, one in zip(clients, made, strict=True)))
+        await asyncio.gather(
+            *(
+                send(client, {"authorization": f"Bearer {token}", "content-type": content_type}, records)
+                for client, (token, records) in zip(clients, made, strict=True)
+            )
+        )
 
     measured = await timed(bench, sum(len(records) for _, records in made), work)
     for client in clients:
@@ -306,24 +254,27 @@ async def publish_single(bench: Bench, made: list[tuple[str, list[Made]]]) -> Me
     return measured
 
 
-async def publish_batch(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
-    """100 records per request, one connection per issuer."""
-    clients = [await connect(bench) for _ in made]
+async def publish_single(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
+    """One record per request."""
 
-    async def worker(client: Client, token: str, records: list[Made]) -> None:
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/x-ndjson"}
+    async def send(client: Client, headers: dict[str, str], records: list[Made]) -> None:
+        for record in records:
+            status, body = await client.ask("POST", "/v1/records", headers, record.line)
+            _check(status, body, 1)
+
+    return await _publish(bench, made, "application/json", send)
+
+
+async def publish_batch(bench: Bench, made: list[tuple[str, list[Made]]]) -> Measured:
+    """100 records per request."""
+
+    async def send(client: Client, headers: dict[str, str], records: list[Made]) -> None:
         for first in range(0, len(records), BATCH):
             lines = records[first : first + BATCH]
             status, body = await client.ask("POST", "/v1/records", headers, b"\n".join(one.line for one in lines))
             _check(status, body, len(lines))
 
-    async def work() -> None:
-        await asyncio.gather(*(worker(client, *one) for client, one in zip(clients, made, strict=True)))
-
-    measured = await timed(bench, sum(len(records) for _, records in made), work)
-    for client in clients:
-        client.close()
-    return measured
+    return await _publish(bench, made, "application/x-ndjson", send)
 
 
 async def receive(bench: Bench, token: str, count: int) -> Measured:
@@ -418,7 +369,7 @@ async def through(bench: Bench, rounds: int, events: int) -> tuple[Measures, lis
     few, many = events // connections, events // SENDERS
     shares = [few] * connections + [many] * SENDERS
     records = [
-        await asyncio.to_thread(make_records, keys, bench.registry, rounds * share)
+        await asyncio.to_thread(chain_of, keys, READER, bench.registry, rounds * share)
         for keys, share in zip(bench.issuers, shares, strict=True)
     ]
     tokens = [await bench.token(keys) for keys in bench.issuers]

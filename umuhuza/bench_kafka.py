@@ -36,7 +36,8 @@ from topics.kafka_access import KafkaAccess
 from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
 from topics.log import Appended, Log, grant_key, grants_topic
-from umuhuza.bench_command import BATCH, READER, Bench, Made, make_records, start, through
+from umuhuza.bench_command import BATCH, READER, Bench, start, through
+from umuhuza.bench_records import Made, chain_of
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
 from umuhuza.registry_command import add_agency, held
@@ -104,7 +105,7 @@ async def _measured(
         folder / "registry",
         writer.enrolment({"fr": "Agence inventée"}, ("assistance",), False, int(time.time())),
     )
-    made = await asyncio.to_thread(make_records, writer, registry, 2 * LATENCIES)
+    made = await asyncio.to_thread(chain_of, writer, READER, registry, 2 * LATENCIES)
     access = cluster.access("bi/operator")
     told["latency_ms"] = await _latencies(bench, access, writer, made)
     told["memory_mb"] = {
@@ -115,7 +116,7 @@ async def _measured(
     }
     # It would follow what is written and verify it, now beside the one client and now beside the other.
     await asyncio.to_thread(bench.stop)
-    chains = [await asyncio.to_thread(make_records, writer, registry, events // len(FLOWS), flow) for flow in FLOWS]
+    chains = [await asyncio.to_thread(chain_of, writer, READER, registry, events // len(FLOWS), flow) for flow in FLOWS]
     told["direct"] = await _direct(access, [one for ones in zip(*chains, strict=True) for one in ones], rounds)
     return told
 

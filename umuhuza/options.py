@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.mailbox_rows import Outgoing
-from umuhuza.agency import AgencyParts
 from umuhuza.words import t
+
+if TYPE_CHECKING:  # commands without an agency need none of this, and start sooner
+    from adapters.mailbox_rows import Outgoing
+    from umuhuza.agency import AgencyParts
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
