@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from gateway.app import serve
 from gateway.settings import Settings, load_settings, read_root_key
@@ -72,9 +73,7 @@ class DemoClock:
 
     def shown(self, at_ms: int) -> int:
         """What this clock showed when a broker wrote that time; milliseconds since the epoch."""
-        moves = self._read()
-        place = bisect.bisect_right(moves, at_ms / 1000, key=lambda move: move[0]) - 1
-        return at_ms + int(moves[max(place, 0)][1] * 1000)
+        return moved(self._read(), at_ms)
 
     def _read(self) -> list[tuple[float, float]]:
         try:
@@ -88,10 +87,24 @@ class DemoClock:
         return self._moves
 
 
+def moved(moves: Sequence[tuple[float, float]], at_ms: int) -> int:
+    """What a clock showed at that real time (milliseconds since the epoch), by its moves: (real time in seconds from
+    which on, seconds ahead), in order."""
+    place = bisect.bisect_right(moves, at_ms / 1000, key=lambda move: move[0]) - 1
+    return at_ms + int(moves[max(place, 0)][1] * 1000)
+
+
+class Shows(Protocol):
+    """A clock that knows what it showed before."""
+
+    def shown(self, at_ms: int) -> int:
+        """What it showed when a broker wrote that time; milliseconds since the epoch."""
+
+
 class TimesOf:
     """A log whose brokers keep another time: as it is, but for the times, which are the clock's."""
 
-    def __init__(self, log: Log, clock: DemoClock) -> None:
+    def __init__(self, log: Log, clock: Shows) -> None:
         self._log = log
         self._clock = clock
 

@@ -13,12 +13,11 @@ a scenario says so (`wait`); on Kafka the brokers' clock is shifted by as much.
 from __future__ import annotations
 
 import asyncio
-import bisect
 import io
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -53,9 +52,10 @@ from topics import kafka_admin
 from topics.catalogue import topics_of
 from topics.http_log import HttpLog
 from topics.kafka_log import KafkaLog
-from topics.log import Appended, Ends, Entry, Log, Stored, grant_key, grants_topic
+from topics.log import Log, grant_key, grants_topic
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
+from umuhuza.demo_clock import TimesOf, moved
 from umuhuza.kafka.cluster import Cluster
 
 _T = TypeVar("_T")
@@ -108,54 +108,7 @@ class Clock:
         """A broker's time as this clock has it."""
         if self.standing is not None:
             return at_ms
-        place = bisect.bisect_right(self._moves, at_ms / 1000, key=lambda move: move[0]) - 1
-        return at_ms + int(self._moves[max(place, 0)][1] * 1000)
-
-
-class Shifted:
-    """A log whose clock is the scenario's."""
-
-    def __init__(self, log: KafkaLog, clock: Clock) -> None:
-        self._log = log
-        self._clock = clock
-
-    @property
-    def log_id(self) -> str:
-        return self._log.log_id
-
-    async def append(self, entries: Sequence[Entry]) -> list[Any]:
-        answers = await self._log.append(entries)
-        return [
-            replace(one, at_ms=self._clock.shown(one.at_ms)) if isinstance(one, Appended) else one for one in answers
-        ]
-
-    def _shown(self, found: list[Stored]) -> list[Stored]:
-        return [replace(one, at_ms=self._clock.shown(one.at_ms)) for one in found]
-
-    async def read(
-        self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
-    ) -> list[Stored]:
-        return self._shown(await self._log.read(topic, after, limit, max_bytes, wait_s))
-
-    async def poll(
-        self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
-    ) -> list[Stored]:
-        return self._shown(await self._log.poll(after, limit, max_bytes, wait_s))
-
-    async def ends(self, topic: str) -> Ends:
-        return await self._log.ends(topic)
-
-    async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
-        await self._log.put_grants(topic, grants)
-
-    async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
-        return await self._log.get_grants(topic, keys)
-
-    async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
-        await self._log.delete_grants(topic, keys)
-
-    async def close(self) -> None:
-        await self._log.close()
+        return moved(self._moves, at_ms)
 
 
 @dataclass
@@ -279,7 +232,7 @@ class Town(AbstractContextManager["Town"]):
             await asyncio.to_thread(wipe, admin, self.domain.name)
             await kafka_admin.apply(admin, self.domain.registry, nodes=1)
             access = self.cluster.access(self.domain.operator.id)
-            self.log = Shifted(await KafkaLog.open(access, domain=self.domain.name, random_id=random_id), self.clock)
+            self.log = TimesOf(await KafkaLog.open(access, domain=self.domain.name, random_id=random_id), self.clock)
         else:
             self.log = SqliteLog.open(
                 str(self.folder / "log.db"),
