@@ -137,6 +137,8 @@ class Name(Form):
 
 
 class Interpreter(Form):
+    """Whether she needs one, into which language, and who it may be."""
+
     needed: bool
     language: LanguageTag | None = None
     sex_preferred: Literal["female", "male", "any"] = "any"
@@ -144,6 +146,8 @@ class Interpreter(Form):
 
 
 class SafeContact(Form):
+    """By which way, when and with which words she can be reached without danger."""
+
     channel: Literal["telephone", "sms", "whatsapp", "in-person", "through-referrer", "none"]
     address: Text | None = Field(None, json_schema_extra=IDENTITY)
     """Number or handle; absent for in-person, through-referrer, none."""
@@ -168,6 +172,8 @@ class Caregiver(Form):
 
 
 class Risk(Form):
+    """How great the danger is, from whom, and what her safety asks of the reader."""
+
     level: Literal["low", "medium", "high", "extreme", "unknown"]
     from_whom: Note | None = Field(None, json_schema_extra=IDENTITY)
     must_not_know: Note | None = Field(None, json_schema_extra=IDENTITY)

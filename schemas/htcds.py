@@ -55,6 +55,8 @@ LANGUAGES = ("en", "fr", "rn", "ar")
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    """One code of a list, as the standard writes it."""
+
     code: str
     labels: Mapping[str, str | None]
     """By language; rn and ar are None until a native reviewer has signed off."""
@@ -62,6 +64,8 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Field:
+    """One field of the standard: what it may hold, and whether it names a person."""
+
     name: str
     labels: Mapping[str, str | None]
     status: Literal["DRAFT", "DEPRECATED"]

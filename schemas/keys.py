@@ -77,6 +77,7 @@ def unb64url(text: str) -> bytes:
 
 
 def kid_of(public: bytes) -> str:
+    """The id of a key: the first 22 characters of base64url SHA-256 of its public bytes (132 bits)."""
     return b64url(hashlib.sha256(public).digest())[:22]
 
 
@@ -132,10 +133,16 @@ class SigningKey:
 
     @property
     def kid(self) -> str:
+        """Of its public key (`kid_of`)."""
         return self.public.kid
 
     @classmethod
     def generate(cls, random: RandomBytes) -> SigningKey:
+        """A new key.
+
+        Args:
+            random: a source fit for keys.
+        """
         return cls.from_scalar(random(40))
 
     @classmethod
@@ -226,10 +233,17 @@ class SealingKey:
 
     @property
     def kid(self) -> str:
+        """Of its public key (`kid_of`)."""
         return self.public.kid
 
     @classmethod
     def generate(cls, random: RandomBytes, suite: Suite = HYBRID) -> SealingKey:
+        """A new key of that suite.
+
+        Args:
+            random: a source fit for keys.
+            suite: an HPKE suite as the registry names it.
+        """
         if suite == HYBRID:
             return cls(suite, random(32))
         return cls(suite, SigningKey.generate(random).private_bytes())

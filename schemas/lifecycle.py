@@ -38,6 +38,8 @@ PARTIES: tuple[Party, ...] = ("initiator", "recipient")
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """What an event makes of a thread."""
+
     state: str
     crossed: bool
     """The sender had not seen yet what the other side did: delivered, and marked so for the person who reads it."""
@@ -45,6 +47,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """One state of a machine, as people and FHIR know it."""
+
     final: bool
     """Nothing more is expected; deadlines no longer run."""
     task_status: str | None
@@ -54,6 +58,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
+    """The states of one kind of thread, and what leads from one to the next."""
+
     states: Mapping[str, State]
     steps: Mapping[tuple[str | None, str, str], Step]
     """(state or None before the first event, event type, party) -> step."""

@@ -61,14 +61,17 @@ class WrongError(Exception):
         self.parts = list(parts)
 
     def under(self, part: int | str) -> WrongError:
+        """The same error, one step further out."""
         self.parts.insert(0, part)
         return self
 
     def path(self, at: str) -> str:
+        """Where it is, as errors name places: `content.payload.entry[2].resource`."""
         return at + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.parts)
 
 
 def wrong(*parts: int | str) -> NoReturn:
+    """Raises WrongError: wrong here, or at these steps below here."""
     raise WrongError(*parts)
 
 
@@ -84,13 +87,19 @@ class Context:
 
 
 class Shape(Protocol):
-    def check(self, value: Any, context: Context) -> None: ...
+    """What a JSON value must be: asked of values, and published as a JSON Schema."""
 
-    def schema(self) -> Schema: ...
+    def check(self, value: Any, context: Context) -> None:
+        """Raises WrongError with where, never with what; a tolerant context has leftovers taken out of `value`."""
+
+    def schema(self) -> Schema:
+        """The same as JSON Schema 2020-12, as far as one can say it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Const:
+    """Exactly this value, of this type."""
+
     value: str | bool | None
 
     def check(self, value: Any, context: Context) -> None:
@@ -118,6 +127,8 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class String:
+    """A string of so many characters; one without a pattern says something."""
+
     max: int = MAX_TEXT
     min: int = 1
     pattern: str | None = None
@@ -145,6 +156,8 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    """One of these codes."""
+
     codes: frozenset[str]
 
     def check(self, value: Any, context: Context) -> None:
@@ -157,6 +170,8 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
+    """True or false."""
+
     def check(self, value: Any, context: Context) -> None:
         if value.__class__ is not bool:
             wrong()
@@ -167,6 +182,8 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
+    """A whole number, I-JSON's at most."""
+
     min: int = 0
     max: int = (1 << 53) - 1
 
@@ -212,6 +229,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
+    """That shape, or null."""
+
     shape: Shape
 
     def check(self, value: Any, context: Context) -> None:
@@ -224,6 +243,8 @@ class Nullable:
 
 @dataclass(frozen=True, slots=True)
 class List:
+    """So many values of one shape."""
+
     shape: Shape
     min: int = 0
     max: int = 64

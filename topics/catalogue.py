@@ -52,16 +52,22 @@ class Claims(Protocol):
 
 
 class AuthorisationClaim(Protocol):
+    """That a decision is held."""
+
     @property
     def authority(self) -> str: ...
 
 
 class ConsentClaim(Protocol):
+    """That she consented, and until when."""
+
     @property
     def expires_at(self) -> datetime: ...
 
 
 class SafeguardClaim(Protocol):
+    """How old she is as far as is known, and who answers for her."""
+
     @property
     def age(self) -> str: ...
     @property
@@ -69,6 +75,8 @@ class SafeguardClaim(Protocol):
 
 
 class AgreementClaim(Protocol):
+    """Under what a person is transferred or returned."""
+
     @property
     def id(self) -> str: ...
     @property
@@ -107,6 +115,8 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """What was decided, and by which line of the policy."""
+
     ok: bool
     code: str
     """An error code when not ok, else ""."""

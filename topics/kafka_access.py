@@ -101,6 +101,7 @@ class Reach:
         self.context = _tls(access)
 
     def settings(self, **more: object) -> dict[str, object]:
+        """What every Kafka client is made with; `more` is added, and wins."""
         return {
             "bootstrap_servers": list(self.access.bootstrap),
             "client_id": self.access.client_id,

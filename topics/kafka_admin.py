@@ -56,6 +56,7 @@ class Applied:
 
     @property
     def changed(self) -> bool:
+        """Whether anything was, or would be, done."""
         return bool(self.created or self.settings or self.allowed or self.removed or self.quotas)
 
 

@@ -33,6 +33,8 @@ _TOPIC = b"topic/"
 
 
 class Described(Protocol):
+    """What a cluster says of one topic."""
+
     @property
     def id(self) -> str: ...
     @property
@@ -96,9 +98,11 @@ class Identity:
 
     @property
     def names(self) -> set[str]:
+        """Every topic whose id is recorded."""
         return set(self._ids)
 
     def recorded(self, topic: str) -> str | None:
+        """The id that was recorded for the topic; None: it is not known yet."""
         return self._ids.get(topic)
 
     def fresh(self, topics: Iterable[str]) -> bool:

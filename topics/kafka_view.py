@@ -125,6 +125,7 @@ class GrantsView:
             self._db.execute("INSERT OR REPLACE INTO topic VALUES(?, ?, ?, ?)", (topic, generation, following, at_ms))
 
     def get(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of the keys that are there. Raises LogError `unavailable`."""
         found: dict[str, bytes] = {}
         with self._said():
             for key in keys:
@@ -149,6 +150,7 @@ class GrantsView:
                     self._db.execute("UPDATE erased SET at_ms = ? WHERE topic = ?", (at_ms, topic))
 
     def close(self) -> None:
+        """Idempotent."""
         self._db.close()
 
     @contextlib.contextmanager

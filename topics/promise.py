@@ -40,11 +40,14 @@ class Line:
     offset: int
 
     def leaf(self) -> bytes:
+        """Leaf hash of its canonical JSON, 32 bytes (`topics.proofs.leaf_hash`)."""
         return leaf_hash(orjson.dumps([self.evt, self.l1_sha256, self.topic, self.offset]))
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
+    """What a gateway has signed: it will have these lines put into the ledger."""
+
     iss: str
     """The gateway's agency, `bi/operator`."""
     at: int
@@ -66,6 +69,7 @@ class Promised:
 
 
 def origin_of(domain: str) -> str:
+    """The ledger's name, as its checkpoints have it: `bi.umuhuza/log`."""
     return f"{domain}.umuhuza/log"
 
 

@@ -30,6 +30,7 @@ class SettingsError(Exception):
         self._fr = en if fr is None else fr
 
     def describe(self, language: str = "en") -> str:
+        """What is wrong and where, never with a value; `language`: fr or en."""
         return self._fr if language == "fr" else str(self)
 
 

@@ -54,6 +54,8 @@ class AlertMissing(Form):
 
 
 class AlertCleared(Form):
+    """The search is over, and how."""
+
     outcome: Literal["found-safe", "found-needs-help", "returned", "left-freely", "died", "mistake"]
     erases: tuple[EventId, ...] = Field(min_length=1, max_length=16)
     """The `alert.missing` that it ends. It is a command: signed with `acts.erase`, so that gateways delete the keys of

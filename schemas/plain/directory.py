@@ -128,6 +128,8 @@ class AvailabilityHeld(Form):
 
 
 class AvailabilityReleased(Form):
+    """A place that was taken is free again, and why."""
+
     reason: Literal["another-place", "not-needed", "too-late", "place-lost", "other"]
     """`too-late`, `place-lost`: the provider could not keep it."""
 

@@ -97,10 +97,14 @@ class Investigation(Form):
 
 
 class InvestigationOpened(Investigation):
+    """A file is open; between police and judiciary only."""
+
     opened_at: When
 
 
 class InvestigationUpdated(Investigation):
+    """Where the file stands now."""
+
     updated_at: When
 
 

@@ -82,6 +82,8 @@ class ExpertiseAsked(Form):
 
 
 class ExpertiseAnswered(Form):
+    """What practice says; never about a case that could be recognised."""
+
     answer: Note
     documents: tuple[LocalCode, ...] = Field((), max_length=20)
     """Guidance that says more."""

@@ -80,6 +80,7 @@ class CodedAnswer(Form):
 
     @property
     def answer(self) -> str | tuple[str, ...]:
+        """The answer as `Facts.htcds` holds it: a tuple where the field is multi-valued."""
         known = htcds.FIELDS.get(self.field)
         return self.values if known is not None and known.multi else self.values[0]
 

@@ -72,6 +72,8 @@ class DisclosureGranted(Form):
 
 
 class DisclosureRefused(Form):
+    """An authority's order is not carried out, and why."""
+
     reason: Literal["not-held", "erased", "no-order", "wider-than-order", "not-competent", "too-large", "other"]
     note: Note | None = Field(None, json_schema_extra=IDENTITY)
 
@@ -118,6 +120,8 @@ class Held(Form):
 
 
 class AccessAnswered(Form):
+    """What a holder says to a person of what it has about her."""
+
     outcome: Literal["answered", "nothing-held", "not-verified", "restricted"]
     """`restricted`: a law forbids to say more; which one is `legal_reference`."""
     held: tuple[Held, ...] = Field((), max_length=60)

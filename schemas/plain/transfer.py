@@ -23,6 +23,8 @@ Country = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 
 
 class TransferRequested(Form):
+    """A referral across a border, or under an agreement, with what that asks for besides."""
+
     referral: Referral
     agreement: AgreementId
     authorisations: tuple[Authorisation, ...] = Field((), max_length=8)
@@ -35,40 +37,56 @@ class TransferRequested(Form):
 
 
 class TransferAccepted(Form):
+    """She is expected there."""
+
     expected_from: When | None = None
 
 
 class TransferDeclined(Form):
+    """It does not happen, and why."""
+
     reason: Literal["no-capacity", "unsafe-there", "nationality-not-confirmed", "authorisation-missing", "other"]
 
 
 class ReturnCounselled(Form):
+    """She was advised, in which language, and what she decided."""
+
     decision: Literal["wishes-to-return", "undecided", "does-not-wish-to-return"]
     language: LanguageTag | None = None
 
 
 class ReturnRiskAssessed(Form):
+    """How safe a return is, who looked, and whether her family is."""
+
     level: Literal["low", "medium", "high", "extreme", "unknown"]
     assessed: Literal["sending-side", "receiving-side", "both-sides"]
     family: Literal["safe", "involved", "not-traced", "not-asked"]
 
 
 class ReturnDocumented(Form):
+    """With which paper she travels."""
+
     document: Literal["passport", "laissez-passer", "identity-card", "none-needed"]
     valid_until: When | None = None
 
 
 class ReturnDeparted(Form):
+    """She has left: how, with whom, and when she is expected."""
+
     by: Literal["air", "road", "water"]
     expected_at: When
     escort: Literal["escorted", "accompanied-by-family", "alone"]
 
 
 class ReturnReceived(Form):
+    """Who met her."""
+
     received_by: Literal["agency", "family", "guardian"]
 
 
 class ReturnFollowedUp(Form):
+    """How she is some time later."""
+
     situation: Literal["safe", "at-risk", "in-services", "not-found"]
     next_at: When | None = None
     """None: nothing more is planned."""
