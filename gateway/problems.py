@@ -24,6 +24,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_mismatch",
         "header_mismatch",
         "request_invalid",
+        "note_malformed",
     ),
     401: ("token_invalid", "token_expired", "audience_mismatch"),
     403: (
@@ -36,7 +37,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_unknown",
         "key_revoked",
     ),
-    404: ("topic_unknown", "thread_unknown", "record_missing"),
+    404: ("topic_unknown", "thread_unknown", "record_missing", "log_unknown"),
     409: ("evt_conflict", "duplicate", "seq_gap", "chain_broken", "late_acceptance", "transition_invalid"),
     410: ("retention_passed",),
     413: ("too_large",),

@@ -15,7 +15,20 @@ from schemas.errors import LogError, RecordError
 from schemas.keys import SigningKey, b64url
 from tests.domain import seeded
 from topics.promise import Line, evidence, make_promise, read_promise, verify_evidence, verify_promise
-from topics.proofs import EMPTY_ROOT, inclusion_path, leaf_hash, node_hash, root, verify_inclusion
+from topics.proofs import (
+    EMPTY_ROOT,
+    consistency_proof,
+    inclusion_path,
+    inclusion_proof,
+    leaf_hash,
+    levels,
+    node_hash,
+    node_in,
+    root,
+    tree_root,
+    verify_consistency,
+    verify_inclusion,
+)
 
 KEY = SigningKey.generate(seeded("promise"))
 OTHER = SigningKey.generate(seeded("another"))
@@ -78,6 +91,72 @@ def test_anything_else_does_not_verify(count: int, data: st.DataObject) -> None:
         assert not verify_inclusion(leaves[index], index, count, [*path[:-1], path[-1][:31]], top)
         other = data.draw(st.integers(0, count - 1).filter(lambda n: n != index))
         assert not verify_inclusion(leaves[index], other, count, path, top)
+
+
+def subproof(old: int, leaves: list[bytes], whole: bool) -> list[bytes]:
+    """SUBPROOF of RFC 6962 section 2.1.2, word for word."""
+    if old == len(leaves):
+        return [] if whole else [tree_hash(leaves)]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    if old <= split:
+        return [*subproof(old, leaves[:split], whole), tree_hash(leaves[split:])]
+    return [*subproof(old - split, leaves[split:], False), tree_hash(leaves[:split])]
+
+
+@given(st.integers(1, 130), st.data())
+def test_proofs_from_complete_nodes_are_the_standards(count: int, data: st.DataObject) -> None:
+    leaves = some_leaves(count)
+    node = node_in(levels(leaves))
+    index, old = data.draw(st.integers(0, count - 1)), data.draw(st.integers(1, count))
+    assert tree_root(node, count) == tree_hash(leaves)
+    assert tree_root(node, old) == tree_hash(leaves[:old])
+    assert inclusion_proof(node, index, count) == path_hashes(index, leaves)
+    assert consistency_proof(node, old, count) == subproof(old, leaves, True)
+
+
+@given(st.integers(0, 130), st.integers(0, 130))
+def test_every_tree_follows_each_of_its_beginnings(one: int, other: int) -> None:
+    old, size = sorted((one, other))
+    leaves = some_leaves(size)
+    proof = consistency_proof(node_in(levels(leaves)), old, size)
+    assert verify_consistency(old, root(leaves[:old]), size, root(leaves), proof)
+
+
+@given(st.integers(1, 100), st.data())
+def test_no_other_history_is_consistent(size: int, data: st.DataObject) -> None:
+    leaves = some_leaves(size)
+    old = data.draw(st.integers(1, size))
+    before, now = root(leaves[:old]), root(leaves)
+    proof = consistency_proof(node_in(levels(leaves)), old, size)
+    changed = data.draw(st.integers(0, old - 1))
+    forged = [*leaves[:changed], leaf_hash(b"forged"), *leaves[changed + 1 :]]
+    theirs = consistency_proof(node_in(levels(forged)), old, size)
+    assert not verify_consistency(old, before, size, root(forged), theirs)
+    assert not verify_consistency(old, root(forged[:old]), size, now, proof)
+    assert not verify_consistency(old, before, size, now, [*proof, now])
+    assert not verify_consistency(old, before, old - 1, now, proof)
+    assert not verify_consistency(-1, before, size, now, proof)
+    if proof:
+        assert not verify_consistency(old, before, size, now, proof[:-1])
+        assert not verify_consistency(old, before, size, now, [*proof[:-1], proof[-1][:31]])
+        assert not verify_consistency(old, before, size, now, [proof[0], *proof])
+    if old < size:
+        assert not verify_consistency(old, now, size, now, proof)
+        assert not verify_consistency(old, before, size, before, proof)
+
+
+def test_the_empty_tree_has_one_root_and_is_followed_by_all() -> None:
+    now = root(some_leaves(3))
+    assert verify_consistency(0, EMPTY_ROOT, 3, now, [])
+    assert not verify_consistency(0, now, 3, now, [])
+    assert not verify_consistency(0, EMPTY_ROOT, 3, now, [now])
+    for old, size in ((4, 3), (-1, 3)):
+        with pytest.raises(IndexError):
+            consistency_proof(node_in(levels(some_leaves(3))), old, size)
+    with pytest.raises(IndexError):
+        inclusion_proof(node_in([]), 0, 0)
 
 
 def test_a_tree_without_leaves_has_the_standards_root() -> None:
