@@ -37,6 +37,7 @@ from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_root_key, read_signing_key
+from gateway.witness_routes import add_witness_routes
 from gateway.workers import Threads, seldom_collect
 from schemas.errors import AccessError, LogError, UmuhuzaError
 from schemas.keys import RandomBytes
@@ -178,6 +179,7 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.door = None
     add_pages(app)
+    add_witness_routes(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)

@@ -29,6 +29,8 @@ from schemas.registry import Registry
 from topics.catalogue import policy, topics_of
 from topics.log import Log
 from topics.registry_file import RegistryFile
+from topics.witness import Witness
+from topics.witness_folder import open_witness
 
 _FOLLOWS_S = 30.0
 _LAG_EVERY_S = 15.0
@@ -63,6 +65,8 @@ class Door:
     run: Runner
     now: Callable[[], float]
     limits: Limits
+    witness: Witness | LogError | None = None
+    """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
@@ -150,7 +154,19 @@ class Door:
         await self.intake.drain()
         await self.checker.close()
         self.index.close()
+        if isinstance(self.witness, Witness):
+            self.witness.close()
         await self.log.close()
+
+
+def _witness_of(settings: Settings) -> Witness | LogError | None:
+    """Raises SettingsError: its keys cannot be read."""
+    if settings.witness is None:
+        return None
+    try:
+        return open_witness(settings.witness)
+    except LogError as exc:
+        return exc
 
 
 async def _is_ahead(index: Index, log: Log, registry: Registry) -> bool:
@@ -186,6 +202,7 @@ async def open_door(
     """Put a gateway together over an open log and catch up with it."""
     metrics = Metrics()
     limits = limits_of(settings)
+    witness = _witness_of(settings)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
     if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
         # The log was put back from an older copy, the index was not: it would promise what no log holds.
@@ -229,6 +246,7 @@ async def open_door(
         run=run,
         now=now,
         limits=limits,
+        witness=witness,
     )
     await door.start()
     return door

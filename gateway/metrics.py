@@ -49,6 +49,12 @@ class Metrics:
             "Processes that check signatures and ended before the gateway did",
             registry=self.collectors,
         )
+        self._witness_requests = Counter(
+            "umuhuza_gateway_witness_requests",
+            "Checkpoints brought to this domain's witness, by outcome: cosigned, stale, or the refusal's code",
+            ("code",),
+            registry=self.collectors,
+        )
         self.index_lag = Gauge(
             "umuhuza_gateway_index_lag_records",
             "Records in the log that the index has not applied",
@@ -79,6 +85,7 @@ class Metrics:
         )
         self.request = lru_cache(maxsize=4096)(self._requests.labels)
         self.record = lru_cache(maxsize=4096)(self._records.labels)
+        self.witness_request = lru_cache(maxsize=64)(self._witness_requests.labels)
 
     def watch(
         self,

@@ -258,8 +258,39 @@ def document(app: FastAPI) -> dict[str, Any]:
             }
         },
     }
+    _describe_witness(made["paths"]["/v1/witness/add-checkpoint"]["post"])
     made["paths"]["/readyz"]["get"]["responses"].update(_problems(503))
     return made
+
+
+def _describe_witness(operation: dict[str, Any]) -> None:
+    """Its bodies are texts of C2SP; its statuses are that standard's, whatever our codes have elsewhere."""
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    problem = {"application/problem+json": {"schema": _PROBLEM}}
+    operation["requestBody"] = {
+        "required": True,
+        "description": "`old <size>`, the consistency proof's hashes in base64, an empty line, the signed checkpoint.",
+        "content": text,
+    }
+    operation["responses"] = {
+        "200": {"description": "Cosigned and durable: one signature line per key of the witness.", "content": text},
+        "409": {
+            "description": "The witness has cosigned another size, which it tells; or another root of this size.",
+            "content": {"text/x.tlog.size": {"schema": {"type": "string"}}, **problem},
+        },
+        **{
+            str(status): {"description": told, "content": problem}
+            for status, told in (
+                (400, "No such request (note_malformed, too_large)."),
+                (403, "Not signed by a key that is trusted for this ledger (signature_invalid)."),
+                (404, "Not a ledger that this witness knows (log_unknown)."),
+                (413, "too_large"),
+                (422, "The consistency proof does not hold (log_inconsistent)."),
+                (503, "unavailable"),
+                (507, "storage_full"),
+            )
+        },
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -273,9 +304,11 @@ def install(app: FastAPI) -> None:
 def text() -> str:
     """What docs/openapi.json has to hold."""
     from gateway.pages import add_pages
+    from gateway.witness_routes import add_witness_routes
 
     app = FastAPI()
     add_pages(app)
+    add_witness_routes(app)
     return orjson.dumps(document(app), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode("utf-8") + "\n"
 
 

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         description="The domain's log on Apache Kafka: folder with bootstrap, ca.pem, certificate.pem and key.pem.",
     )
     index: Path = Field(description="This gateway's own index; made again when it is missing or damaged.")
+    witness: Path | None = Field(
+        None, description="Folder of this domain's witness, which cosigns other domains' ledgers; without it, none."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8440, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
     ready_file: Path | None = Field(None, description="Written with the address once requests are answered.")

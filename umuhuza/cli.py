@@ -91,6 +91,12 @@ def _add_statistics(app: typer.Typer) -> None:
     app.add_typer(statistics_command.app, name="statistics")
 
 
+def _add_witness(app: typer.Typer) -> None:
+    from umuhuza import witness_command
+
+    app.add_typer(witness_command.app, name="witness")
+
+
 def _add_bench(app: typer.Typer) -> None:
     from umuhuza.bench_command import bench
 
@@ -117,6 +123,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "log": _add_log,
     "agency": _add_agency,
     "statistics": _add_statistics,
+    "witness": _add_witness,
     "bench": _add_bench,
     "policy": _add_policy,
     "config": _add_config,

@@ -75,6 +75,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "index": "L'index propre à cette passerelle ; refait quand il manque ou est abîmé.",
+        "witness": "Dossier du témoin de ce domaine, qui cosigne les registres de preuve d'autrui ; sinon, aucun.",
         "host": "Adresse d'écoute.",
         "port": "Port d'écoute ; 0 en choisit un libre.",
         "ready_file": "Reçoit l'adresse une fois que la passerelle répond.",
