@@ -20,6 +20,7 @@ from tests.vectors.body_cases import body_vectors
 from tests.vectors.evidence_cases import evidence_vectors
 from tests.vectors.grant_cases import RECORD, grant_vectors
 from tests.vectors.making import Vector, keys_file
+from tests.vectors.note_cases import note_vectors, post_quantum_vectors, proof_vectors
 from tests.vectors.record_cases import record_vectors
 from tests.vectors.registry_cases import registry_vectors
 
@@ -32,6 +33,11 @@ _RECORD_ABOUT = (
     _INPUT
     + "Parse; verify with `key` of keys.json; check the parts; open them with `keys`, where given. A good record "
     "has `digest` (base64url SHA-256 of header.payload) and `plaintexts` (without the padding)."
+)
+_NOTE_ABOUT = (
+    _INPUT + "Read the signed note, read its text as a checkpoint, verify it with the keys of `vkeys` "
+    "(c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature). A good one has `checkpoint`, and `signed`: name and "
+    "key id of each known key that signed, in the note's order, with the time it states."
 )
 FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
     "records.json": (_RECORD_ABOUT, record_vectors, {}),
@@ -55,9 +61,18 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
         registry_vectors,
         {},
     ),
+    "notes.json": (_NOTE_ABOUT, note_vectors, {}),
+    "notes-ml-dsa.json": (_NOTE_ABOUT, post_quantum_vectors, {}),
+    "proofs.json": (
+        "Merkle proofs (RFC 9162 2.1.3.2 and 2.1.4.2), hashes in base64. With the flag `inclusion`: `input` is the "
+        "entry, one character per byte, said to be at `index` of the tree of `size` leaves under `root`; else that of "
+        "`size` leaves under `root` is said to begin with that of `old` under `old_root`. `result` is ok or a code.",
+        proof_vectors,
+        {},
+    ),
 }
-RANDOM_FLAG = "grant"
-"""Vectors with this flag hold HPKE ciphertexts: made anew they differ."""
+RANDOM_FILES = ("grants.json", "notes-ml-dsa.json")
+"""Their inputs hold HPKE ciphertexts or ML-DSA signatures: made anew they differ."""
 
 
 def built(name: str) -> dict[str, Any]:
