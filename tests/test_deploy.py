@@ -132,6 +132,7 @@ def sample_names() -> set[str]:
     metrics.watch(storage=lambda: 0.0, registry_age=lambda: 0.0, registry_refused=lambda: 0.0, pending=lambda: 0.0)
     metrics.request("/v1/records", "200").inc()
     metrics.record("referral", "request", "accepted").inc()
+    metrics.witness_request("cosigned").inc()
     return {sample.name for family in metrics.collectors.collect() for sample in family.samples}
 
 

@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAIRS = {
     "operations.md": "fr/exploitation.md",
     "operations/kafka.md": "fr/exploitation-kafka.md",
+    "operations/witness.md": "fr/exploitation-temoins.md",
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
@@ -98,7 +99,11 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pages_told", [("operations.md", "operations/kafka.md"), ("fr/exploitation.md", "fr/exploitation-kafka.md")]
+    "pages_told",
+    [
+        ("operations.md", "operations/kafka.md", "operations/witness.md"),
+        ("fr/exploitation.md", "fr/exploitation-kafka.md", "fr/exploitation-temoins.md"),
+    ],
 )
 def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, str]) -> None:
     told = "".join(map(text, pages_told))
