@@ -60,6 +60,11 @@ class TrustedWitness:
     """Its submission prefix: `<url>/add-checkpoint`."""
 
 
+def is_foreign(witness: TrustedWitness, origin: str) -> bool:
+    """Whether another domain than the ledger's keeps this witness, by their names (`tn.umuhuza/witness`)."""
+    return witness.key.name.partition("/")[0] != origin.partition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Counts as having signed when `least` of its members do."""

@@ -322,11 +322,6 @@ def silent(
     )
 
 
-def is_foreign(witness: TrustedWitness, origin: str) -> bool:
-    """Whether another domain than the ledger's keeps this witness, by their names (`tn.umuhuza/witness`)."""
-    return witness.key.name.partition("/")[0] != origin.partition("/")[0]
-
-
 def replace_file(path: Path, data: bytes) -> None:
     """Durable, and never half there. Raises LogError storage_full, unavailable."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -23,12 +23,11 @@ from adapters.keystore import write_private
 from schemas.errors import LogError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, NoteSigner, SignatureType, is_name
-from schemas.trust_policy import NONE, Group, TrustedLog, TrustedWitness, TrustPolicy, read_policy
+from schemas.trust_policy import NONE, Group, TrustedLog, TrustedWitness, TrustPolicy, is_foreign, read_policy
 from topics.cosigning import (
     POLICY_FILE,
     Cosignatures,
     HttpLedger,
-    is_foreign,
     replace_file,
 )
 from topics.settings import SettingsError

@@ -14,7 +14,7 @@ import pytest
 
 from schemas.errors import LogError
 from schemas.notes import NoteSigner
-from schemas.trust_policy import read_policy
+from schemas.trust_policy import is_foreign, read_policy
 from tests.domain import NOW
 from tests.trees import Ledger, witness_signers
 from tests.witness_servers import Answer, LedgerOnDisk, WitnessServer, served
@@ -27,7 +27,6 @@ from topics.cosigning import (
     Cosignatures,
     HttpLedger,
     Round,
-    is_foreign,
 )
 from topics.witness import Witness, WitnessedLogs
 
