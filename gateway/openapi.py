@@ -281,11 +281,11 @@ def _describe_witness(operation: dict[str, Any]) -> None:
         **{
             str(status): {"description": told, "content": problem}
             for status, told in (
-                (400, "No such request (note_malformed, too_large)."),
+                (400, "No such request (note_malformed)."),
                 (403, "Not signed by a key that is trusted for this ledger (signature_invalid)."),
                 (404, "Not a ledger that this witness knows (log_unknown)."),
                 (413, "too_large"),
-                (422, "The consistency proof does not hold (log_inconsistent)."),
+                (422, "The consistency proof does not hold (root_mismatch)."),
                 (503, "unavailable"),
                 (507, "storage_full"),
             )

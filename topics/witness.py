@@ -12,7 +12,9 @@ other keys is refused), or know more of a ledger than sizes and hashes.
 If it dies: before the commit nothing happened; after it and before the answer, the ledger asks again with its old size,
 is told the size (`Stale`), and asks for a fresh signature of the same head.
 
-A checkpoint that its ledger signed and that contradicts the row is kept as evidence, the first 100 of each ledger.
+A checkpoint that its ledger signed and that is not what the row says at that size proves that the ledger lied, and is
+kept as evidence. One with a proof that does not hold is kept too, but proves nothing yet: anybody can send a true
+checkpoint with a bad proof. Of each kind the first 100 of a ledger.
 """
 
 from __future__ import annotations
@@ -50,6 +52,15 @@ _APPLICATION = 0x756D_7769  # "umwi"
 _VERSION = 1
 _BUSY_MS = 10_000
 _EVIDENCE_EACH = 100
+_STATUS = {
+    "signature_invalid": 403,
+    "log_unknown": 404,
+    "log_inconsistent": 409,
+    "too_large": 413,
+    "root_mismatch": 422,
+    "unavailable": 503,
+    "storage_full": 507,
+}
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE seen (
@@ -57,8 +68,8 @@ CREATE TABLE seen (
     at INTEGER NOT NULL, advanced_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE evidence (
-    n INTEGER PRIMARY KEY, origin TEXT NOT NULL, at INTEGER NOT NULL, request BLOB NOT NULL, digest BLOB NOT NULL,
-    UNIQUE (origin, digest)
+    n INTEGER PRIMARY KEY, origin TEXT NOT NULL, code TEXT NOT NULL, at INTEGER NOT NULL, request BLOB NOT NULL,
+    digest BLOB NOT NULL, UNIQUE (origin, digest)
 ) STRICT;
 """
 
@@ -97,7 +108,9 @@ class Seen:
     advanced_at: int
     """When the size grew last."""
     contradictions: int
-    """Signed checkpoints kept as evidence: more than none is an alarm."""
+    """Signed checkpoints of a size that was cosigned, with another root: more than none is an alarm."""
+    unproved: int
+    """Signed checkpoints whose proof did not hold; whose doing that was is not known."""
 
 
 class WitnessedLogs:
@@ -200,11 +213,12 @@ class Witness:
 
         Raises:
             LogError: the standard's statuses, by code and path:
-                note_malformed, too_large    400   no such request, or `request.old` above the checkpoint's size
+                note_malformed               400   no such request, or `request.old` above the checkpoint's size
+                too_large                    413
                 signature_invalid            403   not signed by a key that is trusted for this ledger
                 log_unknown                  404   not a ledger that this witness knows
                 log_inconsistent             409   path `checkpoint.root`: the same size with another root
-                log_inconsistent             422   path `request.path`: the proof does not hold
+                root_mismatch                422   path `request.path`: the proof does not hold
                 unavailable, storage_full    503, 507
         """
         asked = read_add_checkpoint(body)
@@ -215,7 +229,7 @@ class Witness:
             with transaction(self._connection):
                 answer = self._advance(asked, signed, now)
                 if isinstance(answer, LogError):
-                    self._keep_evidence(signed.checkpoint.origin, body, now)
+                    self._keep_evidence(signed.checkpoint.origin, answer.code, body, now)
             if isinstance(answer, LogError):
                 raise answer
             if isinstance(answer, Stale):
@@ -241,7 +255,7 @@ class Witness:
         if head.size == size and head.root != root:
             return LogError("log_inconsistent", "checkpoint.root")
         if not verify_consistency(size, root, head.size, head.root, asked.path):
-            return LogError("log_inconsistent", "request.path")
+            return LogError("root_mismatch", "request.path")
         at = max(at, now)
         self._connection.execute(
             "INSERT INTO seen VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (origin) DO UPDATE SET"
@@ -250,12 +264,12 @@ class Witness:
         )
         return at
 
-    def _keep_evidence(self, origin: str, request: bytes, now: int) -> None:
+    def _keep_evidence(self, origin: str, code: str, request: bytes, now: int) -> None:
         digest = hashlib.sha256(request).digest()
         self._connection.execute(
-            "INSERT INTO evidence (origin, at, request, digest) SELECT ?1, ?2, ?3, ?4"
-            " WHERE (SELECT count(*) FROM evidence WHERE origin = ?1) < ?5 ON CONFLICT DO NOTHING",
-            (origin, now, request, digest, _EVIDENCE_EACH),
+            "INSERT INTO evidence (origin, code, at, request, digest) SELECT ?1, ?2, ?3, ?4, ?5"
+            " WHERE (SELECT count(*) FROM evidence WHERE origin = ?1 AND code = ?2) < ?6 ON CONFLICT DO NOTHING",
+            (origin, code, now, request, digest, _EVIDENCE_EACH),
         )
 
     # ---------------------------------------------------------------- telling
@@ -267,14 +281,18 @@ class Witness:
                 Seen(*row)
                 for row in self._connection.execute(
                     "SELECT origin, size, root, at, advanced_at,"
-                    " (SELECT count(*) FROM evidence WHERE evidence.origin = seen.origin) FROM seen ORDER BY origin"
+                    " (SELECT count(*) FROM evidence AS e WHERE e.origin = seen.origin AND code = 'log_inconsistent'),"
+                    " (SELECT count(*) FROM evidence AS e WHERE e.origin = seen.origin AND code = 'root_mismatch')"
+                    " FROM seen ORDER BY origin"
                 )
             ]
 
-    def evidence(self, origin: str) -> list[bytes]:
-        """Requests of this ledger, signed by it, that contradict what it had shown before; the first ones."""
+    def evidence(self, origin: str, code: str = "log_inconsistent") -> list[bytes]:
+        """Requests with checkpoints that this ledger signed and that were refused with this code; the first ones."""
         with self._turn, self._reporting():
-            rows = self._connection.execute("SELECT request FROM evidence WHERE origin = ? ORDER BY n", (origin,))
+            rows = self._connection.execute(
+                "SELECT request FROM evidence WHERE origin = ? AND code = ? ORDER BY n", (origin, code)
+            )
             return [request for (request,) in rows]
 
     @contextlib.contextmanager
@@ -287,9 +305,7 @@ class Witness:
 
 def status_of(error: LogError) -> int:
     """The standard's HTTP status of a refusal."""
-    if error.code == "log_inconsistent":
-        return 409 if error.path == "checkpoint.root" else 422
-    return {"signature_invalid": 403, "log_unknown": 404, "storage_full": 507, "unavailable": 503}.get(error.code, 400)
+    return _STATUS.get(error.code, 400)
 
 
 def _connect(path: Path, vfs: str | None) -> apsw.Connection:

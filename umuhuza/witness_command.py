@@ -288,6 +288,7 @@ def _seen(folder: Path) -> list[dict[str, Any]]:
                 "at": one.at,
                 "advanced_at": one.advanced_at,
                 "contradictions": one.contradictions,
+                "unproved": one.unproved,
             }
             for one in witness.seen()
         ]

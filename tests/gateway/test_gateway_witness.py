@@ -60,7 +60,7 @@ def test_refusals_have_the_standards_status_and_our_code(world: World) -> None:
         (Ledger("fr").ask(0, 3), 404, "log_unknown", "checkpoint.origin"),
         (LEDGER.ask(0, 3).replace(b"\n3\n", b"\n4\n"), 403, "signature_invalid", "note.signatures[0]"),
         (fork.ask(3, 3), 409, "log_inconsistent", "checkpoint.root"),
-        (fork.ask(3, 9), 422, "log_inconsistent", "request.path"),
+        (fork.ask(3, 9), 422, "root_mismatch", "request.path"),
         (b"x" * (1 << 20), 413, "too_large", "body"),
     ]
 
@@ -72,7 +72,7 @@ def test_refusals_have_the_standards_status_and_our_code(world: World) -> None:
                 told: dict[str, Any] = answer.json()
                 assert (answer.status_code, told["status"], told["code"], told["path"]) == (status, status, code, path)
             counted = gateway.door.metrics.text()
-            for outcome, count in (("cosigned", 1), ("log_inconsistent", 2), ("log_unknown", 1)):
+            for outcome, count in (("cosigned", 1), ("log_inconsistent", 1), ("root_mismatch", 1)):
                 assert f'umuhuza_gateway_witness_requests_total{{code="{outcome}"}} {count}.0'.encode() in counted
 
     asyncio.run(run())

@@ -161,7 +161,7 @@ def test_a_ledger_that_shrank_or_forked_is_found_by_its_witnesses(country: Count
     cosigned = country.book.cosigned()
     assert cosigned is not None
     assert cosigned.signed.checkpoint == LEDGER.head(9)
-    assert len(country.foreign.witness.evidence(LEDGER.origin)) == 2
+    assert len(country.foreign.witness.evidence(LEDGER.origin)) == 1
 
 
 def test_a_ledger_that_the_witness_does_not_know_is_said_to_be_so(country: Country) -> None:

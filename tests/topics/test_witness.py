@@ -89,10 +89,14 @@ def test_a_head_that_the_ledger_did_not_sign_is_403(witness: Witness) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"old 0\n", b"old 0\n\nnot a note\n", LEDGER.checkpoint(3), LEDGER.ask(0, 3)[:-1], b"x" * (1 << 20)]
+    "body", [b"", b"old 0\n", b"old 0\n\nnot a note\n", LEDGER.checkpoint(3), LEDGER.ask(0, 3)[:-1]]
 )
 def test_what_is_no_request_is_400(witness: Witness, body: bytes) -> None:
     assert refused(witness, body)[0] == 400
+
+
+def test_a_request_without_end_is_413(witness: Witness) -> None:
+    assert refused(witness, b"x" * (1 << 20))[0] == 413
 
 
 def test_an_old_size_above_the_heads_is_400(witness: Witness) -> None:
@@ -120,14 +124,16 @@ def test_a_second_root_of_one_size_is_409_and_kept_as_evidence(witness: Witness)
     assert [one.contradictions for one in witness.seen()] == [1]
 
 
-def test_a_fork_or_a_proof_that_does_not_hold_is_422_and_kept_as_evidence(witness: Witness) -> None:
+def test_a_fork_or_a_proof_that_does_not_hold_is_422_and_no_proof_of_a_lie(witness: Witness) -> None:
     witness.add_checkpoint(LEDGER.ask(0, 3), NOW)
     fork = Ledger("bi", "forked", 2).ask(3, 9)
-    assert refused(witness, fork) == (422, "log_inconsistent", "request.path")
+    assert refused(witness, fork) == (422, "root_mismatch", "request.path")
     asked = read_add_checkpoint(LEDGER.ask(3, 9))
     for path in ((), asked.path[:-1], (*asked.path, asked.path[0]), asked.path[::-1]):
         assert refused(witness, AddCheckpoint(3, path, asked.checkpoint).dumps())[0] == 422
-    assert witness.evidence(LEDGER.origin)[0] == fork
+    assert witness.evidence(LEDGER.origin) == []
+    assert witness.evidence(LEDGER.origin, "root_mismatch")[0] == fork
+    assert [(one.contradictions, one.unproved) for one in witness.seen()] == [(0, 5)]
     assert sizes(witness) == {LEDGER.origin: 3}
     assert isinstance(witness.add_checkpoint(LEDGER.ask(3, 9), NOW), Cosigned)
 
@@ -142,7 +148,9 @@ def test_evidence_has_a_bound(witness: Witness) -> None:
     checkpoint = read_add_checkpoint(Ledger("bi", "forked", 1).ask(2, 3)).checkpoint
     for n in range(105):
         refused(witness, AddCheckpoint(2, (n.to_bytes(32, "big"),), checkpoint).dumps())
-    assert len(witness.evidence(LEDGER.origin)) == 100
+    assert len(witness.evidence(LEDGER.origin, "root_mismatch")) == 100
+    refused(witness, Ledger("bi", "forked", 1).ask(2, 2))
+    assert len(witness.evidence(LEDGER.origin)) == 1
 
 
 def test_the_time_of_a_cosignature_never_goes_back(witness: Witness) -> None:
