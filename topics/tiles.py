@@ -138,7 +138,7 @@ class GrowingTree:
         """
         tree = cls()
         tree.size = tree._taken = size
-        widths = []
+        widths: list[int] = []
         while size >> (TILE_HEIGHT * len(widths)):
             widths.append((size >> (TILE_HEIGHT * len(widths))) % TILE_WIDTH)
         if [len(tile) for tile in edge] != [width * HASH_BYTES for width in widths]:

@@ -114,7 +114,7 @@ def test_tiles_that_are_short_or_altered_are_found(tiles: dict[TileId, bytes]) -
     for tile in (one for one in tiles if one.width < 256):
         for spoilt in (tiles[tile][:-32], tiles[tile][:-1] + b"\x00", b"", tiles[tile] + tiles[tile][:32]):
             with pytest.raises(LogError) as caught:
-                check_edge(SIZE, lambda one, spoilt=spoilt, tile=tile: spoilt if one == tile else tiles[one], top)
+                check_edge(SIZE, {**tiles, tile: spoilt}.__getitem__, top)
             assert (caught.value.code, caught.value.path) == ("root_mismatch", "tile")
 
 
