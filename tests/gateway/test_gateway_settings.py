@@ -188,6 +188,7 @@ def test_the_document_describes_every_route_and_no_other(tmp_path: Path) -> None
                 "/v1/ends",
                 "/v1/grants",
                 "/v1/registry",
+                "/v1/witness/add-checkpoint",
                 "/healthz",
                 "/readyz",
                 "/metrics",
