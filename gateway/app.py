@@ -33,6 +33,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.checkers import Checkers
 from gateway.door import Door, open_door
+from gateway.log_routes import add_log_routes
 from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
@@ -180,6 +181,7 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     app.state.door = None
     add_pages(app)
     add_witness_routes(app)
+    add_log_routes(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)

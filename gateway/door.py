@@ -27,6 +27,7 @@ from schemas.errors import LogError
 from schemas.keys import RandomBytes, SigningKey
 from schemas.registry import Registry
 from topics.catalogue import policy, topics_of
+from topics.ledger_served import ServedLedger
 from topics.log import Log
 from topics.registry_file import RegistryFile
 from topics.witness import Witness
@@ -67,6 +68,7 @@ class Door:
     limits: Limits
     witness: Witness | LogError | None = None
     """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
+    ledger: ServedLedger | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
@@ -156,6 +158,8 @@ class Door:
         self.index.close()
         if isinstance(self.witness, Witness):
             self.witness.close()
+        if self.ledger is not None:
+            self.ledger.close()
         await self.log.close()
 
 
@@ -247,6 +251,7 @@ async def open_door(
         now=now,
         limits=limits,
         witness=witness,
+        ledger=None if settings.ledger is None else ServedLedger(settings.ledger),
     )
     await door.start()
     return door

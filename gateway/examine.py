@@ -23,6 +23,7 @@ from schemas.registry import Registry
 from schemas.sealing import MAX_GRANT_BYTES, grant_of
 from topics.catalogue import ONLY_AS_ANSWER, Act, Verdict, may, topics_of
 from topics.log import grant_key
+from topics.verification import Verified, is_signer_unknown, verify_logged
 
 CLOCK_AHEAD_S = 86_400
 CLOCK_SUSPECT_S = 120
@@ -242,17 +243,9 @@ newer one does; or nothing that counts."""
 
 
 def checked(task: tuple[Registry, InLog]) -> Checked:
-    """A record of the log that counts: its issuer signed it with a key that counted then, and its parts are those that
-    were signed. Others are passed by; the ledger says so of them."""
+    """A record of the log that counts (`topics.verification`). Others are passed by; the ledger says so of them."""
     registry, (topic, at_ms, value) = task
-    try:
-        record = parse_record(value)
-        if record.manifest.topic != topic:
-            return None
-        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000))
-        record.verify_body()
-    except RegistryError as exc:
-        return "unknown" if exc.code in ("agency_unknown", "key_unknown") else None
-    except UmuhuzaError:
-        return None
-    return record.manifest, b64url(record.digest)
+    found = verify_logged(registry, topic, at_ms, value)
+    if isinstance(found, Verified):
+        return found.manifest, b64url(found.l1_sha256)
+    return "unknown" if is_signer_unknown(found) else None

@@ -22,6 +22,7 @@ from gateway.metrics import CONTENT_TYPE
 from gateway.problems import PROBLEM_JSON, language_of, problem, status_of
 from gateway.routes import own_topics
 from schemas.errors import AccessError, LogError, RecordError, UmuhuzaError
+from schemas.keys import unb64url
 from topics.log import grants_topic
 
 _SENT_LIMIT = 500
@@ -124,7 +125,11 @@ def add_pages(app: FastAPI) -> None:
         issued = door.access.issue(form, door.registry, door.now())
         return TokenAnswer(access_token=issued.text, expires_in=issued.expires_in)
 
-    @app.get("/v1/sent", tags=["records"], summary="My heads per topic; with `topic`, my own manifests back")
+    @app.get(
+        "/v1/sent",
+        tags=["records"],
+        summary="My heads per topic; with `topic`, my own manifests back, and what the ledger said of them",
+    )
     async def sent(
         door: TheDoor,
         caller: Caller,
@@ -147,6 +152,8 @@ def add_pages(app: FastAPI) -> None:
             if stored and stored[0].offset == link.offset:
                 manifest = stored[0].value.partition(b"\n")[0].decode("ascii", "replace")
                 told_line = {"seq": link.seq, "offset": link.offset, "at": stored[0].at_ms, "manifest": manifest}
+                if door.ledger is not None:
+                    told_line["ledger"] = door.ledger.said_of(unb64url(link.hash), topic)
                 lines.append(orjson.dumps(told_line, option=orjson.OPT_APPEND_NEWLINE))
         return Response(b"".join(lines), media_type="application/x-ndjson")
 

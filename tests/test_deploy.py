@@ -55,6 +55,7 @@ def test_there_is_a_unit_for_each_process() -> None:
         "umuhuza-agency@.service",
         "umuhuza-gateway.service",
         "umuhuza-kafka.service",
+        "umuhuza-ledger.service",
     ]
 
 

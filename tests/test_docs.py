@@ -35,6 +35,7 @@ from tests.domain import NOW, seeded
 from tests.test_deploy import sample_names
 from umuhuza import reference
 from umuhuza.cli import build
+from umuhuza.ledger_settings import LedgerSettings
 from umuhuza.publish import DOCS, pages_differing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,7 @@ PAIRS = {
     "operations.md": "fr/exploitation.md",
     "operations/kafka.md": "fr/exploitation-kafka.md",
     "operations/witness.md": "fr/exploitation-temoins.md",
+    "operations/ledger.md": "fr/exploitation-registre-de-preuve.md",
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
@@ -101,11 +103,16 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
 @pytest.mark.parametrize(
     "pages_told",
     [
-        ("operations.md", "operations/kafka.md", "operations/witness.md"),
-        ("fr/exploitation.md", "fr/exploitation-kafka.md", "fr/exploitation-temoins.md"),
+        ("operations.md", "operations/kafka.md", "operations/ledger.md", "operations/witness.md"),
+        (
+            "fr/exploitation.md",
+            "fr/exploitation-kafka.md",
+            "fr/exploitation-registre-de-preuve.md",
+            "fr/exploitation-temoins.md",
+        ),
     ],
 )
-def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, str]) -> None:
+def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, ...]) -> None:
     told = "".join(map(text, pages_told))
     for name, command in commands():
         if isinstance(command, TyperGroup) or name in ("umuhuza demo", "umuhuza bench", "umuhuza agency send"):
@@ -115,7 +122,7 @@ def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, s
 
 def test_every_setting_is_described_in_both_languages() -> None:
     rows = text("settings.md")
-    for model, kind in ((AgencySettings, "agency"), (GatewaySettings, "gateway")):
+    for model, kind in ((AgencySettings, "agency"), (GatewaySettings, "gateway"), (LedgerSettings, "ledger")):
         assert reference.SETTINGS_FR[kind].keys() == set(model.model_fields)
         for name, field in model.model_fields.items():
             assert field.description
@@ -343,7 +350,6 @@ def test_the_example_assertion_is_taken_by_the_gateway(tmp_path: Path) -> None:
 
 
 ABSENT = (
-    r"\bledger run\b",
     r"\bbridge run\b",
     r"\bagency (enrol|export|import|lost)\b",
     r"\bregistry (approve|agree|rotate)\b",

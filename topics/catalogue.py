@@ -32,6 +32,7 @@ from topics.log import grants_topic
 Do = Literal["send", "read", "receive"]
 _GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _REGISTRY = re.compile(r"[a-z]{2}\.registry\.log")
+_LEDGER = re.compile(r"[a-z]{2}\.ledger")
 
 
 class Claims(Protocol):
@@ -199,6 +200,8 @@ class Policy:
     never: Mapping[str, Mapping[str, frozenset[str]]]
     """Event -> role of the reader -> what does not travel to it, whichever service is asked for."""
     quota: Quota
+    auditors: frozenset[str]
+    """Roles that may read the ledger's entries."""
     kafka: Mapping[str, Mapping[str, str]]
     agreements: Mapping[str, Agreement]
     authorisations: Mapping[str, Authorisations]
@@ -208,7 +211,10 @@ class Policy:
 
 
 _SECTIONS = frozenset(
-    ("version", "flow", "event", "firewall", "minimise", "attach", "quota", "kafka", "agreement", "authorisations")
+    (
+        *("version", "flow", "event", "firewall", "minimise", "attach", "quota", "ledger", "kafka", "agreement"),
+        "authorisations",
+    )
 )
 _SPAN = re.compile(r"([0-9]+)([hd])")
 
@@ -241,6 +247,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
     _members("firewall", raw["firewall"], {"law_enforcement", "protected_flows_open", "answers", "listens_only"})
     for name, item in raw["minimise"].items():
         _members(f"minimise {name}", item, {"always"}, {"service", "never"})
+    _members("ledger", raw["ledger"], {"auditors"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
     if not raw["flow"].keys() <= set(FLOWS):
         raise ValueError("unknown flow")
@@ -290,6 +297,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
             }
         ),
         quota=Quota(**raw["quota"]),
+        auditors=_roles(raw["ledger"]["auditors"]),
         kafka=MappingProxyType({name: MappingProxyType(item) for name, item in raw["kafka"].items()}),
         agreements=MappingProxyType({name: _agreement(name, item) for name, item in raw["agreement"].items()}),
         authorisations=MappingProxyType(
@@ -415,6 +423,16 @@ def registry_topic(domain: str) -> str:
     return f"{domain}.registry.log"
 
 
+def ledger_topic(domain: str) -> str:
+    """`bi.ledger`: the ledger's primary store, see `kafka_ledger`."""
+    return f"{domain}.ledger"
+
+
+def is_mailbox_topic(topic: str) -> bool:
+    """Whether records stand in it: not a topic of grants, of the log's identity or of the ledger."""
+    return not any(pattern.fullmatch(topic) for pattern in (_GRANTS, _REGISTRY, _LEDGER))
+
+
 def is_grants_topic(topic: str) -> bool:
     return _GRANTS.fullmatch(topic) is not None
 
@@ -434,6 +452,8 @@ def kafka_topic(name: str, nodes: int) -> KafkaTopic:
         kind = "grants"
     elif _REGISTRY.fullmatch(name):
         kind = "registry"
+    elif _LEDGER.fullmatch(name):
+        kind = "ledger"
     else:
         try:
             flow, _ = split_topic(name)
@@ -448,8 +468,8 @@ def kafka_topic(name: str, nodes: int) -> KafkaTopic:
 
 
 def kafka_topics(registry: Registry, nodes: int) -> dict[str, KafkaTopic]:
-    """Every topic of a domain on Kafka, by name: `topics_of`, and the one that says which log it is."""
-    names = (*topics_of(registry), registry_topic(registry.domain))
+    """Every topic of a domain on Kafka, by name: `topics_of`, the ledger's, and the one that says which log it is."""
+    names = (*topics_of(registry), registry_topic(registry.domain), ledger_topic(registry.domain))
     return {name: kafka_topic(name, nodes) for name in names}
 
 
@@ -458,8 +478,9 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
 
     An agency reads its own mailboxes, its own grants and the log's identity. One that has opted in (`direct`) writes
     where `may` lets it send: a broker sees neither type nor kind, so this is by topic, whatever flow and roles allow. A
-    gateway (role operator) reads and writes every mailbox and every grants topic. Nobody here makes topics or changes
-    them: administrators do, who need no ACL. An idempotent producer needs no more than to write (Kafka 2.8 and later).
+    gateway (role operator) reads and writes every mailbox and every grants topic; so does whoever keeps the ledger,
+    which is the operator's too. Nobody here makes topics or changes them: administrators do, who need no ACL. An
+    idempotent producer needs no more than to write (Kafka 2.8 and later).
 
     An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate.
     """
@@ -474,7 +495,7 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
         if agency.direct:
             acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
         if "operator" in agency.roles:
-            for topic in (*mailboxes, *map(grants_topic, registry.agencies)):
+            for topic in (*mailboxes, *map(grants_topic, registry.agencies), ledger_topic(registry.domain)):
                 acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
     return frozenset(acls)
 
@@ -709,6 +730,12 @@ def allowed_fields(event: str, services: Iterable[str] = (), roles: Iterable[str
     found = always.union(*(by_service.get(service, frozenset()) for service in services))
     never = rules.never.get(event, {})
     return found.difference(*(never.get(role, frozenset()) for role in roles))
+
+
+def may_audit(agency: Agency) -> Verdict:
+    """Whether it may read the ledger's entries, which show who writes to whom and when."""
+    rule = "ledger.auditors"
+    return Verdict(True, _YES, rule) if policy().auditors & acting(agency) else _no("not_permitted", rule)
 
 
 def retention_s(flow: str) -> int:

@@ -56,7 +56,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import LogError
-from topics.catalogue import is_grants_topic, kafka_topic, policy
+from topics.catalogue import is_grants_topic, is_mailbox_topic, kafka_topic, policy
 from topics.kafka_access import KafkaAccess
 from topics.kafka_clients import IDENT_HEADER, READERS, Clients, Follower
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
@@ -310,7 +310,7 @@ class KafkaLog:
         """Mailboxes that this principal may see."""
         found = await self._read(self._clients.describe)
         mine = (name for name, one in found.items() if not one.code and name.startswith(f"{self._domain}."))
-        return sorted(name for name in mine if not is_grants_topic(name) and name != self._identity.topic)
+        return sorted(name for name in mine if is_mailbox_topic(name))
 
     async def trim(self, topic: str, before: int) -> int:
         """Retention: remove entries with offset < `before`; returns the first offset kept."""

@@ -36,7 +36,7 @@ from pathlib import Path
 import apsw
 
 from schemas.errors import LogError, UmuhuzaError
-from topics.catalogue import is_grants_topic, kafka_topic, registry_topic
+from topics.catalogue import is_grants_topic, is_mailbox_topic, kafka_topic
 from topics.kafka_access import KafkaAccess
 from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_identity import Identity, moving
@@ -282,7 +282,7 @@ class _Move:
         boxes += [
             _Mailbox(name, self._clients, self._source, -1, 0)
             for name in sorted(known - ends.keys())
-            if not is_grants_topic(name) and name != registry_topic(domain)
+            if is_mailbox_topic(name)
         ]
         grants = [name for name in sorted(known) if is_grants_topic(name)]
         obstacles = self._compared(boxes)

@@ -37,6 +37,7 @@ from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, shares, validate
+from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
@@ -393,10 +394,15 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         measures, records = await through(bench, rounds, events)
         measures.taken += [await receive_agency(bench, min(events, AGENCY_EVENTS)) for _ in range(rounds)]
         appended = await append(folder, records)
+        limit = await asyncio.to_thread(verifications_per_second)
+        ledger = await asyncio.to_thread(measure_ledger, folder, bench.registry, [one.entry for one in records])
+        limit = (limit + await asyncio.to_thread(verifications_per_second)) / 2
     finally:
         await asyncio.to_thread(bench.stop)
     told = measures.told()
     told["per_second"] |= {f"append_{name}": round(rate) for name, rate in appended.items()}
+    told["per_second"] |= {name: round(rate) for name, rate in ledger.items()}
+    told["ratios"] |= {name: round(rate / limit, 3) for name, rate in ledger.items()}
     shares(told, await asyncio.to_thread(validate))
     return {
         "ok": True,

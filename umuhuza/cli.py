@@ -65,6 +65,12 @@ def _add_log(app: typer.Typer) -> None:
     app.add_typer(log_command.app, name="log")
 
 
+def _add_ledger(app: typer.Typer) -> None:
+    from umuhuza import ledger_command
+
+    app.add_typer(ledger_command.app, name="ledger")
+
+
 def _add_agency(app: typer.Typer) -> None:
     from umuhuza import (
         access_answer_command,
@@ -121,6 +127,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "gateway": _add_gateway,
     "kafka": _add_kafka,
     "log": _add_log,
+    "ledger": _add_ledger,
     "agency": _add_agency,
     "statistics": _add_statistics,
     "witness": _add_witness,

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from adapters import settings as agency_settings
 from gateway import settings as gateway_settings
 from topics.settings import SettingsError, merged
+from umuhuza import ledger_settings
 from umuhuza.options import Json
 from umuhuza.words import result, t, table
 
@@ -31,13 +32,14 @@ def _group() -> None:
 def show(
     folder: Annotated[
         Path,
-        typer.Option("--dir", help=t("Dossier d'une agence ou d'une passerelle.", "Folder of an agency or a gateway.")),
+        typer.Option("--dir", help=t("Dossier d'une agence, d'une passerelle…", "Folder of an agency, a gateway…")),
     ],
     as_json: Json = False,
 ) -> None:
     for file, model, prefix, kind in (
         (folder / agency_settings.FILE_NAME, agency_settings.AgencySettings, agency_settings.PREFIX, "agency"),
         (folder / "gateway.toml", gateway_settings.Settings, gateway_settings.PREFIX, "gateway"),
+        (folder / ledger_settings.FILE_NAME, ledger_settings.LedgerSettings, ledger_settings.PREFIX, "ledger"),
     ):
         if file.exists():
             rows = _rows(model, prefix, file)
@@ -50,7 +52,8 @@ def show(
                 )
             return
     raise SettingsError(
-        "no agency.toml or gateway.toml in this folder", "ni agency.toml ni gateway.toml dans ce dossier"
+        "no agency.toml, gateway.toml or ledger.toml in this folder",
+        "ni agency.toml, ni gateway.toml, ni ledger.toml dans ce dossier",
     )
 
 

@@ -36,6 +36,10 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
     summary.add_column(t("Quoi", "What"))
     summary.add_column(t("Combien", "How many"), justify="right")
     summary.add_row(t("Enregistrements signés et scellés", "Signed and sealed records"), str(found["records"]))
+    summary.add_row(
+        t("Inscrits et signés au registre de preuve", "Entered in the ledger, and signed"),
+        str(found["ledger"]["records"]),
+    )
     for state, count in sorted(found["referrals"].items()):
         summary.add_row(t("Orientations : ", "Referrals: ") + state_label("referral", state, language()), str(count))
     summary.add_row(t("Lignes refusées, avec rapport", "Rows refused, with a report"), str(found["rows_refused"]))

@@ -44,6 +44,7 @@ from umuhuza.agency_command import init_agency
 from umuhuza.demo_clock import DemoClock
 from umuhuza.demo_log import OPERATOR, DemoLog, unhurried
 from umuhuza.gateway_command import init_gateway
+from umuhuza.ledger_command import init_ledger
 from umuhuza.registry_command import add_agency, init_registry, read_enrolment
 from umuhuza.words import t
 
@@ -52,6 +53,7 @@ ZONE = ZoneInfo("Africa/Bujumbura")
 HOURS_AGO = 4 + 20 / 60
 """The story begins so long before it is told."""
 GATEWAY = "passerelle"
+LEDGER = "registre-de-preuve"
 LOGS = "journaux"
 _T = TypeVar("_T")
 
@@ -316,8 +318,8 @@ class Stage:
 
 
 def prepare(stage: Stage) -> None:
-    """A registry for training, a gateway whose clock is behind, six agencies enrolled and connected. The stage's clock
-    has been moved to when the story begins."""
+    """A registry for training, a gateway whose clock is behind and its ledger, six agencies enrolled and connected. The
+    stage's clock has been moved to when the story begins."""
     registry_folder = stage.root / "registre"
     _, key = init_registry(registry_folder, "bi", True)
     stage.root_key = b64url(key.public.public)
@@ -335,10 +337,12 @@ def prepare(stage: Stage) -> None:
     )
     add_agency(registry_folder, operator)
     stage.log.know(_registry(registry_folder, key.public))
+    init_ledger(gateway / LEDGER, gateway, port=0)
     ready = gateway / "adresse"
     stage.start(GATEWAY, str(gateway), str(ready), str(stage.root), module="umuhuza.demo_clock")
     stage.until(GATEWAY, ready.exists)
     stage.address = ready.read_text(encoding="ascii").strip()
+    stage.start(LEDGER, "ledger", "run", "--dir", str(gateway / LEDGER))
     for member in MEMBERS:
         request = init_agency(
             stage.root / member.folder,

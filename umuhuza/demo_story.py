@@ -12,9 +12,11 @@ in files, and is the same over SQLite and Kafka. Must never: tell more than was 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -28,14 +30,19 @@ from adapters.connectors.facts_in_words import sections_of
 from adapters.connectors.template import FIRST_ROW
 from adapters.deadlines import alarms
 from adapters.directory import Directory
+from schemas.errors import LogError
 from schemas.forms import Facts, Movement
 from schemas.minimise import minimise
 from schemas.plain.directory import AvailabilityAsked
 from topics.catalogue import allowed_fields
+from topics.ledger_checkpoints import CHECKPOINT
+from topics.ledger_entries import decode_entry
+from topics.ledger_served import VIEW
+from topics.ledger_view import LedgerView
 from umuhuza import demo_people as people
 from umuhuza import demo_protection
 from umuhuza.demo_people import HER, IOM, MINISTRY, OTHER, POLICE, SHELTER, Her, answer
-from umuhuza.demo_stage import HOURS_AGO, MEMBERS, ZONE, DemoError, Stage, prepare
+from umuhuza.demo_stage import GATEWAY, HOURS_AGO, LEDGER, MEMBERS, ZONE, DemoError, Stage, prepare
 from umuhuza.overdue import alarm_words
 from umuhuza.words import labelled, language, t
 
@@ -365,15 +372,36 @@ def _counted(stage: Stage, refused: str) -> dict[str, Any]:
     for thread in stage.threads(IOM):
         if thread.machine == "referral":
             states[thread.state] = states.get(thread.state, 0) + 1
+    records = len(asyncio.run(stage.log.entries(stage.topics())))
     return {
         "log": stage.log.name,
-        "records": len(asyncio.run(stage.log.entries(stage.topics()))),
+        "records": records,
+        "ledger": stage.until("ledger", partial(_in_ledger, stage.root / GATEWAY / LEDGER, records)),
         "referrals": states,
         "refused": {refused: 1},
         "rows_refused": _rows_to_correct(stage),
         "inbox": {agency: count for agency, count in inbox.items() if count},
         "scenes": stage.proofs,
     }
+
+
+def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
+    """What the ledger says of the story, once it has signed all of it: entries, records that count, others."""
+    try:
+        view = LedgerView.reading(folder / VIEW)
+    except LogError:
+        return None
+    try:
+        kinds = Counter(decode_entry(view.entry(index)).kind for index in range(view.size))
+        counted = kinds["event"] + kinds["erasure"]
+        signed = int((folder / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
+        if counted < records or signed < view.size:
+            return None
+        return {"entries": view.size, "records": counted, "others": view.size - counted - kinds["registry"]}
+    except (OSError, LogError):
+        return None
+    finally:
+        view.close()
 
 
 def _rows_to_correct(stage: Stage) -> int:

@@ -32,6 +32,8 @@ from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES
 from topics.catalogue import EventRule, policy
+from umuhuza.ledger_settings import PREFIX as LEDGER_PREFIX
+from umuhuza.ledger_settings import LedgerSettings
 
 _MADE = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m umuhuza.publish` from {source}. -->\n"
 
@@ -76,6 +78,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "index": "L'index propre à cette passerelle ; refait quand il manque ou est abîmé.",
         "witness": "Dossier du témoin de ce domaine, qui cosigne les registres de preuve d'autrui ; sinon, aucun.",
+        "ledger": "Dossier du registre de preuve du domaine, pour en servir les tuiles aux auditeurs.",
         "host": "Adresse d'écoute.",
         "port": "Port d'écoute ; 0 en choisit un libre.",
         "ready_file": "Reçoit l'adresse une fois que la passerelle répond.",
@@ -96,6 +99,20 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "waiting_reads": "Remplace le quota de la politique.",
         "follow_seconds": "Fréquence à laquelle les enregistrements d'autres passerelles sont cherchés.",
         "log_requests": "Écrit une ligne JSON par requête (aucune valeur).",
+    },
+    "ledger": {
+        "registry": "Fichier du registre du domaine ; chaque version devient une entrée.",
+        "registry_key": "Clé publique racine du domaine : base64url du point de 65 octets.",
+        "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
+        "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
+        "store": "Le registre de preuve lui-même en un fichier SQLite, à sauvegarder ; sans lui, le sujet de Kafka.",
+        "keys": "Clés privées de signature du registre de preuve, mode 0600.",
+        "view": "Tuiles, paquets et positions ; refait quand il manque ou est abîmé.",
+        "registries": "Chaque version du registre, par son empreinte ; à sauvegarder.",
+        "checkpoint_seconds": "Intervalle minimal entre deux points de contrôle signés.",
+        "host": "Adresse à laquelle l'état et les métriques sont donnés.",
+        "port": "Port pour l'état et les métriques ; 0 en choisit un libre.",
+        "ready_file": "Reçoit cette adresse une fois que le registre de preuve est à jour.",
     },
 }
 """French meanings of the settings, by kind of process."""
@@ -154,7 +171,7 @@ def errors() -> str:
 
 
 def settings() -> str:
-    """Every setting of an agency's adapter and of a gateway."""
+    """Every setting of an agency's adapter, of a gateway and of a ledger."""
     return "\n".join(
         [
             _MADE.format(source="the settings models"),
@@ -169,6 +186,8 @@ def settings() -> str:
             _settings_of(AgencySettings, AGENCY_PREFIX, "agency"),
             "## Passerelle · Gateway: `gateway.toml`\n",
             _settings_of(GatewaySettings, GATEWAY_PREFIX, "gateway"),
+            "## Registre de preuve · Ledger: `ledger.toml`\n",
+            _settings_of(LedgerSettings, LEDGER_PREFIX, "ledger"),
         ]
     )
 

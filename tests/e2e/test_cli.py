@@ -30,6 +30,10 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("gateway", "init"): True,
     ("gateway", "run"): False,
     ("gateway", "restored"): True,
+    ("ledger", "init"): True,
+    ("ledger", "run"): False,
+    ("ledger", "status"): True,
+    ("ledger", "retention"): True,
     ("kafka", "up"): True,
     ("kafka", "fetch"): True,
     ("kafka", "down"): True,
@@ -233,8 +237,8 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     ),
     "a folder without settings": (
         ["config", "show", "--dir", "{empty}"],
-        "ni agency.toml ni gateway.toml dans ce dossier",
-        "no agency.toml or gateway.toml in this folder",
+        "ni agency.toml, ni gateway.toml, ni ledger.toml dans ce dossier",
+        "no agency.toml, gateway.toml or ledger.toml in this folder",
     ),
     "a request that is not there": (
         ["registry", "add", "{empty}/rien.json", "--dir", "{registry}"],
@@ -600,7 +604,8 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
 def test_bench_gives_ratios_as_json() -> None:
     done = umuhuza("bench", "--rounds", "1", "--events", "400", "--json")
     assert done.code == 0, done.err
-    assert done.json["ratios"].keys() == {"publish_single", "publish_batch", "receive", "receive_agency"}
+    ratios = {"publish_single", "publish_batch", "receive", "receive_agency", "ledger_append", "ledger"}
+    assert done.json["ratios"].keys() == ratios
     assert all(ratio > 0 for ratio in done.json["ratios"].values())
     assert done.json["per_second"]["validate"] > 0
     assert done.json["validate_to_fhir_resources"] > 5  # aim: 10; the machine may be busy with one of the two

@@ -192,7 +192,11 @@ def test_its_standard_output_is_one_object_with_exactly_these_values(story: Stor
     assert seconds >= sum(scene["seconds"] for scene in scenes.values()) - 1
     boxes = {agency: records_in(story.root / agency / "mailbox.db") for agency in AGENCIES}
     # Whatever stands in the log has arrived at one agency, once.
-    assert told.pop("records") == sum(len(idents) for _, idents in boxes.values()) > 60
+    records = told.pop("records")
+    assert records == sum(len(idents) for _, idents in boxes.values()) > 60
+    ledger = told.pop("ledger")
+    assert (ledger["records"], ledger["others"]) == (records, 0)
+    assert ledger["entries"] > records, "the registry's versions are entries too"
     assert all(len(idents) == len(set(idents)) for _, idents in boxes.values())
     assert told.pop("inbox") == {f"bi/{agency}": count for agency, (count, _) in boxes.items()}
     assert told == {**EXPECTED, "log": story.log}
@@ -292,7 +296,7 @@ def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> No
         assert sizes["log.db"] > 80 * 2_000
         assert not (story.root / "kafka").exists()
     names = {path.name for path in every_file(story.root / "journaux")}
-    assert names == {f"{name}.log" for name in ("passerelle", *AGENCIES)}
+    assert names == {f"{name}.log" for name in ("passerelle", "registre-de-preuve", *AGENCIES)}
     assert b"/v1/records" in (story.root / "journaux" / "passerelle.log").read_bytes()
 
 

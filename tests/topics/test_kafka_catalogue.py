@@ -25,6 +25,7 @@ from topics.catalogue import (
     kafka_principal,
     kafka_topic,
     kafka_topics,
+    ledger_topic,
     mailboxes_of,
     may,
     registry_topic,
@@ -58,14 +59,14 @@ def members() -> list[str]:
 
 def test_every_topic_of_the_domain_is_on_kafka_and_one_says_which_log_it_is() -> None:
     topics = kafka_topics(REGISTRY, 1)
-    assert set(topics) == {*topics_of(REGISTRY), "bi.registry.log"}
+    assert set(topics) == {*topics_of(REGISTRY), "bi.registry.log", "bi.ledger"}
     assert all(name == topic.name for name, topic in topics.items())
 
 
 def test_every_topic_is_synced_before_it_acknowledges_and_mailboxes_are_kept_for_ever() -> None:
     for name, topic in kafka_topics(REGISTRY, 3).items():
         assert topic.settings["flush.messages"] == "1"
-        compacted = name == registry_topic("bi") or split_topic(name)[0] == "grants"
+        compacted = name != ledger_topic("bi") and (name == registry_topic("bi") or split_topic(name)[0] == "grants")
         assert topic.settings["cleanup.policy"] == ("compact" if compacted else "delete")
         if not compacted:
             assert topic.settings["retention.ms"] == "-1"
@@ -125,8 +126,8 @@ def test_the_firewall_is_on_the_brokers_too() -> None:
         }  # fmt: skip
 
 
-def test_the_gateway_reads_and_writes_every_mailbox_and_grant_but_not_the_logs_identity() -> None:
-    everything = set(topics_of(REGISTRY))
+def test_the_gateway_reads_and_writes_every_mailbox_and_grant_and_the_ledger_but_not_the_logs_identity() -> None:
+    everything = {*topics_of(REGISTRY), ledger_topic("bi")}
     assert allowed("bi/operator", "write") == everything
     assert allowed("bi/operator", "read") == everything | {"bi.registry.log"}
 

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ledger has signed: the newest checkpoint, in a file beside it, and the rule that there is one history.
+
+    checkpoint    the signed note that was signed last (C2SP tlog-checkpoint), replaced atomically
+    cosigned      the newest one with witnesses' cosignatures, put there by whoever asks them
+
+Invariants: signed is only a tree that is as large as the last signed and the last cosigned one, or larger, and begins
+with both. The file is durable before the checkpoint is handed to anybody. Where the store was put back from a copy, or
+another one took its place, that shows here, before anything is signed: the ledger then stops.
+
+If we crash: before the file is replaced, the checkpoint was handed to nobody; after, it is the last one. It must never
+sign what was not read back from the store, nor repair anything by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from schemas.errors import LogError
+from schemas.notes import Checkpoint, NoteSigner, SignedCheckpoint, sign_checkpoint, verify_checkpoint
+from topics.ledger_view import LedgerView
+from topics.sqlite_transaction import code_of
+
+CHECKPOINT = "checkpoint"
+COSIGNED = "cosigned"
+_MAX_BYTES = 1 << 20
+
+
+class Checkpoints:
+    """One ledger's, in its folder.
+
+    Args:
+        signers: the ledger's note keys, named as its origin; the first is the Ed25519 one.
+        now: seconds since the epoch.
+
+    Raises LogError `signature_invalid`, `note_malformed`: a file is there that these keys did not sign.
+    """
+
+    def __init__(self, folder: Path, signers: Sequence[NoteSigner], now: Callable[[], float]) -> None:
+        self._folder = folder
+        self._signers = tuple(signers)
+        self._now = now
+        self.last = self._read(CHECKPOINT)
+        self._agreed: dict[str, Checkpoint] = {}
+        """By file: what this tree is known to begin with."""
+
+    @property
+    def origin(self) -> str:
+        return self._signers[0].name
+
+    def cosigned(self) -> SignedCheckpoint | None:
+        """The newest that witnesses have signed, as far as it was brought here. Raises LogError as the class."""
+        return self._read(COSIGNED)
+
+    def publish(self, view: LedgerView) -> SignedCheckpoint | None:
+        """Sign the tree that was read back, if it is not the one signed last; durable when it returns.
+
+        Raises LogError `log_inconsistent`, path `checkpoint` or `cosigned`: this tree does not begin with that one.
+        """
+        for name, before in ((CHECKPOINT, self.last), (COSIGNED, self.cosigned())):
+            if before is not None:
+                self._follows(view, before.checkpoint, name)
+        if self.last is not None and self.last.checkpoint.size == view.size:
+            return None
+        data = sign_checkpoint(
+            Checkpoint(self.origin, view.size, view.tree.root()), self._signers, max(int(self._now()), 1)
+        )
+        _replace(self._folder / CHECKPOINT, data)
+        self.last = self._read(CHECKPOINT)
+        return self.last
+
+    def _follows(self, view: LedgerView, before: Checkpoint, name: str) -> None:
+        if self._agreed.get(name) == before:
+            return
+        if before.origin != self.origin or before.size > view.size or view.root_at(before.size) != before.root:
+            raise LogError("log_inconsistent", name)
+        self._agreed[name] = before
+
+    def _read(self, name: str) -> SignedCheckpoint | None:
+        return read_checkpoint(self._folder / name, self._signers)
+
+
+def read_checkpoint(path: Path, signers: Sequence[NoteSigner]) -> SignedCheckpoint | None:
+    """None when the file is not there. Raises LogError `signature_invalid`, `note_malformed`, `unavailable`."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise LogError("unavailable", path.name) from None
+    return verify_checkpoint(data, [one.public for one in signers])
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Raises LogError `storage_full`, `unavailable`."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise LogError(code_of(error, None), path.name) from None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registry files kept by their hash, for ever: what the ledger's `registry` entries stand for.
+
+    <folder>/<hex SHA-256>.jws     as it was published, mode 0644, never changed or removed
+
+An auditor who wants to know whether a key counted at some entry takes the file of the last `registry` entry before it.
+A file is durable here before its entry is in the ledger. If we crash in between, it stands here for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from pathlib import Path
+
+from schemas.errors import LogError, RegistryError
+from schemas.keys import VerifyKey
+from schemas.registry import Registry, read_registry
+from topics.ledger import Published
+from topics.registry_file import RegistryFile
+from topics.sqlite_transaction import code_of
+
+
+class KeptRegistries:
+    """The published registry and the kept ones; `topics.ledger.Registries`.
+
+    Args:
+        path: the domain's registry file.
+        root: the domain's public root key.
+        folder: where files are kept; made when it is not there.
+
+    Raises RegistryError `registry_invalid`: there is no such file now.
+    """
+
+    def __init__(self, path: Path, root: VerifyKey, folder: Path) -> None:
+        # The ledger looks at every round, not once a second: what a gateway has taken in under a new version must not
+        # be judged by the old one.
+        looks = itertools.count()
+        self._file = RegistryFile(path, root, lambda: float(next(looks)))
+        self._root = root
+        self._folder = folder
+
+    def held(self) -> Published:
+        registry = self._file.registry
+        return Published(registry, self._file.data)
+
+    @property
+    def problem(self) -> str | None:
+        """Code of why the file on disk is not the one held; None when it is."""
+        return self._file.problem
+
+    def keep(self, published: Published) -> None:
+        path = self._path(published.sha256)
+        if path.exists():
+            return
+        try:
+            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}.part")
+            with part.open("wb") as out:
+                out.write(published.data)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(path)
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise LogError(code_of(error, None), "registries") from None
+
+    def kept(self, sha256: bytes) -> Registry | None:
+        try:
+            data = self._path(sha256).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(data).digest() != sha256:
+            return None
+        try:
+            return read_registry(data, self._root)
+        except RegistryError:
+            return None
+
+    def _path(self, sha256: bytes) -> Path:
+        return self._folder / f"{sha256.hex()}.jws"

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retention: records whose time is over are removed from the log, after the ledger has said so.
+
+Removed is a beginning of a topic, never something in the middle: everything below an offset of which each record
+
+1. is older, by the log's time, than the policy keeps its flow (`topics.catalogue.retention_s`);
+2. is sequenced: its hashes stand in the ledger, and so do the proofs, for ever;
+3. is *delivered*, as far as the domain can know. Nobody but a mailbox's owner knows what it has read; what it has
+   *said* is in the log, signed: a record of the owner that names another one (`ref`: a receipt, an answer) shows that
+   it has read that one, and everything before it in that mailbox, since an adapter takes a mailbox in order, each
+   record with its cursor in one transaction. Where nothing is ever answered (a mailbox of receipts) a record counts as
+   delivered when its owner has answered something that is `MARGIN_MS` younger, in any of its mailboxes, which an
+   adapter reads together.
+
+What is old and not delivered stays, and is counted as overdue: its sender has to be told by other ways.
+
+    log entry `retention` (first offset kept) -> read back -> remove from the log
+
+If we crash between the two: the entry says what may be removed, and the next run removes it. It must never remove what
+no entry says, nor decide by anything that is not signed or in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.envelope import split_topic
+from schemas.errors import LogError
+from topics.catalogue import policy, retention_s
+from topics.ledger import Sequencer
+from topics.ledger_entries import LedgerEntry
+from topics.ledger_view import LedgerView, TopicState
+from topics.log import Log
+
+MARGIN_MS = 30 * 86_400_000
+"""So much younger is what an owner must have answered, where this mailbox itself tells nothing."""
+NEVER_ANSWERED = frozenset(("receipt",))
+"""Flows whose records nobody answers."""
+
+
+class Trims(Protocol):
+    """A log from whose topics beginnings can be removed; on Kafka an administrator's."""
+
+    async def trim(self, topic: str, before: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What retention finds in one topic."""
+
+    topic: str
+    first: int
+    """First offset kept now."""
+    keep_from: int
+    """First offset to be kept: == first when nothing goes."""
+    overdue: int
+    """Records that are old enough and not known to be delivered."""
+
+
+async def due(log: Log, view: LedgerView, *, now_ms: int, keep_s: Mapping[str, int] | None = None) -> list[Due]:
+    """What could be removed now, topics in order; those where nothing is old are left out.
+
+    Args:
+        now_ms: milliseconds since the epoch.
+        keep_s: seconds per flow instead of the policy's.
+
+    Raises LogError.
+    """
+    found: list[Due] = []
+    for name, state in sorted(view.topics.items()):
+        flow, owner = split_topic(name)
+        if flow not in policy().retention_days and (keep_s is None or flow not in keep_s):
+            continue
+        kept_s = retention_s(flow) if keep_s is None else keep_s.get(flow, retention_s(flow))
+        try:
+            one = await _due_in(log, view, name, state, owner, now_ms - kept_s * 1000)
+        except LogError as exc:
+            if exc.code != "topic_unknown":
+                raise
+            continue
+        if one.keep_from > one.first or one.overdue:
+            found.append(one)
+    return found
+
+
+async def _due_in(log: Log, view: LedgerView, name: str, state: TopicState, owner: str, old_ms: int) -> Due:
+    ends = await log.ends(name)
+    heard_ms = view.heard_of(owner) - MARGIN_MS if split_topic(name)[0] in NEVER_ANSWERED else 0
+    at, keep_from, overdue = ends.first, ends.first, 0
+    while at < min(state.next, ends.next):
+        stored = await log.read(name, at - 1, limit=100)
+        for one in stored:
+            if one.at_ms >= old_ms or one.offset >= state.next:
+                return Due(name, ends.first, keep_from, overdue)
+            delivered = one.offset <= state.read_to or one.at_ms <= heard_ms
+            if delivered and not overdue:
+                keep_from = one.offset + 1
+            elif not delivered:
+                overdue += 1
+        if not stored:
+            break
+        at = stored[-1].offset + 1
+    return Due(name, ends.first, keep_from, overdue)
+
+
+async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[Due]) -> dict[str, int]:
+    """Log what goes, read it back, remove it; also what an earlier run had logged and not removed.
+
+    Returns:
+        Topic -> first offset kept, of each topic that lost something.
+
+    Raises LogError: what was done before it is done; run it again.
+    """
+    entries = [
+        LedgerEntry("retention", one.topic, detail=str(one.keep_from)) for one in found if one.keep_from > one.first
+    ]
+    while not await sequencer.append(entries):
+        """Another sequencer's batch came first."""
+    removed: dict[str, int] = {}
+    for name, state in sorted(sequencer.view.topics.items()):
+        try:
+            ends = await log.ends(name)
+        except LogError as exc:
+            if exc.code != "topic_unknown":
+                raise
+            continue
+        if ends.first < state.start:
+            removed[name] = await trims.trim(name, state.start)
+    return removed

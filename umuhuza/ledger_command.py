@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza ledger`: the domain's ledger, which gives every record its place in one tree that is signed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adapters.keystore import write_private
+from gateway.settings import load_settings
+from schemas.errors import LogError
+from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
+from schemas.registry import read_registry
+from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
+from topics.ledger_retention import Due, Trims, due, execute
+from topics.ledger_view import LedgerView
+from topics.log import Log
+from topics.promise import origin_of
+from topics.settings import SettingsError
+from topics.sqlite_log import SqliteLog
+from umuhuza.gateway_command import SETTINGS_FILE as GATEWAY_FILE
+from umuhuza.ledger_process import open_log, opened, run
+from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings, read_root, read_signers
+from umuhuza.words import result, t, table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=t(
+        "Le registre de preuve : chaque enregistrement a sa place dans un arbre signé.",
+        "The ledger: every record has its place in one signed tree.",
+    ),
+)
+
+Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre de preuve.", "The ledger's folder."))]
+KEYS_FILE = "ledger.keys"
+PUBLIC_FILE = "ledger.pub"
+"""Public keys, one a line: Ed25519, ML-DSA-44."""
+
+
+def init_ledger(folder: Path, gateway: Path, port: int = 8441) -> tuple[NoteSigner, ...]:
+    """Make a ledger's folder for the domain of this gateway's folder: keys and settings; and tell the gateway.
+
+    Raises:
+        FileExistsError: keys are there already; they are never overwritten.
+        SettingsError: the gateway's settings cannot be used.
+    """
+    settings = load_settings(gateway / GATEWAY_FILE, {}, {})
+    try:
+        registry_data = settings.registry.read_bytes()
+    except OSError:
+        raise SettingsError("registry: cannot be read", "registry : ne peut pas être lu") from None
+    if settings.log is not None:
+        log = f'log = "{settings.log.resolve()}"\nstore = "ledger.db"'
+    elif settings.kafka is not None:
+        log = f'kafka = "{settings.kafka.resolve()}"'
+    else:
+        raise SettingsError("log: the gateway has none", "log : la passerelle n'en a pas")
+    text = (
+        f'registry = "{settings.registry.resolve()}"\nregistry_key = "{settings.registry_key}"\n{log}\n'
+        f'keys = "{KEYS_FILE}"\nport = {port}\n'
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+    read = load_ledger_settings(folder / FILE_NAME, {}, {})
+    origin = origin_of(read_registry(registry_data, read_root(read)).domain)
+    signers = tuple(
+        NoteSigner.generate(origin, kind, os.urandom) for kind in (SignatureType.ED25519, SignatureType.ML_DSA_44)
+    )
+    write_private(folder / KEYS_FILE, "".join(one.skey + "\n" for one in signers))
+    (folder / PUBLIC_FILE).write_text("".join(one.public.vkey + "\n" for one in signers), encoding="ascii")
+    if settings.ledger is None:
+        with (gateway / GATEWAY_FILE).open("a", encoding="utf-8") as out:
+            out.write(f'ledger = "{folder.resolve()}"\n')
+    return signers
+
+
+@app.command(
+    help=t(
+        "Prépare le registre de preuve du domaine d'une passerelle : clés et réglages.",
+        "Prepare the ledger of a gateway's domain: keys and settings.",
+    )
+)
+def init(
+    folder: Folder,
+    gateway: Annotated[
+        Path,
+        typer.Option("--gateway", help=t("Dossier de la passerelle du domaine.", "The domain's gateway's folder.")),
+    ],
+    port: Annotated[
+        int, typer.Option(help=t("Port pour l'état et les métriques.", "Port for health and metrics."))
+    ] = 8441,
+    as_json: Json = False,
+) -> None:
+    try:
+        signers = init_ledger(folder, gateway, port)
+    except FileExistsError:
+        raise typer.BadParameter(
+            t("un registre de preuve s'y trouve déjà", "a ledger is there already"), param_hint="--dir"
+        ) from None
+    keys, public = [one.public.vkey for one in signers], folder / PUBLIC_FILE
+    result(
+        {
+            "ok": True,
+            "origin": signers[0].name,
+            "keys": keys,
+            "public": str(public),
+            "settings": str(folder / FILE_NAME),
+        },
+        as_json=as_json,
+        lines=[
+            t(f"Registre de preuve préparé dans {folder}.", f"Ledger prepared in {folder}."),
+            t("Clé publique : ", "Public key: ") + keys[0],
+            t(f"À donner aux témoins et aux auditeurs : {public}", f"To be given to witnesses and auditors: {public}"),
+            t(f"Ensuite : umuhuza ledger run --dir {folder}", f"Next: umuhuza ledger run --dir {folder}"),
+            t("La passerelle le sert après son redémarrage.", "The gateway serves it once it was started again."),
+        ],
+    )
+
+
+@app.command(
+    name="run",
+    help=t("Tient le registre de preuve, jusqu'à Ctrl-C ou SIGTERM.", "Keep the ledger, until Ctrl-C or SIGTERM."),
+)
+def run_command(
+    folder: Folder,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help=t("Écrit l'adresse une fois à jour.", "Written with the address once caught up.")),
+    ] = None,
+) -> None:
+    settings = load_ledger_settings(folder / FILE_NAME, {"ready_file": ready_file})
+    try:
+        asyncio.run(run(settings))
+    except OSError as exc:
+        if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        where = f"{settings.host}:{settings.port}"
+        raise SettingsError(
+            f"cannot listen on {where}: taken by another program, or not allowed",
+            f"impossible d'écouter sur {where} : pris par un autre programme, ou interdit",
+        ) from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Status
+
+
+@app.command(
+    help=t(
+        "Dit où en est le registre de preuve, et si le journal le dépasse.",
+        "Say where the ledger stands, and whether the log is ahead of it.",
+    )
+)
+def status(folder: Folder, as_json: Json = False) -> None:
+    settings = load_ledger_settings(folder / FILE_NAME)
+    view = LedgerView.reading(settings.view)
+    try:
+        signers = read_signers(settings.keys)
+        signed, cosigned = (read_checkpoint(settings.keys.parent / name, signers) for name in (CHECKPOINT, COSIGNED))
+        registry = view.registry()
+        root = read_registry(settings.registry.read_bytes(), read_root(settings))
+        behind = asyncio.run(_behind(settings, view, root.domain))
+        told = {
+            "ok": True,
+            "origin": signers[0].name,
+            "size": view.size,
+            "signed": _size(signed),
+            "cosigned": _size(cosigned),
+            "registry": 0 if registry is None else registry.version,
+            "behind": behind,
+            "topics": len(view.topics),
+        }
+    finally:
+        view.close()
+    result(told, as_json=as_json)
+    if not as_json:
+        rows = [
+            (t("Origine", "Origin"), str(told["origin"])),
+            (t("Entrées", "Entries"), str(told["size"])),
+            (t("Signées", "Signed"), str(told["signed"])),
+            (t("Contresignées", "Cosigned"), str(told["cosigned"])),
+            (t("Version du registre", "Registry version"), str(told["registry"])),
+            (t("Enregistrements pas encore inscrits", "Records not entered yet"), str(behind)),
+        ]
+        table(str(folder), (t("Quoi", "What"), t("Combien", "How many")), rows)
+
+
+def _size(signed: SignedCheckpoint | None) -> int:
+    return 0 if signed is None else signed.checkpoint.size
+
+
+async def _behind(settings: LedgerSettings, view: LedgerView, domain: str) -> int:
+    """Records in the log that have no entry yet, in the topics that are known."""
+    log = await open_log(settings, domain)
+    try:
+        total = 0
+        for name, state in view.topics.items():
+            try:
+                total += max((await log.ends(name)).next - state.next, 0)
+            except LogError as exc:
+                if exc.code != "topic_unknown":
+                    raise
+        return total
+    finally:
+        await log.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Retention
+
+
+@app.command(
+    help=t(
+        "Inscrit puis retire du journal ce dont la durée de conservation est passée et qui a été remis.",
+        "Log, then remove from the log what is past its retention and was delivered.",
+    )
+)
+def retention(
+    folder: Folder,
+    kafka_admin: Annotated[
+        Path | None,
+        typer.Option(
+            help=t(
+                "Sur Kafka : dossier d'un administrateur du cluster, qui seul peut retirer.",
+                "On Kafka: folder of an administrator of the cluster, who alone may remove.",
+            )
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    settings = load_ledger_settings(folder / FILE_NAME)
+    if settings.kafka is not None and kafka_admin is None and not dry_run:
+        raise SettingsError(
+            "--kafka-admin: on Kafka an administrator's folder is needed",
+            "--kafka-admin : sur Kafka, il faut le dossier d'un administrateur",
+        )
+    found, removed = asyncio.run(_retain(settings, kafka_admin, dry_run))
+    overdue = sum(one.overdue for one in found)
+    rows: list[dict[str, Any]] = [
+        {"topic": one.topic, "first": one.first, "keep_from": one.keep_from, "overdue": one.overdue} for one in found
+    ]
+    result({"ok": True, "dry_run": dry_run, "due": rows, "removed": removed, "overdue": overdue}, as_json=as_json)
+    if not as_json:
+        table(
+            t("Conservation", "Retention"),
+            (t("Boîte", "Mailbox"), t("Gardé depuis", "Kept from"), t("À garder depuis", "To be kept from"),
+             t("Ancien, non remis", "Old, not delivered")),
+            [(one.topic, str(one.first), str(one.keep_from), str(one.overdue)) for one in found],
+        )  # fmt: skip
+
+
+async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -> tuple[list[Due], dict[str, int]]:
+    async with opened(settings) as parts:
+        await parts.sequencer.start()
+        while await parts.sequencer.step():
+            """Up to date first: only what is sequenced may go."""
+        found = await due(parts.log, parts.sequencer.view, now_ms=time.time_ns() // 1_000_000)
+        if dry_run:
+            return found, {}
+        trims, close = await _trims(parts.log, admin, parts.registries.held().registry.domain)
+        try:
+            return found, await execute(parts.sequencer, parts.log, trims, found)
+        finally:
+            if close is not None:
+                await close.close()
+
+
+async def _trims(log: Log, admin: Path | None, domain: str) -> tuple[Trims, Log | None]:
+    """Who removes, and what has to be closed afterwards."""
+    if isinstance(log, SqliteLog):
+        return log, None
+    from topics.kafka_log import KafkaAccess, KafkaLog
+
+    assert admin is not None
+    access = KafkaAccess.of_folder(admin, client_id="umuhuza-ledger-retention")
+    kafka = await KafkaLog.open(access, domain=domain, random_id=lambda: "")
+    return kafka, kafka

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger as a process: opens its log, store, view and keys, sequences until SIGTERM, and answers how it is.
+
+    GET /healthz    200 while the process runs
+    GET /readyz     200 when the last round went well, 503 with a code otherwise
+    GET /metrics    Prometheus; no label says who writes to whom
+
+Several may run for one domain at once, on one machine or on several: they cannot fork the tree (`topics.ledger_store`).
+Whatever ends it, the next start goes on. It stops by itself, with exit code 1, only where two histories contradict each
+other: a person has to look then, and nothing is signed meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import orjson
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from schemas.errors import LogError
+from schemas.keys import b64url
+from topics.ledger import Sequencer, follow
+from topics.ledger_checkpoints import Checkpoints
+from topics.ledger_registries import KeptRegistries
+from topics.ledger_store import LedgerStore, SqliteLedgerStore
+from topics.ledger_view import LedgerView
+from topics.log import Log
+from topics.registry_file import replace_registry_file
+from topics.sqlite_log import SqliteLog
+from umuhuza.ledger_settings import LedgerSettings, read_root, read_signers
+
+ROUND_S = 1.0
+"""Longest wait for a record; and between two attempts."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """An open ledger. `log` is the driver: what can trim."""
+
+    log: Log
+    store: LedgerStore
+    sequencer: Sequencer
+    checkpoints: Checkpoints
+    registries: KeptRegistries
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: LedgerSettings) -> AsyncIterator[Parts]:
+    """Open everything; close it whatever happens. Raises LogError, RegistryError, SettingsError."""
+    signers = read_signers(settings.keys)
+    registries = KeptRegistries(settings.registry, read_root(settings), settings.registries)
+    domain = registries.held().registry.domain
+    async with contextlib.AsyncExitStack() as closing:
+        log = await open_log(settings, domain)
+        closing.push_async_callback(log.close)
+        store = await asyncio.to_thread(_open_store, settings, domain)
+        closing.callback(store.close)
+        view = LedgerView.open(settings.view, origin=signers[0].name, store_id=store.store_id)
+        closing.callback(view.close)
+        sequencer = Sequencer(log, store, view, registries, now_ms=lambda: time.time_ns() // 1_000_000)
+        yield Parts(log, store, sequencer, Checkpoints(settings.keys.parent, signers, time.time), registries)
+
+
+async def open_log(settings: LedgerSettings, domain: str) -> Log:
+    """The domain's log, which has to be there. Raises LogError."""
+    if settings.log is not None:
+        return SqliteLog.open(
+            str(settings.log),
+            create=False,
+            clock_ms=lambda: time.time_ns() // 1_000_000,
+            random_id=lambda: b64url(os.urandom(12)),
+        )
+    # Here, because it takes a third of a second that a ledger over SQLite need not wait for.
+    from topics.kafka_log import KafkaAccess, KafkaLog
+
+    assert settings.kafka is not None
+    access = KafkaAccess.of_folder(settings.kafka, client_id="umuhuza-ledger")
+    return await KafkaLog.open(access, domain=domain, random_id=lambda: b64url(os.urandom(12)))
+
+
+def _open_store(settings: LedgerSettings, domain: str) -> LedgerStore:
+    if settings.store is not None:
+        return SqliteLedgerStore.open(settings.store, random_id=lambda: b64url(os.urandom(12)))
+    from topics.kafka_access import KafkaAccess
+    from topics.kafka_ledger import KafkaLedgerStore
+
+    assert settings.kafka is not None
+    return KafkaLedgerStore.open(KafkaAccess.of_folder(settings.kafka, client_id="umuhuza-ledger"), domain=domain)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How it is
+
+
+@dataclass(slots=True, eq=False)
+class Health:
+    """What the process says of itself; written by the loop, read by the answering thread."""
+
+    parts: Parts | None = None
+    problem: str | None = "ledger_behind"
+    """Code of what hinders it; None when the last round went well."""
+    rounds: int = 0
+    signed_at: float = field(default_factory=time.time)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        work = None if self.parts is None else self.parts.sequencer.work
+        entries = CounterMetricFamily("umuhuza_ledger_entries", "Entries appended by this process", labels=["kind"])
+        rejects = CounterMetricFamily("umuhuza_ledger_rejects", "Records that do not count", labels=["code"])
+        gaps = CounterMetricFamily("umuhuza_ledger_missing_offsets", "Offsets at which there is no record: look why")
+        if work is not None:
+            for kind, count in sorted(work.by_kind.items()):
+                entries.add_metric([kind], count)
+            for code, count in sorted(work.rejected.items()):
+                rejects.add_metric([code], count)
+        gaps.add_metric([], 0 if work is None else work.gaps)
+        yield from (entries, rejects, gaps)
+        last = None if self.parts is None else self.parts.checkpoints.last
+        for name, what, value in (
+            ("size", "Entries in the tree", 0 if self.parts is None else self.parts.sequencer.view.size),
+            ("signed_size", "Entries below the newest checkpoint", 0 if last is None else last.checkpoint.size),
+            ("up", "1 when the last round went well", int(self.problem is None)),
+            ("topics_missing", "Mailboxes that could not be followed", 0 if work is None else len(work.trouble)),
+            ("topics_waiting", "Mailboxes that wait for a newer registry", 0 if work is None else work.held),
+            (
+                "registry_refused",
+                "1 when the registry file on disk is damaged or older",
+                int(self.parts is not None and self.parts.registries.problem is not None),
+            ),
+        ):
+            yield GaugeMetricFamily(f"umuhuza_ledger_{name}", what, value)
+
+    def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        """The WSGI application."""
+        path = environ.get("PATH_INFO")
+        if environ.get("REQUEST_METHOD") != "GET" or path not in ("/healthz", "/readyz", "/metrics"):
+            start_response("404 Not Found", [("content-type", "application/json")])
+            return [b'{"ok":false}']
+        if path == "/metrics":
+            collectors = CollectorRegistry()
+            collectors.register(self)
+            start_response("200 OK", [("content-type", "text/plain; version=0.0.4; charset=utf-8")])
+            return [generate_latest(collectors)]
+        good = path == "/healthz" or self.problem is None
+        start_response("200 OK" if good else "503 Service Unavailable", [("content-type", "application/json")])
+        return [orjson.dumps({"ok": True} if good else {"ok": False, "code": self.problem})]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: an address that was asked for may be anything."""
+
+
+@contextlib.contextmanager
+def answering(health: Health, host: str, port: int) -> Iterator[str]:
+    """Answer in a thread of its own; the address. Raises OSError: it cannot listen there."""
+    server = make_server(host, port, health.answer, _Server, _Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="ledger-health")
+    thread.start()
+    try:
+        yield f"http://{server.server_address[0]}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The process
+
+
+async def run(settings: LedgerSettings) -> None:
+    """Sequence until SIGTERM or SIGINT. Raises as `opened`; LogError `log_inconsistent`, `root_mismatch`; OSError."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = Health()
+    with answering(health, settings.host, settings.port) as address:
+        async with opened(settings) as parts:
+            health.parts = parts
+            await parts.sequencer.start()
+            signed = -settings.checkpoint_seconds
+
+            async def publish() -> None:
+                nonlocal signed
+                if loop.time() - signed < settings.checkpoint_seconds:
+                    return
+                if await asyncio.to_thread(parts.checkpoints.publish, parts.sequencer.view) is not None:
+                    signed = loop.time()
+
+            def told(problem: LogError | None) -> None:
+                health.problem = None if problem is None else problem.code
+                if problem is None and not health.rounds and settings.ready_file is not None:
+                    replace_registry_file(settings.ready_file, address.encode("ascii"))
+                health.rounds += problem is None
+
+            await follow(parts.sequencer, publish=publish, told=told, stop=stop, wait_s=ROUND_S)
+            parts.checkpoints.publish(parts.sequencer.view)

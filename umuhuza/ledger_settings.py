@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ledger is told when it starts: `ledger.toml`, then UMUHUZA_LEDGER_* environment, then arguments.
+
+Its private keys stay in a file of their own, mode 0600, one line each as Go's sumdb/note writes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.errors import LogError, RegistryError
+from schemas.keys import VerifyKey, unb64url
+from schemas.notes import NoteSigner, read_skey
+from topics.settings import SettingsError, load
+
+PREFIX = "UMUHUZA_LEDGER_"
+FILE_NAME = "ledger.toml"
+
+
+class LedgerSettings(BaseSettings):
+    """One ledger's settings; seconds as their names say."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    registry: Path = Field(description="The domain's registry file; every version becomes an entry.")
+    registry_key: str = Field(description="The domain's public root key: base64url of the 65-byte point.")
+    log: Path | None = Field(None, description="The domain's log as one SQLite file; this or `kafka`.")
+    kafka: Path | None = Field(
+        None,
+        description="The domain's log on Apache Kafka: folder with bootstrap, ca.pem, certificate.pem and key.pem.",
+    )
+    store: Path | None = Field(
+        None,
+        description="The ledger itself as one SQLite file, to be backed up; without it, Kafka's topic.",
+    )
+    keys: Path = Field(Path("ledger.keys"), description="The ledger's private signing keys, mode 0600.")
+    view: Path = Field(Path("view.db"), description="Tiles, bundles and places; made again when missing or damaged.")
+    registries: Path = Field(Path("registries"), description="Every registry version, by its hash; to be backed up.")
+    checkpoint_seconds: float = Field(1.0, gt=0, description="At most so often a checkpoint is signed.")
+    host: str = Field("127.0.0.1", description="Address on which health and metrics are answered.")
+    port: int = Field(8441, ge=0, le=65535, description="Port for health and metrics; 0 chooses a free one.")
+    ready_file: Path | None = Field(None, description="Written with that address once the ledger has caught up.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_ledger_settings` reads the environment itself, so that an unknown name in it is refused too.
+        return (init_settings,)
+
+
+def load_ledger_settings(
+    file: Path, arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> LedgerSettings:
+    """Merge file, environment and arguments (the later wins); paths in the file are relative to it.
+
+    Raises SettingsError: an unknown name, a missing or a wrong value, no log or two, no store.
+    """
+    found = load(
+        LedgerSettings, prefix=PREFIX, file=file, section="ledger", arguments=arguments, environment=environment
+    )
+    if (found.log is None) == (found.kafka is None):
+        raise SettingsError(
+            "log, kafka: one of the two is needed, and not both", "log, kafka : il faut l'un des deux, et un seul"
+        )
+    if found.kafka is None and found.store is None:
+        raise SettingsError("store: is needed without kafka", "store : il le faut quand il n'y a pas de kafka")
+    return found
+
+
+def read_root(settings: LedgerSettings) -> VerifyKey:
+    """The domain's root key. Raises SettingsError."""
+    try:
+        return VerifyKey(unb64url(settings.registry_key))
+    except (ValueError, RegistryError):
+        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
+
+
+def read_signers(file: Path) -> tuple[NoteSigner, ...]:
+    """The ledger's private keys, one a line. Raises SettingsError: missing, readable by others, or no keys."""
+    try:
+        mode = file.stat().st_mode
+        lines = file.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError("keys: the file cannot be read", "keys : le fichier ne peut pas être lu") from None
+    if os.name == "posix" and mode & 0o077:
+        raise SettingsError(
+            "keys: the file is readable by others; chmod 600",
+            "keys : le fichier est lisible par d'autres ; chmod 600",
+        )
+    try:
+        signers = tuple(map(read_skey, lines))
+    except LogError:
+        signers = ()
+    if not signers or len({one.name for one in signers}) != 1:
+        raise SettingsError("keys: not a ledger's keys", "keys : ce ne sont pas les clés d'un registre de preuve")
+    return signers
