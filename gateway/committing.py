@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.examine import Examined
 from gateway.following import Follower
 from gateway.index import Index
-from gateway.judging import NO_PLACE, Judge, Pending
+from gateway.judging import NO_PLACE, Judge, Pending, Placed
 from schemas.envelope import cloudevents_headers
 from schemas.errors import LogError, OrderError, UmuhuzaError
 from topics.log import Appended, Entry, GrantsAtOnce, Log, grants_topic
@@ -30,13 +30,24 @@ COMMIT_RECORDS = 1000
 COMMIT_BYTES = 16 << 20
 
 
+Logged = Callable[[str, str], Placed | None]
+"""Where the record with this `header.payload` hash stood in that topic, as the ledger has it."""
+
+
 class Committer:
     """One gateway's way to the log. Used from one event loop."""
 
     def __init__(
-        self, log: Log, index: Index, judge: Judge, follower: Follower, append_seconds: Callable[[float], None]
+        self,
+        log: Log,
+        index: Index,
+        judge: Judge,
+        follower: Follower,
+        append_seconds: Callable[[float], None],
+        logged: Logged,
     ) -> None:
-        """`append_seconds`: told how long each append took."""
+        """`append_seconds`: told how long each append took. `logged`: asks the ledger."""
+        self._logged = logged
         self._log = log
         self._index = index
         self._judge = judge
@@ -150,7 +161,7 @@ class Committer:
                     self._judge.settle(pending, LogError("unavailable"))
 
     async def _appended(self, batch: Sequence[Pending], answers: Sequence[Appended | UmuhuzaError]) -> None:
-        unsure: list[Pending] = []
+        unsure: list[tuple[Pending, Appended | None]] = []
         erasing: list[Pending] = []
         for pending, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Appended) and not answer.copy:
@@ -161,8 +172,10 @@ class Committer:
                     erasing.append(pending)
                     continue
                 self._judge.settle(pending, (answer.offset, answer.at_ms, False))
-            elif isinstance(answer, Appended) or answer.code == "evt_conflict":
-                unsure.append(pending)
+            elif isinstance(answer, Appended):
+                unsure.append((pending, answer))
+            elif answer.code == "evt_conflict":
+                unsure.append((pending, None))
             else:
                 self._judge.settle(pending, answer)
         if erasing:
@@ -175,22 +188,31 @@ class Committer:
         if unsure:
             await self._compare(unsure)
 
-    async def _compare(self, batch: Sequence[Pending]) -> None:
+    async def _compare(self, batch: Sequence[tuple[Pending, Appended | None]]) -> None:
         """The log knew these events before we did: another gateway took them. The same signed bytes are a copy,
-        signature twins included, which the log cannot see."""
+        signature twins included, which the log cannot see. With each: where the log has exactly these bytes."""
         try:
             await self._follower.follow()
         except LogError as exc:
-            for pending in batch:
+            for pending, _ in batch:
                 self._judge.settle(pending, LogError(exc.code))
             return
-        for pending in batch:
+        for pending, same in batch:
             known = self._index.event(pending.examined.manifest.ident)
             if known is not None and known.hash == pending.examined.hash:
                 self._judge.settle(pending, (known.offset, known.at_ms, True))
+            elif known is None and (found := self._past_retention(pending, same)) is not None:
+                self._judge.settle(pending, found)
             else:
                 self._judge.settle(pending, OrderError("evt_conflict", "L1.evt"))
         await self._follower.erase()
+
+    def _past_retention(self, pending: Pending, same: Appended | None) -> Placed | None:
+        """Where a repeat stood whose first copy is removed, and which an index made again does not know any more: what
+        the log remembers of its bytes, or the ledger of what was signed."""
+        if same is not None:
+            return same.offset, same.at_ms, True
+        return self._logged(pending.examined.hash, pending.examined.manifest.topic)
 
 
 def _grants_of(batch: Sequence[Pending]) -> dict[str, dict[str, bytes]]:

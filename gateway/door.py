@@ -20,11 +20,12 @@ from gateway.checking import Checker, Checks, Here, Runner
 from gateway.following import Follower
 from gateway.index import Index
 from gateway.intake import Intake
+from gateway.judging import Placed
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
 from gateway.settings import Settings
 from schemas.errors import LogError
-from schemas.keys import RandomBytes, SigningKey
+from schemas.keys import RandomBytes, SigningKey, unb64url
 from schemas.registry import Registry
 from topics.catalogue import policy, topics_of
 from topics.ledger_served import ServedLedger
@@ -214,6 +215,12 @@ async def open_door(
         for suffix in ("", "-wal", "-shm"):
             Path(f"{settings.index}{suffix}").unlink(missing_ok=True)
         index = Index.open(settings.index, log.log_id)
+    ledger = None if settings.ledger is None else ServedLedger(settings.ledger)
+
+    def logged(l1_sha256: str, topic: str) -> Placed | None:
+        offset = None if ledger is None else ledger.offset_of(unb64url(l1_sha256), topic)
+        return None if offset is None else (offset, int(now() * 1000), True)
+
     here = Here(run)
     checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
     checks = Checks(lambda: registry_file.registry, checking)
@@ -229,6 +236,7 @@ async def open_door(
         now=now,
         make_topics=make_topics,
         append_seconds=metrics.append_seconds.observe,
+        logged=logged,
     )
     metrics.watch(
         storage=storage,
@@ -251,7 +259,7 @@ async def open_door(
         now=now,
         limits=limits,
         witness=witness,
-        ledger=None if settings.ledger is None else ServedLedger(settings.ledger),
+        ledger=ledger,
     )
     await door.start()
     return door

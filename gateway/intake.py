@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.checking import Checks
-from gateway.committing import Committer
+from gateway.committing import Committer, Logged
 from gateway.examine import Examined, Refused, Task
 from gateway.following import Follower
 from gateway.index import Index
@@ -66,8 +66,9 @@ class Intake:
         now: Callable[[], float],
         make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
         append_seconds: Callable[[float], None] = lambda _: None,
+        logged: Logged = lambda _hash, _topic: None,
     ) -> None:
-        """`append_seconds`: told how long each append took."""
+        """`append_seconds`: told how long each append took. `logged`: asks the ledger, where there is one."""
         self._index = index
         self._checks = checks
         self._follower = follower
@@ -79,7 +80,7 @@ class Intake:
         self._made: frozenset[str] = frozenset()
         self._turns: dict[str, asyncio.Future[None]] = {}
         self._judge = Judge(index, checks)
-        self._committer = Committer(log, index, self._judge, follower, append_seconds)
+        self._committer = Committer(log, index, self._judge, follower, append_seconds, logged)
         self._forming: _Forming | None = None
         self.pending = self._judge.pending
         self.drain = self._committer.drain

@@ -13,7 +13,7 @@ from typing import Any
 from schemas.errors import LogError
 from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_entry
-from topics.ledger_view import LedgerView
+from topics.ledger_view import GOOD_KINDS, LedgerView
 from topics.tiles import TileId
 
 VIEW = "view.db"
@@ -49,6 +49,14 @@ class ServedLedger:
                 told: dict[str, Any] = {"index": index, "kind": entry.kind, "offset": entry.offset}
                 found.append(told | ({} if entry.detail is None else {"code": entry.detail}))
         return found
+
+    def offset_of(self, l1_sha256: bytes, topic: str) -> int | None:
+        """Where the event with these signed bytes stands, or stood; None also when there is no ledger to ask now."""
+        try:
+            said = self.said_of(l1_sha256, topic)
+        except LogError:
+            return None
+        return next((int(one["offset"]) for one in said if one["kind"] in GOOD_KINDS), None)
 
     def view(self) -> LedgerView:
         """The view as it is now; its `size` may be older. Raises LogError `unavailable`, path `ledger`."""

@@ -35,7 +35,8 @@ from topics.sqlite_transaction import code_of, transaction
 from topics.tiles import TILE_HEIGHT, TILE_WIDTH, GrowingTree, TileId, node_of_tiles, pack_entries, unpack_entries
 
 VERSION = "1"
-_GOOD = frozenset(("event", "erasure"))
+GOOD_KINDS = frozenset(("event", "erasure"))
+"""Of records that count, and are the first with their signed bytes."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS state (
@@ -356,7 +357,7 @@ class LedgerView:
         for index, one in enumerate(entries, first):
             self._advance(topics, index, one)
             if one.l1_sha256 is not None:
-                said.append((one.l1_sha256, index, one.kind in _GOOD))
+                said.append((one.l1_sha256, index, one.kind in GOOD_KINDS))
         self._db.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", said)
         self._put_learned(topics, learned)
         self._put_topics(topics)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx2
 import orjson
 
 from gateway.app import Gateway
+from schemas.keys import b64url, signature_twin, unb64url
 from schemas.notes import verify_checkpoint
 from tests.gateway.gateway_world import World, line_of
 from tests.topics.ledger_world import ORIGIN, SIGNERS, Registries
@@ -22,6 +24,7 @@ from topics.ledger_entries import decode_entry
 from topics.ledger_store import SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.proofs import leaf_hash, tree_root
+from topics.sqlite_log import SqliteLog
 from topics.tiles import TileId, node_of_tiles, unpack_entries
 
 
@@ -123,6 +126,36 @@ def test_a_sender_is_told_what_the_ledger_says_of_its_records(tmp_path: Path) ->
                 [{"index": 0, "kind": "event", "offset": 0}],
                 [{"index": 2, "kind": "event", "offset": 1}],
             ]
+
+    asyncio.run(work())
+
+
+def test_a_repeat_past_retention_is_answered_as_the_first_time_even_by_a_new_index(tmp_path: Path) -> None:
+    world = World(tmp_path, settings={"ledger": "ledger"})
+
+    async def work() -> None:
+        record = world.domain.record()
+        topic = record.manifest.topic
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            await iom.send_lines([line_of(record)])
+            await sequenced(world, gateway)
+            log = gateway.door.log
+            assert isinstance(log, SqliteLog)
+            await log.trim(topic, 1)
+        for path in tmp_path.glob("index.db*"):
+            path.unlink()
+        line1, _, body = record.value.partition(b"\n")
+        text, _, signature = line1.decode("ascii").rpartition(".")
+        other = f"{text}.{b64url(signature_twin(unb64url(signature)))}".encode("ascii")
+        twin = replace(record, value=other + b"\n" + body)
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            for again in (record, twin):
+                told, promise = await iom.send_lines([line_of(again)])
+                assert (told["copy"], told["offset"]) == (True, 0)
+                world.check_promise(told, promise["promise"])
+            conflict = world.domain.record(evt=record.manifest.evt, seq=1, prev="", chain=False)
+            refused, _ = await iom.send_lines([line_of(conflict)])
+            assert refused["problem"]["code"] == "evt_conflict"
 
     asyncio.run(work())
 
