@@ -209,7 +209,11 @@ class Sequencer:
             return None
         if self._in_force is None or self._in_force[0] != logged:
             same = held.sha256 == logged.sha256
-            registry = held.registry if same else await self._run(lambda: self._registries.kept(logged.sha256))
+            registry: Registry | None = held.registry
+            if same:
+                await self._run(partial(self._registries.keep, held))  # another machine's sequencer entered it
+            else:
+                registry = await self._run(partial(self._registries.kept, logged.sha256))
             if registry is None:
                 raise LogError("unavailable", "registry")
             self._in_force = (logged, registry)
@@ -218,7 +222,7 @@ class Sequencer:
     async def _begin_registry(self, held: Published, before: Registry | None) -> None:
         """Everything that stands in the mailboxes now, then the version that was seen. Older files, and other ones of
         a version that is logged, never come here: they change nothing."""
-        await self._run(lambda: self._registries.keep(held))
+        await self._run(partial(self._registries.keep, held))
         names = self._names(held.registry)
         fence = {name: ends.next for name, ends in (await self._ends(names)).items()}
         blocked: set[str] = set()
@@ -232,9 +236,10 @@ class Sequencer:
             stored = [one for one in stored if one.offset < fence[one.topic]]
             batching = _Batching()
             self._add_gaps(batching, gaps)
-            blocked |= await self._sequence(batching, stored, before, held.registry)
-            if not batching.entries:
+            waiting = await self._sequence(batching, stored, before, held.registry)
+            if not batching.entries and not waiting:
                 break
+            blocked |= waiting
             if not await self.append(batching.entries, batching.learned):
                 return  # somebody else's batch came first: from the beginning
         logged = await self._run(self._view.registry)

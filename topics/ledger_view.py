@@ -326,7 +326,10 @@ class LedgerView:
                     raise _AnotherWriterError
                 if follows:
                     tree = mine.tree if mine is not None else self._with(batch.entries)
-                    self._put(topics, tree, first, batch.entries, entries, () if mine is None else mine.learned)
+                    self._put(topics, tree, first, batch.entries, entries)
+                    if mine is not None:
+                        self._put_learned(topics, mine.learned)
+                    self._put_topics(topics)
                 self._db.execute(
                     "UPDATE state SET position = ?, size = ?, root = ?", (position, tree.size, tree.root())
                 )
@@ -349,7 +352,6 @@ class LedgerView:
         first: int,
         encoded: Sequence[bytes],
         entries: Sequence[LedgerEntry],
-        learned: Sequence[Learned],
     ) -> None:
         self._put_tiles(tree)
         self._put_bundles(first, encoded)
@@ -359,8 +361,6 @@ class LedgerView:
             if one.l1_sha256 is not None:
                 said.append((one.l1_sha256, index, one.kind in GOOD_KINDS))
         self._db.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", said)
-        self._put_learned(topics, learned)
-        self._put_topics(topics)
 
     def _put_tiles(self, tree: GrowingTree) -> None:
         self._db.executemany(
