@@ -213,3 +213,28 @@ def test_at_ten_million_entries_the_edge_is_still_small() -> None:
         tree.append(at.to_bytes(32, "big"))
     tree.take()
     assert sum(map(len, tree.edge)) < 4 * 8192
+
+
+def test_a_reader_ignores_a_batch_that_names_another_tree(tmp_path: Path) -> None:
+    """As Kafka's topic may hold them, for ever."""
+    view = LedgerView.open(tmp_path / "view.db", origin=ORIGIN, store_id="store")
+    first, forged = events(0, 2), events(7, 2)
+    assert view.take(0, Batch(0, root_of(()), first).encode())
+    assert not view.take(1, Batch(2, root_of(forged), events(2, 2)).encode())
+    assert not view.take(2, Batch(1, root_of(first[:1]), events(1, 2)).encode())
+    assert not view.take(3, Batch(2, root_of(first), (*events(2, 1), b"no entry")).encode())
+    assert view.take(4, Batch(2, root_of(first), events(2, 1)).encode())
+    assert (view.size, view.position) == (3, 4)
+    view.close()
+
+
+def test_a_process_that_is_behind_takes_nothing_back_that_another_has_taken_in(tmp_path: Path) -> None:
+    ahead, behind = (LedgerView.open(tmp_path / "view.db", origin=ORIGIN, store_id="store") for _ in range(2))
+    batches = [Batch(first, root_of(events(0, first)), events(first, 100)).encode() for first in (0, 100, 200)]
+    for position, batch in enumerate(batches):
+        assert ahead.take(position, batch)
+    assert not behind.take(0, batches[0]), "it is in the view already"
+    assert (behind.size, behind.position) == (300, 2)
+    assert LedgerView.reading(tmp_path / "view.db").root_at(300) == root_of(events(0, 300))
+    for view in (ahead, behind):
+        view.close()
