@@ -17,6 +17,7 @@ import yaml
 from gateway.metrics import Metrics
 from schemas.errors import CODES
 from tests.command_lines import parse
+from umuhuza.ledger_process import Health
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
@@ -105,7 +106,7 @@ def alerts() -> list[Alert]:
     """The file as YAML of exactly this form; anything else is an error here, as a typing slip would be."""
     found: list[Alert] = []
     for number, line in enumerate(ALERTS.read_text(encoding="utf-8").splitlines(), 1):
-        groups = ("  - name: umuhuza-gateway", "  - name: umuhuza-kafka")
+        groups = ("  - name: umuhuza-gateway", "  - name: umuhuza-kafka", "  - name: umuhuza-ledger")
         if line.startswith("#") or line in ("groups:", *groups, "    rules:"):
             continue
         if (start := re.fullmatch(r"      - alert: ([A-Za-z]+)", line)) is not None:
@@ -137,6 +138,12 @@ def sample_names() -> set[str]:
     return {sample.name for family in metrics.collectors.collect() for sample in family.samples}
 
 
+def ledger_names() -> set[str]:
+    """As `sample_names`, of the ledger's own process."""
+    found = {sample.name for family in Health().collect() for sample in family.samples}
+    return found | {f"umuhuza_ledger_{name}_total" for name in ("entries", "rejects")}
+
+
 def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> None:
     names = sample_names()
     assert len(alerts()) >= 10
@@ -146,8 +153,8 @@ def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> 
         assert alert.values["severity"] in ("page", "ticket")
         expression = alert.values["expr"]
         assert expression.count("(") == expression.count(")")
-        used = set(re.findall(r"umuhuza_gateway_\w+", expression))
-        assert used <= names, alert.name
+        used = set(re.findall(r"umuhuza_(?:gateway|ledger)_\w+", expression))
+        assert used <= names | ledger_names(), alert.name
         assert used or expression.startswith("up{")
         for codes in re.findall(r'code=~?"([a-z_|]+)"', expression):
             assert set(codes.split("|")) <= CODES.keys(), alert.name
@@ -156,7 +163,7 @@ def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> 
 def test_every_alert_leads_to_a_heading_that_says_what_to_do() -> None:
     for alert in alerts():
         file, _, anchor = alert.values["runbook_url"].partition("#")
-        assert file in ("docs/operations.md", "docs/operations/kafka.md")
+        assert file in ("docs/operations.md", "docs/operations/kafka.md", "docs/operations/ledger.md")
         page = (ROOT / file).read_text(encoding="utf-8")
         assert anchor in {_anchor(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")}, alert.name
 

@@ -32,7 +32,7 @@ from schemas.keys import SigningKey
 from schemas.registry import empty_registry
 from tests.command_lines import parse
 from tests.domain import NOW, seeded
-from tests.test_deploy import sample_names
+from tests.test_deploy import ledger_names, sample_names
 from umuhuza import reference
 from umuhuza.cli import build
 from umuhuza.ledger_settings import LedgerSettings
@@ -148,6 +148,11 @@ def test_every_metric_is_described_and_no_other(page: str) -> None:
     made = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in sample_names()}
     made -= {name.removesuffix("_total") for name in made if name.endswith("_total")}
     assert set(re.findall(r"^\| `(umuhuza_gateway_\w+)` \|", text(page), re.MULTILINE)) == made
+
+
+@pytest.mark.parametrize("page", ["operations/ledger.md", "fr/exploitation-registre-de-preuve.md"])
+def test_every_metric_of_the_ledger_is_described_and_no_other(page: str) -> None:
+    assert set(re.findall(r"`(umuhuza_ledger_\w+)`", text(page))) == ledger_names()
 
 
 def test_both_languages_say_the_same() -> None:
