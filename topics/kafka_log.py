@@ -150,6 +150,7 @@ class KafkaLog:
         view: Path | None = None,
         random_id: Callable[[], str],
         create: bool = False,
+        sweeps: bool = True,
     ) -> KafkaLog:
         """Connect, and learn which log it is.
 
@@ -159,6 +160,7 @@ class KafkaLog:
             view: file for what the grants topics say, mode 0600, one handle's own; None keeps it in memory.
             random_id: makes the `log_id` when the log is made.
             create: make the log's registry topic if it is not there; an administrator's.
+            sweeps: look after erased bytes (above); not for who has nothing to do with grants, such as the ledger.
 
         Raises LogError `not_permitted` (paths `tls.key`, `tls.ca`: a file of ours cannot be used; `tls.certificate`:
         the brokers refuse ours, because it is unknown or expired), `unavailable` (path `bootstrap`: nobody answers;
@@ -175,7 +177,8 @@ class KafkaLog:
         except BaseException:
             await log.close()
             raise
-        log._next_sweep = log._loop.call_later(SWEEP_FIRST_S, log._start_sweep)
+        if sweeps:
+            log._next_sweep = log._loop.call_later(SWEEP_FIRST_S, log._start_sweep)
         return log
 
     @staticmethod

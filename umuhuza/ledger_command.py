@@ -283,5 +283,5 @@ async def _trims(log: Log, admin: Path | None, domain: str) -> tuple[Trims, Log 
 
     assert admin is not None
     access = KafkaAccess.of_folder(admin, client_id="umuhuza-ledger-retention")
-    kafka = await KafkaLog.open(access, domain=domain, random_id=lambda: "")
+    kafka = await KafkaLog.open(access, domain=domain, random_id=lambda: "", sweeps=False)
     return kafka, kafka

@@ -86,7 +86,7 @@ async def open_log(settings: LedgerSettings, domain: str) -> Log:
 
     assert settings.kafka is not None
     access = KafkaAccess.of_folder(settings.kafka, client_id="umuhuza-ledger")
-    return await KafkaLog.open(access, domain=domain, random_id=lambda: b64url(os.urandom(12)))
+    return await KafkaLog.open(access, domain=domain, random_id=lambda: b64url(os.urandom(12)), sweeps=False)
 
 
 def _open_store(settings: LedgerSettings, domain: str) -> LedgerStore:
