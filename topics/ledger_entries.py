@@ -76,6 +76,7 @@ _FIELDS: dict[str, tuple[str, str]] = {
     "retention": ("topic detail", ""),
     "registry": ("value detail", ""),
 }
+_KINDS: dict[str, EntryKind] = {kind: kind for kind in ENTRY_KINDS}
 _HAS = {kind: frozenset(has.split()) for kind, (has, _) in _FIELDS.items()}
 _MAY = {kind: frozenset((has + " " + may).split()) for kind, (has, may) in _FIELDS.items()}
 
@@ -133,8 +134,9 @@ def decode_entry(data: bytes) -> LedgerEntry:
     found = _ENTRY.fullmatch(data.decode("latin-1")) if len(data) <= MAX_ENTRY_BYTES else None
     if found is None:
         raise LogError("log_inconsistent", f"entry.{_bad_line(data)}")
-    kind, topic, offset, previous, value, l1, detail = found.groups()
-    if kind not in _HAS:
+    said, topic, offset, previous, value, l1, detail = found.groups()
+    kind = _KINDS.get(said)
+    if kind is None:
         raise LogError("log_inconsistent", "entry.kind")
     entry = LedgerEntry(
         kind,

@@ -27,6 +27,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import orjson
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from schemas.errors import LogError
 from schemas.keys import b64url
@@ -104,7 +105,7 @@ def _open_store(settings: LedgerSettings, domain: str) -> LedgerStore:
 
 
 @dataclass(slots=True, eq=False)
-class Health:
+class Health(Collector):
     """What the process says of itself; written by the loop, read by the answering thread."""
 
     parts: Parts | None = None

@@ -17,7 +17,6 @@ from schemas.registry import Key
 from tests.domain import NOW, YEAR, Domain, Signed, with_value
 from tests.topics.ledger_world import SIGNERS, World, entries_in, shown
 from topics.ledger import HOLD_MS
-from topics.ledger_entries import LedgerEntry
 from topics.log import Entry
 from topics.proofs import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
 
@@ -327,7 +326,3 @@ def test_a_view_made_again_is_the_same(tmp_path: Path) -> None:
         assert other.view.topics == first.view.topics
 
     world.run(work)
-
-
-def event(offset: int, topic: str = TO_SHELTER) -> bytes:
-    return LedgerEntry("event", topic, offset, offset - 1 if offset else None, bytes(32), bytes(32)).encode()
