@@ -44,8 +44,11 @@ PUBLIC_FILE = "ledger.pub"
 """Public keys, one a line: Ed25519, ML-DSA-44."""
 
 
-def init_ledger(folder: Path, gateway: Path, port: int = 8441) -> tuple[NoteSigner, ...]:
+def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) -> tuple[NoteSigner, ...]:
     """Make a ledger's folder for the domain of this gateway's folder: keys and settings; and tell the gateway.
+
+    Args:
+        number: which of the domain's ledgers, when an earlier one was lost: the second is `bi.umuhuza/log2`.
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
@@ -69,7 +72,7 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441) -> tuple[NoteSign
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(text, encoding="utf-8")
     read = load_ledger_settings(folder / FILE_NAME, {}, {})
-    origin = origin_of(read_registry(registry_data, read_root(read)).domain)
+    origin = origin_of(read_registry(registry_data, read_root(read)).domain) + ("" if number == 1 else str(number))
     signers = tuple(
         NoteSigner.generate(origin, kind, os.urandom) for kind in (SignatureType.ED25519, SignatureType.ML_DSA_44)
     )
@@ -96,10 +99,20 @@ def init(
     port: Annotated[
         int, typer.Option(help=t("Port pour l'état et les métriques.", "Port for health and metrics."))
     ] = 8441,
+    number: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help=t(
+                "Le combientième, si un registre antérieur est perdu : 2 s'appelle <domaine>.umuhuza/log2.",
+                "Which one, if an earlier ledger is lost: 2 is called <domain>.umuhuza/log2.",
+            ),
+        ),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     try:
-        signers = init_ledger(folder, gateway, port)
+        signers = init_ledger(folder, gateway, port, number)
     except FileExistsError:
         raise typer.BadParameter(
             t("un registre de preuve s'y trouve déjà", "a ledger is there already"), param_hint="--dir"
