@@ -99,7 +99,8 @@ async def _appended(sequencer: Sequencer) -> float:
     hashes = (hashlib.sha256(at.to_bytes(8, "big")).digest() for at in itertools.count())
     spent = 0.0
     for first in range(0, APPENDED, BATCH_ENTRIES):
-        entries, learned = [], []
+        entries: list[LedgerEntry] = []
+        learned: list[Learned] = []
         for at in range(first, first + BATCH_ENTRIES):
             value, l1 = next(hashes), next(hashes)
             entries.append(LedgerEntry("event", "bi.case.iom", at, at - 1 if at else None, value, l1))

@@ -9,6 +9,7 @@ import signal
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_killed_between_any_two_steps_it_goes_on_as_if_nothing_had_happened(tmp_
     for die_at in range(1, steps + 1):
         folder = tmp_path / str(die_at)
         prepare(folder)
-        assert in_child(lambda folder=folder, die_at=die_at: sequence_until(folder, die_at)) == -signal.SIGKILL
+        assert in_child(partial(sequence_until, folder, die_at)) == -signal.SIGKILL
         sequence_until(folder, 0)
         assert shown(_entries(folder)) == expected, f"killed at step {die_at}"
         assert (folder / "checkpoint").read_bytes().splitlines()[1] == str(len(expected)).encode()
