@@ -25,7 +25,7 @@ from rich.table import Table
 from schemas.lifecycle import state_label
 from topics.settings import SettingsError
 from umuhuza.demo_log import demo_log
-from umuhuza.demo_stage import LOGS, DemoError, Stage
+from umuhuza.demo_stage import GATEWAY, LEDGER, LOGS, DemoError, Stage
 from umuhuza.demo_story import play
 from umuhuza.kafka_command import explained
 from umuhuza.words import labelled, language, result, t
@@ -62,6 +62,7 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
         (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"umuhuza agency consents --dir {iom}"),
         (t("Où en est chaque envoi", "Where each item stands"), f"umuhuza agency outbox --dir {iom}"),
         (t("Les règles, une à une", "The rules, one by one"), "umuhuza policy show referral.requested"),
+        (t("Le registre de preuve", "The ledger"), f"umuhuza ledger status --dir {stage.root / GATEWAY / LEDGER}"),
         (t("Ce que disent les processus", "What the processes say"), f"{stage.root / LOGS}"),
     ]
 
