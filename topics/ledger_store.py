@@ -90,8 +90,13 @@ class SqliteLedgerStore:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, *, random_id: Callable[[], str], create: bool = True) -> SqliteLedgerStore:
+    def open(
+        cls, path: Path, *, random_id: Callable[[], str], create: bool = True, vfs: str | None = None
+    ) -> SqliteLedgerStore:
         """Open or make it.
+
+        Args:
+            vfs: an SQLite VFS by name, which then has no other connection; None is the real disk.
 
         Raises LogError `unavailable` (path `sqlite`: the library is too old; `file`: not there, or no ledger),
         `storage_full`.
@@ -99,10 +104,16 @@ class SqliteLedgerStore:
         refuse_old_sqlite(apsw.sqlite_lib_version())
         connection: apsw.Connection | None = None
         try:
-            if create:
+            if create and vfs is None:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-            return cls(connection, _prepared(connection, random_id, create))
+            flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+            connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+            if vfs is not None:
+                connection.pragma("locking_mode", "EXCLUSIVE")
+            store = cls(connection, _prepared(connection, random_id, create))
+            if vfs is None:
+                _sync_directory(path.parent)
+            return store
         except (apsw.Error, OSError) as error:
             code = code_of(error, connection)
             if connection is not None:
@@ -149,6 +160,15 @@ class SqliteLedgerStore:
                 raise LogError("log_closed") from None
             except apsw.Error as error:
                 raise LogError(code_of(error, self._connection), "ledger") from error
+
+
+def _sync_directory(folder: Path) -> None:
+    """A file whose name is not synced is lost with its synced bytes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _prepared(connection: apsw.Connection, random_id: Callable[[], str], create: bool) -> str:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
+import random
 import signal
 import tracemalloc
 from collections.abc import Callable
@@ -15,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import LogError
+from tests.power_cut import PowerCut, PowerCutVFS
 from tests.topics.ledger_store_contract import CHECKS, Check, events, put, reader, root_of
 from tests.topics.ledger_world import ORIGIN, World, entries_in, shown
 from topics.ledger import Sequencer
-from topics.ledger_entries import Batch, LedgerEntry
+from topics.ledger_entries import Batch, LedgerEntry, decode_batch
 from topics.ledger_store import LedgerStore, SqliteLedgerStore, StoredBatch
 from topics.ledger_view import Applied, LedgerView
 from topics.proofs import leaf_hash
@@ -239,3 +243,34 @@ def test_a_process_that_is_behind_takes_nothing_back_that_another_has_taken_in(t
     assert LedgerView.reading(tmp_path / "view.db").root_at(300) == root_of(events(0, 300))
     for view in (ahead, behind):
         view.close()
+
+
+def test_what_was_appended_survives_power_cuts_at_any_point() -> None:
+    """One history through thirty lives: what an append returned for is there, and what follows it follows."""
+    rng = random.Random(5)
+    disk = PowerCutVFS("ledger", seed=5)
+    promised = [0]
+    for _ in range(30):
+        disk.crash_after(rng.randint(1, 40))
+        with contextlib.suppress(PowerCut):
+            _append_until_the_cut(disk, promised)
+        disk.reset_after_cut()
+        store = SqliteLedgerStore.open(Path("/ledger.db"), random_id=lambda: "store", vfs=disk.name)
+        found = [entry for one in store.read(-1, 10_000) for entry in decode_batch(one.value).entries]
+        store.close()
+        assert len(found) >= promised[0]
+        assert found == list(events(0, len(found)))
+        promised[0] = len(found)
+    assert promised[0] > 30
+    gc.collect()
+    disk.forget()
+
+
+def _append_until_the_cut(disk: PowerCutVFS, promised: list[int]) -> None:
+    """`promised`: how many entries are there for certain. Raises PowerCut."""
+    store = SqliteLedgerStore.open(Path("/ledger.db"), random_id=lambda: "store", vfs=disk.name)
+    for _ in range(20):
+        put(store, events(0, promised[0]), events(promised[0], 3))
+        if disk.dead:
+            return
+        promised[0] += 3
