@@ -264,19 +264,27 @@ class LedgerView:
 
     def entry(self, index: int) -> bytes:
         """Raises IndexError: no such entry."""
+        return self._bundle(index // TILE_WIDTH)[index % TILE_WIDTH]
+
+    def entries(self, first: int = 0) -> Iterator[bytes]:
+        """From there to the last one, in order, a bundle at a time. Raises LogError."""
+        n, skipped = divmod(first, TILE_WIDTH)
+        while bundle := self._bundle(n):
+            yield from bundle[skipped:]
+            n, skipped = n + 1, 0
+
+    def _bundle(self, n: int) -> list[bytes]:
         with self._said():
-            row = self._db.execute("SELECT data FROM bundle WHERE n = ?", (index // TILE_WIDTH,)).fetchone()
-        entries = [] if row is None else _unpacked(row[0])
-        return entries[index % TILE_WIDTH]
+            row = self._db.execute("SELECT data FROM bundle WHERE n = ?", (n,)).fetchone()
+        return [] if row is None else _unpacked(row[0])
 
     def served(self, tile: TileId) -> bytes | None:
         """A tile or a bundle as C2SP tlog-tiles serves it; None when it is not there, or not that wide yet."""
         with self._said():
-            if tile.level is None:
-                row = self._db.execute("SELECT data FROM bundle WHERE n = ?", (tile.index,)).fetchone()
-                entries = [] if row is None else _unpacked(row[0])
-                return pack_entries(entries[: tile.width]) if len(entries) >= tile.width else None
-            data = self._data(tile.level, tile.index)
+            data = b"" if tile.level is None else self._data(tile.level, tile.index)
+        if tile.level is None:
+            entries = self._bundle(tile.index)
+            return pack_entries(entries[: tile.width]) if len(entries) >= tile.width else None
         return data[: tile.width * HASH_BYTES] if len(data) >= tile.width * HASH_BYTES else None
 
     def nodes(self, size: int) -> NodeReader:

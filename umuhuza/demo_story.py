@@ -392,7 +392,7 @@ def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
     except LogError:
         return None
     try:
-        kinds = Counter(decode_entry(view.entry(index)).kind for index in range(view.size))
+        kinds = Counter(decode_entry(entry).kind for entry in view.entries())
         counted = kinds["event"] + kinds["erasure"]
         signed = int((folder / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
         if counted < records or signed < view.size:
