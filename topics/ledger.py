@@ -428,8 +428,8 @@ class Sequencer:
         encoded = tuple(entry.encode() for entry in entries)
         tree = GrowingTree.resume(self._view.size, self._view.tree.edge)
         batch = Batch(self._view.size, self._view.tree.root(), encoded)
-        for entry in encoded:
-            tree.append(leaf_hash(entry))
+        for data in encoded:
+            tree.append(leaf_hash(data))
         await self._run(lambda: self._store.append(batch, tree.root()))
         await self._catch_up(Applied(batch.encode(), tree, learned))
         root = tree.root()

@@ -189,11 +189,13 @@ class LedgerView:
                 count = size >> (TILE_HEIGHT * len(edge))
                 partial = self._data(len(edge), count // TILE_WIDTH) if count % TILE_WIDTH else b""
                 edge.append(partial[: count % TILE_WIDTH * HASH_BYTES])
-            rows = self._db.execute("SELECT name, id, next, last, start, learned, read_to FROM topic").fetchall()
+            rows: list[Any] = self._db.execute(
+                "SELECT name, id, next, last, start, learned, read_to FROM topic"
+            ).fetchall()
         self.tree = GrowingTree.resume(size, edge)
         if self.tree.root() != root:
             raise LogError("root_mismatch", "view")
-        self._topics = {name: TopicState(*row) for name, *row in rows}
+        self._topics = {str(row[0]): TopicState(*row[1:]) for row in rows}
 
     def refresh(self) -> None:
         """Take over what another process has committed since."""
@@ -430,8 +432,8 @@ class LedgerView:
                 "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)",
                 (ident, one.l1_sha256, state.id, one.offset, one.at_ms),
             )
-            for (iss,) in self._db.execute("DELETE FROM answered WHERE ident = ? RETURNING iss", (ident,)).fetchall():
-                self._answered(topics, iss, ident)
+            for row in self._db.execute("DELETE FROM answered WHERE ident = ? RETURNING iss", (ident,)).fetchall():
+                self._answered(topics, str(row[0]), ident)
             if one.answers is not None:
                 self._answered(topics, one.iss, _short(one.answers))
         for name, state in topics.items():
