@@ -48,6 +48,7 @@ PAIRS = {
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
     "demo.md": "fr/demonstration.md",
+    "verify/README.md": "verify/LISEZ-MOI.md",
 }
 """Pages that stand in English and in French."""
 

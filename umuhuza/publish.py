@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` with the examples
-and the AsyncAPI document, and the Kafka files of `deploy/`, or say which of them differ from what they are made from.
+"""`python -m umuhuza.publish [--check]`: write `schemas/published/`, the reference pages of `docs/` with the examples,
+the AsyncAPI document and the verifier's page, and the Kafka files of `deploy/`, or say which of them differ from what
+they are made from.
 
 Exit status: 0 written, or nothing differs; 1 with the names of the files that differ, are missing or are no longer
 made; 2 for wrong arguments.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas import publish
-from umuhuza import asyncapi, reference
+from umuhuza import asyncapi, reference, verify_page
 from umuhuza.examples import pages
 from umuhuza.kafka import deployment
 
@@ -37,7 +38,8 @@ def differing(folder: Path) -> list[str]:
 
 def documents() -> dict[str, str]:
     """Path below `docs/` -> text, of everything there that is made. Starts two processes, side by side."""
-    return {**reference.files(), **pages.files(), "asyncapi.json": asyncapi.text()}
+    verifier = {verify_page.NAME: verify_page.text(DOCS / "verify")}
+    return {**reference.files(), **pages.files(), **verifier, "asyncapi.json": asyncapi.text()}
 
 
 def pages_differing(docs: Path) -> list[str]:
