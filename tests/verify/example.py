@@ -18,6 +18,7 @@ from schemas.notes import Checkpoint, Note, NoteSigner, SignatureType
 from schemas.proof_texts import TlogProof
 from schemas.sealing import seal_parts
 from tests.domain import seeded
+from topics.ledger_entries import LedgerEntry, l1_sha256_of
 from topics.promise import Line, evidence, make_promise
 from topics.proofs import inclusion_path, leaf_hash, root
 
@@ -51,10 +52,8 @@ def _promise(line: Line) -> bytes:
 
 
 def _entry(manifest: Manifest, value: bytes) -> bytes:
-    signed = value.partition(b"\n")[0].rpartition(b".")[0]
-    hashes = (hashlib.sha256(value).hexdigest(), hashlib.sha256(signed).hexdigest())
-    lines = ("umuhuza-entry/1", "event", manifest.topic, str(OFFSET), str(OFFSET - 1), *hashes, "-")
-    return "".join(f"{line}\n" for line in lines).encode("ascii")
+    hashes = (hashlib.sha256(value).digest(), l1_sha256_of(value))
+    return LedgerEntry("event", manifest.topic, OFFSET, OFFSET - 1, *hashes).encode()
 
 
 def _receipt(entry: bytes) -> bytes:

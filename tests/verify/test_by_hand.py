@@ -41,7 +41,7 @@ def _followed(folder: Path, page: str) -> subprocess.CompletedProcess[str]:
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: nobody followed {page}")
     script = f"set -eu\n{_commands(page)}"
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC", "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
     return subprocess.run(
         ["sh", "-c", script], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120
     )

@@ -17,8 +17,8 @@ import pytest
 from schemas.envelope import parse_record
 from schemas.errors import UmuhuzaError
 from schemas.keys import VerifyKey, b64url, unb64url
-from schemas.notes import read_checkpoint_text, read_note, read_vkey, verify_note
-from schemas.proof_texts import read_tlog_proof
+from schemas.notes import Checkpoint, Note, read_checkpoint_text, read_note, read_vkey, verify_note
+from schemas.proof_texts import TlogProof, read_tlog_proof
 from schemas.sealing import commitment_of, open_parts
 from tests.domain import seeded
 from tests.vectors import generate
@@ -26,6 +26,7 @@ from tests.vectors.making import SIGNERS, joined, make
 from tests.vectors.outside.convert import HERE, unpacked
 from tests.verify import example
 from tests.verify.verifiers import Field, Verifier
+from topics.ledger_entries import LedgerEntry
 from topics.promise import Line, evidence, make_promise
 from topics.proofs import inclusion_path, leaf_hash, root, verify_inclusion
 
@@ -217,6 +218,32 @@ def test_every_golden_proof_holds_or_not_as_its_vector_says(verifier: Verifier) 
             questions.append(["consistency", before, vector["old"], vector["size"], over, path])
     for vector, answer in zip(PROOFS, verifier.answers(questions), strict=True):
         assert (answer[0] == "ok") == (vector["result"] == "ok"), vector["id"]
+
+
+ENTRIES = [
+    LedgerEntry("event", "bi.referral.k7t4", 0, None, bytes(32), bytes(range(32))),
+    LedgerEntry("erasure", "bi.rights.min-solidarity", 2**53 - 1, 2**53 - 2, bytes(32), bytes(range(32))),
+    LedgerEntry("duplicate", "bi.case.a", 7, 3, bytes(range(32)), bytes(32)),
+    LedgerEntry("reject", "bi.case.a", 8, 7, bytes(range(32)), None, "signature_invalid"),
+    LedgerEntry("gap", "bi.case.a", 9, 8, detail="12"),
+    LedgerEntry("retention", "bi.case.a", detail="5"),
+    LedgerEntry("registry", value_sha256=bytes(32), detail="31"),
+]
+
+
+def test_an_entry_of_every_kind_is_read_as_the_ledger_writes_it(verifier: Verifier) -> None:
+    questions: list[Question] = []
+    for entry in ENTRIES:
+        text = Checkpoint(example.LOG.name, 1, leaf_hash(entry.encode())).text
+        note = Note(text, (example.LOG.sign(text, example.ASKED_AT),))
+        receipt = TlogProof(0, (), note.dumps(), entry.encode()).dumps()
+        questions.append(["receipt", receipt, example.LOG.public.vkey])
+    for entry, answer in zip(ENTRIES, verifier.answers(questions), strict=True):
+        hashes = ("-" if one is None else b64url(one) for one in (entry.value_sha256, entry.l1_sha256))
+        places = ("-" if one is None else str(one) for one in (entry.offset, entry.previous))
+        told = (entry.kind, entry.topic or "-", *places, *hashes, entry.detail or "-")
+        assert answer[0] == "ok"
+        assert answer[-1] == ",".join(told)
 
 
 def _altered() -> Iterable[tuple[bytes, list[str]]]:
