@@ -41,6 +41,8 @@ def _load(name: str) -> dict[str, Any]:
 
 SIGNING = {name: unb64url(key["pub"]) for name, key in _load("keys.json")["signing"].items()}
 RECORDS = [*_load("records.json")["vectors"], *_load("bodies.json")["vectors"]]
+RECORDS = [vector for vector in RECORDS if vector["id"] != "size-record-megabytes"]
+"""Without the one of 8 MB: another is a byte too long, and says the same."""
 EVIDENCE = _load("evidence.json")["vectors"]
 NOTES = _load("notes.json")["vectors"]
 PROOFS = _load("proofs.json")["vectors"]
