@@ -36,6 +36,7 @@ from gateway.door import Door, open_door
 from gateway.log_routes import add_log_routes
 from gateway.openapi import install
 from gateway.pages import add_pages
+from gateway.receipt_routes import add_receipt_routes
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_root_key, read_signing_key
 from gateway.witness_routes import add_witness_routes
@@ -182,6 +183,7 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     add_pages(app)
     add_witness_routes(app)
     add_log_routes(app)
+    add_receipt_routes(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)

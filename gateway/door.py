@@ -30,6 +30,7 @@ from schemas.registry import Registry
 from topics.catalogue import policy, topics_of
 from topics.ledger_served import ServedLedger
 from topics.log import Log
+from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.witness import Witness
 from topics.witness_folder import open_witness
@@ -70,6 +71,7 @@ class Door:
     witness: Witness | LogError | None = None
     """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
     ledger: ServedLedger | None = None
+    receipts: ReceiptMaker | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
@@ -208,6 +210,7 @@ async def open_door(
     metrics = Metrics()
     limits = limits_of(settings)
     witness = _witness_of(settings)
+    ledger = None if settings.ledger is None else ServedLedger(settings.ledger)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
     if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
         # The log was put back from an older copy, the index was not: it would promise what no log holds.
@@ -260,6 +263,7 @@ async def open_door(
         limits=limits,
         witness=witness,
         ledger=ledger,
+        receipts=None if ledger is None or settings.ledger is None else ReceiptMaker(settings.ledger, ledger),
     )
     await door.start()
     return door

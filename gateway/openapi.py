@@ -240,7 +240,7 @@ def document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
             if path.startswith("/v1/log/"):
                 operation["responses"].update(_problems(400, 401, 403, 404, 503))
-            if path in ("/v1/sent", "/v1/ends", "/v1/grants", "/v1/registry"):
+            if path in ("/v1/sent", "/v1/ends", "/v1/grants", "/v1/registry", "/v1/receipts"):
                 operation["security"] = [{"token": []}]
                 operation["responses"].update(_problems(400, 401, 403, 404, 503))
     token = made["paths"]["/v1/token"]["post"]
@@ -307,12 +307,14 @@ def text() -> str:
     """What docs/openapi.json has to hold."""
     from gateway.log_routes import add_log_routes
     from gateway.pages import add_pages
+    from gateway.receipt_routes import add_receipt_routes
     from gateway.witness_routes import add_witness_routes
 
     app = FastAPI()
     add_pages(app)
     add_witness_routes(app)
     add_log_routes(app)
+    add_receipt_routes(app)
     return orjson.dumps(document(app), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode("utf-8") + "\n"
 
 

@@ -106,7 +106,7 @@ def add_pages(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         # Only names of ours from the location; the error's other members hold what was sent.
-        known = {"query", "header", "body", "topic", "after", "limit", "flows", "key"}
+        known = {"query", "header", "body", "topic", "after", "limit", "flows", "key", "l1"}
         where = [str(part) for part in error.errors()[0]["loc"] if part in known]
         return problem_response(request, AccessError("request_invalid", ".".join(where) or "*"))
 

@@ -48,7 +48,7 @@ from topics.witness import SIZE_TYPE
 POLICY_FILE, COSIGNED_FILE, ENDORSED_FILE, FACTS_FILE = "witnesses.policy", "cosigned", "endorsed", "witnesses.json"
 SILENT_S = 86_400
 """A witness that was not heard for so long is missing: somebody has to be told."""
-ASK_SECONDS = 30.0
+ASK_SECONDS = 10.0
 _MAX_FACTS_BYTES = 256 * 1024
 _REFUSALS = {400: "note_malformed", 403: "signature_invalid", 404: "log_unknown", 422: "log_inconsistent"}
 

@@ -40,6 +40,7 @@ from topics.log import Log
 from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
 from umuhuza.ledger_settings import LedgerSettings, read_root, read_signers
+from umuhuza.ledger_witnesses import Witnesses
 
 ROUND_S = 1.0
 """Longest wait for a record; and between two attempts."""
@@ -113,6 +114,7 @@ class Health(Collector):
     """Code of what hinders it; None when the last round went well."""
     rounds: int = 0
     signed_at: float = field(default_factory=time.time)
+    witnesses: Witnesses = field(default_factory=Witnesses)
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client."""
@@ -141,6 +143,7 @@ class Health(Collector):
             ),
         ):
             yield GaugeMetricFamily(f"umuhuza_ledger_{name}", what, value)
+        yield from self.witnesses.collect()
 
     def answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         """The WSGI application."""
@@ -211,5 +214,11 @@ async def run(settings: LedgerSettings) -> None:
                     replace_registry_file(settings.ready_file, address.encode("ascii"))
                 health.rounds += problem is None
 
-            await follow(parts.sequencer, publish=publish, told=told, stop=stop, wait_s=ROUND_S)
+            folder, origin = settings.keys.parent, parts.checkpoints.origin
+            asking = asyncio.create_task(health.witnesses.ask_for_ever(folder, origin, settings.witness_seconds, stop))
+            try:
+                await follow(parts.sequencer, publish=publish, told=told, stop=stop, wait_s=ROUND_S)
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
             parts.checkpoints.publish(parts.sequencer.view)

@@ -45,6 +45,9 @@ class LedgerSettings(BaseSettings):
     view: Path = Field(Path("view.db"), description="Tiles, bundles and places; made again when missing or damaged.")
     registries: Path = Field(Path("registries"), description="Every registry version, by its hash; to be backed up.")
     checkpoint_seconds: float = Field(1.0, gt=0, description="At most so often a checkpoint is signed.")
+    witness_seconds: float = Field(
+        60.0, gt=0, description="How often the witnesses of witnesses.policy are asked to cosign."
+    )
     host: str = Field("127.0.0.1", description="Address on which health and metrics are answered.")
     port: int = Field(8441, ge=0, le=65535, description="Port for health and metrics; 0 chooses a free one.")
     ready_file: Path | None = Field(None, description="Written with that address once the ledger has caught up.")

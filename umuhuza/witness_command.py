@@ -33,10 +33,11 @@ from topics.cosigning import (
 from topics.settings import SettingsError
 from topics.witness import Witness
 from topics.witness_folder import KEY_FILE, LOGS_FILE, PUBLIC_FILE, STATE_FILE, open_witness, read_note_keys
+from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE
+from umuhuza.ledger_witnesses import CONTRADICTS, ask_once
 from umuhuza.words import result, t, table
 
 REFUSED, NOT_NOW = 1, 3
-_CONTRADICTS = "log_inconsistent"
 WITNESS_KINDS = (SignatureType.COSIGNATURE, SignatureType.ML_DSA_44)
 _ALGORITHMS = {
     SignatureType.ED25519: "Ed25519",
@@ -95,10 +96,13 @@ def add_log(folder: Path, keys: tuple[NoteKey, ...]) -> TrustPolicy:
     return _replaced(folder / LOGS_FILE, TrustPolicy(logs, policy.witnesses, policy.groups, policy.quorum))
 
 
-def trust(folder: Path, own: tuple[NoteKey, ...], name: str, keys: tuple[NoteKey, ...], url: str) -> TrustPolicy:
+def trust(folder: Path, own: Path, name: str, keys: tuple[NoteKey, ...], url: str) -> TrustPolicy:
     """The ledger asks this witness from now on, and its checkpoints need the cosignatures of all its witnesses.
 
     An operator who wants another quorum writes it in the file; then witnesses are added there too.
+
+    Args:
+        own: file with the ledger's own public keys, read for the first witness.
 
     Raises:
         SettingsError: the policy cannot be read, was written by hand, or a name or key stands in it already.
@@ -113,7 +117,7 @@ def trust(folder: Path, own: tuple[NoteKey, ...], name: str, keys: tuple[NoteKey
             f"{POLICY_FILE}: its quorum was written by hand; add the witness there",
             f"{POLICY_FILE} : son quorum est écrit à la main ; ajoutez-y le témoin",
         )
-    logs = policy.logs or tuple(TrustedLog(key) for key in own)
+    logs = policy.logs or tuple(TrustedLog(key) for key in read_note_keys(own))
     added = tuple(TrustedWitness(f"{name}-{_ALGORITHMS[key.kind].lower()}", key, url) for key in keys)
     members = Group(name, len(added), tuple(one.name for one in added))
     groups = (*made.values(), members)
@@ -271,7 +275,7 @@ def status(
         if not as_json:
             _show_witnesses(told["witnesses"])
     ok = not any(one["contradictions"] for one in told.get("seen", ()))
-    ok = ok and not any(one["silent"] or one["code"] == _CONTRADICTS for one in told.get("witnesses", ()))
+    ok = ok and not any(one["silent"] or one["code"] == CONTRADICTS for one in told.get("witnesses", ()))
     if as_json:
         result({"ok": ok, **told}, as_json=True)
     if not ok:
@@ -344,16 +348,15 @@ def trust_command(
         typer.Option(
             "--keys",
             help=t(
-                "La première fois : clés publiques de ce registre de preuve.", "The first time: this ledger's own keys."
+                "Clés publiques de ce registre de preuve ; sans cela ledger.pub de son dossier.",
+                "This ledger's own public keys; without it ledger.pub of its folder.",
             ),
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    if own is None and not (ledger / POLICY_FILE).exists():
-        raise typer.BadParameter(t("nécessaire la première fois", "needed the first time"), param_hint="--keys")
     keys = read_note_keys(keys_file)
-    policy = trust(ledger, () if own is None else read_note_keys(own), name, keys, url)
+    policy = trust(ledger, own or ledger / LEDGER_PUBLIC_FILE, name, keys, url)
     result(
         {
             "ok": True,
@@ -378,22 +381,25 @@ def trust_command(
 def run_once(
     ledger: LedgerFolder,
     log: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=t(
-                "Où le registre est servi : http://127.0.0.1:8440/v1/log",
-                "Where it is served: http://127.0.0.1:8440/v1/log",
+                "Où le registre est servi, https://bi.example/v1/log ; sans cela, lu dans son dossier.",
+                "Where it is served, https://bi.example/v1/log; without it, read from its folder.",
             )
         ),
-    ],
+    ] = None,
     as_json: Json = False,
 ) -> None:
     book = book_of(ledger)
     now = int(time.time())
-    with httpx2.Client() as client:
-        asked = book.ask(HttpLedger(client, log), client, now)
+    if log is None:
+        asked, _ = ask_once(ledger, book.origin, now)
+    else:
+        with httpx2.Client() as client:
+            asked = book.ask(HttpLedger(client, log), client, now)
     witnesses = _witnesses(book, now)
-    contradicted = any(one["code"] == _CONTRADICTS for one in witnesses)
+    contradicted = any(one["code"] == CONTRADICTS for one in witnesses)
     ok = asked.endorsed and not contradicted
     if as_json:
         result({"ok": ok, "size": asked.size, "endorsed": asked.endorsed, "witnesses": witnesses}, as_json=True)
@@ -429,7 +435,7 @@ def _show_witnesses(witnesses: list[dict[str, Any]]) -> None:
 
 
 def _state(one: dict[str, Any]) -> str:
-    if one["code"] == _CONTRADICTS:
+    if one["code"] == CONTRADICTS:
         return "CONTRADICTION"
     if one["silent"]:
         return t("muet depuis plus d'un jour", "silent for more than a day")

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes receipts from a ledger's folder, which another process keeps.
+
+Each is made under the best checkpoint that covers the entry: one that met the quorum, else the largest that any witness
+has cosigned, else the newest. Nothing is checked here, who gets a receipt does (`topics.receipts`). Must never change a
+file of the ledger's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.errors import LogError
+from schemas.notes import read_checkpoint_text, read_note
+from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE
+from topics.ledger_checkpoints import CHECKPOINT
+from topics.ledger_served import ServedLedger
+from topics.receipts import make_receipt
+
+
+class ReceiptMaker:
+    """Receipts from the folder of a ledger that another process keeps. Used by one thread.
+
+    Args:
+        served: over the same folder.
+    """
+
+    def __init__(self, folder: Path, served: ServedLedger) -> None:
+        self._folder = folder
+        self._served = served
+        self._read: dict[str, tuple[tuple[int, int, int], int, bytes]] = {}
+
+    def receipt(self, l1_sha256: bytes) -> bytes | None:
+        """Of the first entry with this `header.payload` hash; None while no checkpoint covers one.
+
+        Raises LogError `unavailable`: there is no ledger, or none that has run.
+        """
+        view = self._served.view()
+        indexes = view.indexes_of(l1_sha256)
+        if not indexes:
+            return None
+        for size, checkpoint in self._checkpoints():
+            if size > indexes[0]:
+                return make_receipt(indexes[0], view.entry(indexes[0]), view.nodes(size), checkpoint, size)
+        return None
+
+    def _checkpoints(self) -> list[tuple[int, bytes]]:
+        """Size and bytes of what was signed, the best first."""
+        found = []
+        for name in (ENDORSED_FILE, COSIGNED_FILE, CHECKPOINT):
+            try:
+                stat = (self._folder / name).stat()
+                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if name not in self._read or self._read[name][0] != stamp:
+                    data = (self._folder / name).read_bytes()
+                    self._read[name] = (stamp, read_checkpoint_text(read_note(data).text).size, data)
+            except (OSError, LogError):  # not there yet; or spoilt, and then the next one serves
+                continue
+            found.append(self._read[name][1:])
+        return found
