@@ -210,7 +210,6 @@ async def open_door(
     metrics = Metrics()
     limits = limits_of(settings)
     witness = _witness_of(settings)
-    ledger = None if settings.ledger is None else ServedLedger(settings.ledger)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
     if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
         # The log was put back from an older copy, the index was not: it would promise what no log holds.

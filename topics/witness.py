@@ -274,6 +274,11 @@ class Witness:
 
     # ---------------------------------------------------------------- telling
 
+    def check(self) -> None:
+        """Raises LogError `unavailable` when its memory or its list of ledgers cannot be read."""
+        self._logs.policy()
+        self.seen()
+
     def seen(self) -> list[Seen]:
         """What it knows of each ledger, by origin."""
         with self._turn, self._reporting():

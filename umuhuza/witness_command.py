@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`umuhuza witness`: this domain's witness for other domains' ledgers, and the witnesses of this domain's ledger.
 
-    init, add-log, status      a witness's own folder (`topics.witness_folder`); `umuhuza gateway run` serves it
+    init, add-log, status      a witness's own folder (`topics.witness_folder`)
+    run                        serves it without a gateway; with one, `umuhuza gateway run` does
     trust, run-once            a ledger's folder (`topics.cosigning`): whom it asks, and one round of asking
 
 Two domains that cosign each other exchange two small files by any way (`witness.pub`, the ledger's public keys) and
@@ -10,6 +11,7 @@ compare the fingerprints by telephone.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ from topics.witness import Witness
 from topics.witness_folder import KEY_FILE, LOGS_FILE, PUBLIC_FILE, STATE_FILE, open_witness, read_note_keys
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE
 from umuhuza.ledger_witnesses import CONTRADICTS, ask_once
+from umuhuza.witness_process import serve
 from umuhuza.words import result, t, table
 
 REFUSED, NOT_NOW = 1, 3
@@ -247,6 +250,40 @@ def add_log_command(
             ),
         ],
     )
+
+
+@app.command(
+    "run",
+    help=t(
+        "Lance le témoin sans passerelle, jusqu'à Ctrl-C ou SIGTERM.",
+        "Run the witness without a gateway, until Ctrl-C or SIGTERM.",
+    ),
+)
+def run_command(
+    folder: Folder,
+    host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8442,
+    ready_file: Annotated[
+        Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))
+    ] = None,
+) -> None:
+    witness = open_witness(folder)
+
+    def ready(address: str) -> None:
+        if ready_file is not None:
+            replace_file(ready_file, address.encode("ascii"))
+
+    try:
+        serve(witness, host, port, ready)
+    except OSError as exc:
+        if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: taken by another program, or not allowed",
+            f"impossible d'écouter sur {host}:{port} : pris par un autre programme, ou interdit",
+        ) from None
+    finally:
+        witness.close()
 
 
 @app.command(

@@ -46,6 +46,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("log", "move"): True,
     ("witness", "init"): True,
     ("witness", "add-log"): True,
+    ("witness", "run"): False,
     ("witness", "status"): True,
     ("witness", "trust"): True,
     ("witness", "run-once"): True,
