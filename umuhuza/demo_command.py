@@ -40,6 +40,10 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
         t("Inscrits et signés au registre de preuve", "Entered in the ledger, and signed"),
         str(found["ledger"]["records"]),
     )
+    summary.add_row(
+        t("Témoins qui les ont vus (Burundi, Tunisie, OIM)", "Witnesses that have seen them (Burundi, Tunisia, IOM)"),
+        str(found["ledger"]["witnesses"]),
+    )
     for state, count in sorted(found["referrals"].items()):
         summary.add_row(t("Orientations : ", "Referrals: ") + state_label("referral", state, language()), str(count))
     summary.add_row(t("Lignes refusées, avec rapport", "Rows refused, with a report"), str(found["rows_refused"]))
@@ -61,6 +65,10 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
         ),
         (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"umuhuza agency consents --dir {iom}"),
         (t("Où en est chaque envoi", "Where each item stands"), f"umuhuza agency outbox --dir {iom}"),
+        (
+            t("Qui a vu le registre de preuve", "Who has seen the ledger"),
+            f"umuhuza witness status --ledger {stage.root / GATEWAY / LEDGER}",
+        ),
         (t("Les règles, une à une", "The rules, one by one"), "umuhuza policy show referral.requested"),
         (t("Le registre de preuve", "The ledger"), f"umuhuza ledger status --dir {stage.root / GATEWAY / LEDGER}"),
         (t("Ce que disent les processus", "What the processes say"), f"{stage.root / LOGS}"),

@@ -39,6 +39,7 @@ from schemas.forms import Facts
 from schemas.keys import VerifyKey, b64url
 from schemas.registry import Registry, Role, read_registry
 from topics.catalogue import mailboxes_of
+from umuhuza import demo_witnesses
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.agency_command import init_agency
 from umuhuza.demo_clock import DemoClock
@@ -338,11 +339,13 @@ def prepare(stage: Stage) -> None:
     add_agency(registry_folder, operator)
     stage.log.know(_registry(registry_folder, key.public))
     init_ledger(gateway / LEDGER, gateway, port=0)
+    demo_witnesses.make_own(gateway, gateway / LEDGER)
     ready = gateway / "adresse"
     stage.start(GATEWAY, str(gateway), str(ready), str(stage.root), module="umuhuza.demo_clock")
     stage.until(GATEWAY, ready.exists)
     stage.address = ready.read_text(encoding="ascii").strip()
     stage.start(LEDGER, "ledger", "run", "--dir", str(gateway / LEDGER))
+    demo_witnesses.start_abroad(stage, gateway, gateway / LEDGER)
     for member in MEMBERS:
         request = init_agency(
             stage.root / member.folder,

@@ -43,6 +43,7 @@ from umuhuza import demo_people as people
 from umuhuza import demo_protection
 from umuhuza.demo_people import HER, IOM, MINISTRY, OTHER, POLICE, SHELTER, Her, answer
 from umuhuza.demo_stage import GATEWAY, HOURS_AGO, LEDGER, MEMBERS, ZONE, DemoError, Stage, prepare
+from umuhuza.demo_witnesses import WITNESSES, endorsed_size
 from umuhuza.overdue import alarm_words
 from umuhuza.words import labelled, language, t
 
@@ -386,7 +387,7 @@ def _counted(stage: Stage, refused: str) -> dict[str, Any]:
 
 
 def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
-    """What the ledger says of the story, once it has signed all of it: entries, records that count, others."""
+    """What the ledger says of the story, once it has signed all of it and its witnesses have seen it."""
     try:
         view = LedgerView.reading(folder / VIEW)
     except LogError:
@@ -395,9 +396,10 @@ def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
         kinds = Counter(decode_entry(entry).kind for entry in view.entries())
         counted = kinds["event"] + kinds["erasure"]
         signed = int((folder / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
-        if counted < records or signed < view.size:
+        if counted < records or min(signed, endorsed_size(folder)) < view.size:
             return None
-        return {"entries": view.size, "records": counted, "others": view.size - counted - kinds["registry"]}
+        others = view.size - counted - kinds["registry"]
+        return {"entries": view.size, "records": counted, "others": others, "witnesses": WITNESSES}
     except (OSError, LogError):
         return None
     finally:
