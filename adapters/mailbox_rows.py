@@ -138,6 +138,13 @@ MIGRATIONS = (
     ALTER TABLE withdrawal ADD COLUMN said_at INTEGER;
     ALTER TABLE thread ADD COLUMN refused TEXT NOT NULL DEFAULT '';
     """,
+    # adapters/receipt_book.py
+    """
+    CREATE TABLE receipt(evt TEXT PRIMARY KEY, level TEXT NOT NULL, final INTEGER NOT NULL, place INTEGER NOT NULL,
+        kind TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE receipts_final(n INTEGER NOT NULL);
+    INSERT INTO receipts_final VALUES (0);
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"

@@ -51,6 +51,10 @@ class AgencySettings(BaseModel):
         60, ge=0, description="So long after she was expected, an arrival that nobody reported alarms."
     )
     registry_seconds: float = Field(600.0, gt=0, description="How often a newer registry is asked for.")
+    trust: Path | None = Field(
+        None, description="The ledger's and its witnesses' public keys (witnesses.policy); receipts are then kept."
+    )
+    receipt_seconds: float = Field(60.0, gt=0, description="How often receipts are asked for, with `trust`.")
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
     kafka: Path | None = Field(
         None,

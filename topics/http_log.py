@@ -480,6 +480,25 @@ class HttpLog:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise LogError("unavailable", "gateway") from None
 
+    async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """Receipts of records by the hashes of their `header.payload`, in order; None: not logged yet.
+
+        Bytes as they came: whoever keeps one checks it (`topics.receipts`). A gateway without a ledger has none.
+
+        Raises:
+            UmuhuzaError: no answer, or one that is none.
+        """
+        response = await self._call("GET", "/v1/receipts", query={"l1": list(l1_sha256)})
+        try:
+            told = [orjson.loads(line) for line in response.content.split(b"\n") if line]
+            found = [(one["l1"], one["receipt"]) for one in told]
+            data = [None if receipt is None else receipt.encode("utf-8") for _, receipt in found]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise LogError("unavailable", "gateway") from None
+        if [l1 for l1, _ in found] != list(l1_sha256):
+            raise LogError("unavailable", "gateway")
+        return data
+
     # -----------------------------------------------------------------------------------------------------------------
     # Calls
 

@@ -104,10 +104,3 @@ def kept(line: Line, receipt: Receipt) -> bool:
     if entry.l1_sha256 is None or b64url(entry.l1_sha256) != line.l1_sha256:
         raise LogError("record_rewritten", "receipt")
     return True
-
-
-def better(one: Receipt, other: Receipt | None) -> bool:
-    """Whether the first proves more than the second, of the same entry: a higher level, or the quorum."""
-    if other is None:
-        return True
-    return (one.endorsed, LEVELS.index(one.level)) > (other.endorsed, LEVELS.index(other.level))

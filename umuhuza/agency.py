@@ -27,16 +27,23 @@ from adapters.directory import DirectoryDesk
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
+<<<<<<< HEAD
 from adapters.outbox import Desk, Outbox
+=======
+from adapters.outbox import Desk
+from adapters.receipt_book import PER_ROUND, ReceiptBook
+>>>>>>> 168c148 (Agencies keep receipts)
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
-from schemas.errors import PayloadError, RegistryError, UmuhuzaError
+from schemas.errors import LogError, PayloadError, RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, unb64url
 from schemas.registry import Registry, empty_registry, read_registry
+from schemas.trust_policy import read_policy
 from topics.catalogue import flows_of
 from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
 from topics.log import Log
+from topics.promise import origin_of
 from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
@@ -277,13 +284,17 @@ async def run_agency(
         await _until_reconciled(runner, gateway, on_trouble, stop)
         if stop.is_set():
             return
-        keeper = asyncio.create_task(_keep_up(parts, runner, gateway, on_trouble, stop))
+        beside = [
+            asyncio.create_task(_keep_up(parts, runner, gateway, on_trouble, stop)),
+            asyncio.create_task(_keep_receipts(parts, gateway, on_trouble, stop)),
+        ]
         try:
             on_ready()
             await runner.run(stop)
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
     finally:
         await log.close()
 
@@ -355,6 +366,25 @@ async def _keep_up(
         else:
             wait = parts.settings.registry_seconds
         await _pause_in(log, stop, wait)
+
+
+async def _keep_receipts(
+    parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+) -> None:
+    """Beside the work: what the ledger says of what we sent. The policy is read again each time."""
+    if parts.settings.trust is None:
+        return
+    book, origin = ReceiptBook(parts.mailbox), origin_of(parts.settings.domain)
+    while not stop.is_set():
+        try:
+            policy = read_policy(parts.settings.trust.read_bytes())
+            while await book.ask(log, policy, origin) == PER_ROUND:
+                """More are due."""
+        except OSError:
+            on_trouble("receipts", LogError("unavailable", "trust"))
+        except UmuhuzaError as exc:
+            on_trouble("receipts", exc)
+        await _pause(stop, parts.settings.receipt_seconds)
 
 
 def _escalate_children(parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaError], None]) -> None:

@@ -25,6 +25,7 @@ from adapters.deadlines import alarms
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox_rows import Incoming, Outgoing
 from adapters.outbox import Outbox
+from adapters.receipt_book import ReceiptBook
 from adapters.refusal_book import RefusalBook
 from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson
@@ -654,6 +655,7 @@ def _incoming_json(parts: AgencyParts, item: Incoming) -> dict[str, Any]:
 
 def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
     found = parts.mailbox.thread(item.thread)
+    receipt = ReceiptBook(parts.mailbox).of(item.evt)
     return {
         "evt": item.evt,
         "to": item.peer,
@@ -664,6 +666,7 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
         "thread_state": None if found is None else found.state,
         "seq": item.seq,
         "offset": item.log_offset,
+        "receipt": None if receipt is None else receipt.level,
         "attempts": item.attempts,
         "code": item.code,
         "path": item.path,

@@ -19,7 +19,7 @@ from tests.trees import log_signers, witness_signers
 from topics.ledger_entries import LedgerEntry
 from topics.promise import Line
 from topics.proofs import leaf_hash, levels, node_in, root
-from topics.receipts import Receipt, better, check_receipt, kept, make_receipt
+from topics.receipts import Receipt, check_receipt, kept, make_receipt
 
 ORIGIN = "bi.umuhuza/log"
 TOPIC = "bi.referral.k7t4"
@@ -80,16 +80,12 @@ def test_a_receipt_says_what_is_logged_where_and_who_has_seen_it() -> None:
         ((own, own_pq, foreign_pq), "foreign", False),
         ((own, own_pq, foreign, foreign_pq), "foreign", True),
     ]
-    before: Receipt | None = None
     for by, level, endorsed in steps:
         read = check(receipt_of(3, by))
         assert (read.entry, read.index, read.size) == (ENTRIES[3], 3, 7)
         assert (read.level, read.endorsed) == (level, endorsed)
         assert set(read.by.values()) <= {NOW + 9}
         assert kept(line(3), read)
-        assert better(read, before)
-        assert before is None or not better(before, read)
-        before = read
 
 
 def test_a_rejected_record_is_told_as_that() -> None:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ledger says of our own records, checked, and kept as proof: `logged`, seen at home, seen abroad.
+
+A round (`ask`) asks the gateway for receipts of what was promised, those without any first, and keeps the better one of
+each. A receipt is final when its cosignatures meet the policy's quorum; it is not asked for again. Nothing waits for
+one: an item's state is the promise's and the recipient's.
+
+A receipt that contradicts the promise is kept too (level `contradicted`), since the two together prove a lie, and stops
+the round loudly. If we crash: what was asked is asked again. It must never keep what it could not check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from adapters.mailbox import Mailbox
+from schemas.envelope import chain_hash
+from schemas.errors import LogError
+from schemas.trust_policy import TrustPolicy
+from topics.promise import Line
+from topics.receipts import LEVELS, Level, Receipt, check_receipt, kept
+
+PER_ROUND = 50
+_SENT = "('promised', 'delivered', 'rejected')"
+
+
+class ReceiptSource(Protocol):
+    """A gateway (`topics.http_log.HttpLog`)."""
+
+    async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """One answer per hash, in order; None: not logged yet. Raises UmuhuzaError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The best receipt that we have of one record."""
+
+    level: Level | Literal["contradicted"]
+    final: bool
+    """Whether the quorum had signed."""
+    index: int
+    """Of its entry in the ledger."""
+    kind: str
+    """`event`, `duplicate`, `reject`..."""
+    data: bytes
+    """The receipt (`c2sp.org/tlog-proof@v1`)."""
+
+
+class ReceiptBook:
+    """A table of the mailbox's own file."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._box = mailbox
+
+    def of(self, evt: str) -> Kept | None:
+        """What we have of this record."""
+        for level, final, index, kind, data in self._box.query(
+            "SELECT level, final, place, kind, data FROM receipt WHERE evt = ?", evt
+        ):
+            return Kept(level, bool(final), index, kind, data)
+        return None
+
+    def due(self, limit: int = PER_ROUND) -> list[Line]:
+        """Promised records whose receipt is missing or not final: those without any first, then the oldest."""
+        self._settle()
+        rows = self._box.query(
+            "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
+            " LEFT JOIN receipt ON receipt.evt = outgoing.evt"
+            " WHERE outgoing.n > (SELECT n FROM receipts_final)"
+            f" AND outgoing.state IN {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
+            " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
+            limit,
+        )
+        return [Line(evt, chain_hash(l1), topic, offset) for evt, l1, topic, offset in rows]
+
+    def _settle(self) -> None:
+        """Nothing up to here will be asked for again: what is old costs no round anything."""
+        self._box.change(
+            "UPDATE receipts_final SET n = max(n, coalesce((SELECT min(outgoing.n) - 1 FROM outgoing"
+            " LEFT JOIN receipt ON receipt.evt = outgoing.evt WHERE outgoing.n > (SELECT n FROM receipts_final)"
+            " AND coalesce(receipt.final, 0) = 0 AND outgoing.state NOT IN ('refused', 'cancelled')),"
+            " (SELECT max(n) FROM outgoing), 0))"
+        )
+
+    def keep(self, line: Line, data: bytes, policy: TrustPolicy, origin: str) -> Level | None:
+        """Check a receipt of this record and keep it, if it is better than the one before.
+
+        Returns:
+            Its level; None when it is of the same record at another place, and says nothing about ours.
+
+        Raises:
+            LogError: as `check_receipt`: it is not kept. record_rewritten, record_missing: it contradicts the promise,
+                and is kept as the proof of that.
+        """
+        read = check_receipt(data, policy, origin)
+        try:
+            if not kept(line, read):
+                return None
+        except LogError:
+            self._put(line.evt, "contradicted", read, data)
+            raise
+        before = self.of(line.evt)
+        if before is not None and before.level == "contradicted":
+            raise LogError("record_rewritten", "receipt")  # whatever the ledger shows since
+        if before is None or (read.endorsed, LEVELS.index(read.level)) > (before.final, LEVELS.index(before.level)):
+            self._put(line.evt, read.level, read, data)
+        return read.level
+
+    def _put(self, evt: str, level: str, read: Receipt, data: bytes) -> None:
+        self._box.change(
+            "INSERT OR REPLACE INTO receipt(evt, level, final, place, kind, data) VALUES(?, ?, ?, ?, ?, ?)",
+            evt,
+            level,
+            int(read.endorsed and level != "contradicted"),
+            read.index,
+            read.entry.kind,
+            data,
+        )
+
+    async def ask(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> int:
+        """One round. Returns how many receipts came.
+
+        Raises:
+            UmuhuzaError: the gateway does not answer; a receipt is wrong: those before it are kept.
+        """
+        lines = self.due()
+        if not lines:
+            return 0
+        found = await source.receipts([line.l1_sha256 for line in lines])
+        if len(found) != len(lines):
+            raise LogError("unavailable", "gateway")
+        trouble: LogError | None = None
+        count = 0
+        for line, data in zip(lines, found, strict=True):
+            if data is None:
+                continue
+            try:
+                count += self.keep(line, data, policy, origin) is not None
+            except LogError as exc:
+                trouble = exc
+        if trouble is not None:
+            raise trouble
+        return count
