@@ -143,7 +143,7 @@ def answering(app: WitnessApp, host: str, port: int) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="witness")
     thread.start()
     try:
-        yield f"http://{server.server_address[0]}:{server.server_port}"
+        yield f"http://{host}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
