@@ -27,12 +27,8 @@ from adapters.directory import DirectoryDesk
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
-<<<<<<< HEAD
 from adapters.outbox import Desk, Outbox
-=======
-from adapters.outbox import Desk
 from adapters.receipt_book import PER_ROUND, ReceiptBook
->>>>>>> 168c148 (Agencies keep receipts)
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
 from schemas.errors import LogError, PayloadError, RegistryError, UmuhuzaError
