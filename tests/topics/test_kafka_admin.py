@@ -222,7 +222,7 @@ def test_an_agency_makes_no_topics_deletes_none_and_changes_no_rights(applied: K
 def test_the_gateway_may_what_it_needs_and_does_not_say_which_log_it_is(applied: KafkaAccess) -> None:
     with raw(_shared().access("bi/operator")) as clients:
         assert readable(clients) == set(EVERYTHING)
-        assert writable(clients) == set(topics_of(REGISTRY))
+        assert writable(clients) == {*topics_of(REGISTRY), "bi.ledger"}
         with pytest.raises(LogError):
             clients.create([replace(kafka_topics(REGISTRY, 1)["bi.receipt.iom"], name="bi.receipt.mine")])
 
