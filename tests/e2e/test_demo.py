@@ -296,7 +296,9 @@ def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> No
         assert sizes["log.db"] > 80 * 2_000
         assert not (story.root / "kafka").exists()
     names = {path.name for path in every_file(story.root / "journaux")}
-    assert names == {f"{name}.log" for name in ("passerelle", "registre-de-preuve", *AGENCIES)}
+    assert names == {
+        f"{name}.log" for name in ("passerelle", "registre-de-preuve", "temoin-tunisie", "temoin-oim", *AGENCIES)
+    }
     assert b"/v1/records" in (story.root / "journaux" / "passerelle.log").read_bytes()
 
 
