@@ -23,7 +23,7 @@ from datetime import UTC, datetime, tzinfo
 from adapters.access import Asked, Holdings, Opener, from_others
 from adapters.connectors import paper
 from schemas import htcds
-from schemas.errors import Language, UmuhuzaError
+from schemas.errors import KeyStoreError, Language, UmuhuzaError
 from schemas.forms import Birth, Facts
 from schemas.whom import referral_of
 
@@ -128,6 +128,8 @@ def _told(found: Holdings, opened: Opener, language: Language) -> list[str]:
             continue
         try:
             facts = opened(one.item).facts
+        except KeyStoreError:
+            raise  # a device that is away for a moment: nothing may be left out for that
         except UmuhuzaError:
             continue  # its key is gone: it is here and can be read no more
         lines.update(dict.fromkeys(_lines(facts, language)))

@@ -20,7 +20,7 @@ from adapters.outbox import Desk
 from schemas import events
 from schemas.attachments import File, count_of, joined, part_names, size_of, where
 from schemas.envelope import Manifest, Record, parse_record
-from schemas.errors import PayloadError, PolicyError, RecordError, UmuhuzaError
+from schemas.errors import KeyStoreError, PayloadError, PolicyError, RecordError, UmuhuzaError
 from schemas.plain.attachment import ANNOUNCED, AttachmentAnnounced, AttachmentChunk
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import may_attach
@@ -124,6 +124,8 @@ class Gathering:
     def _missing(self, item: Incoming) -> str:
         try:
             said = self._said(item)
+        except KeyStoreError:
+            raise  # our own keys are away for a moment: nobody is judged for that
         except UmuhuzaError:
             return "said.files"
         there = self.book.chunks(item.ident)

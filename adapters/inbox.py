@@ -28,7 +28,7 @@ from adapters.outbox import DATED, Desk, Outbox, backoff_s
 from adapters.refusal_book import RefusalBook
 from schemas import event_rules, events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
-from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
+from schemas.errors import KeyStoreError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
 from schemas.plain.attachment import ANNOUNCED, CHUNK
@@ -253,8 +253,8 @@ class Inbox:
                 item = replace(item, state="gathering")
             in_time = thread is not None and self._was_in_time(item, thread)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
-        except LogError:
-            raise  # our own disk, not the record
+        except (LogError, KeyStoreError):
+            raise  # our own disk or our own keys, not the record
         except (RecordError, OrderError) as exc:
             no_grant_yet = exc.code == "grant_missing" and not self._out_of_patience(item)
             if no_grant_yet or (exc.code == "thread_unknown" and not self._read_past(item)):
@@ -291,8 +291,8 @@ class Inbox:
         """The last chunk of these attachments has come: they are whole, or they are turned away."""
         try:
             self.gathering.files(item)
-        except LogError:
-            raise  # our own disk, not the record
+        except (LogError, KeyStoreError):
+            raise  # our own disk or our own keys, not the record
         except UmuhuzaError as exc:
             self._give_up(item, exc)
             return
@@ -537,8 +537,8 @@ class Inbox:
             except UndeliverableError as exc:
                 self._quarantine(item, exc.problem.code, None)
             except UmuhuzaError as exc:
-                if exc.retriable:
-                    raise  # our own disk, not the item
+                if exc.retriable or isinstance(exc, KeyStoreError):
+                    raise  # our own disk or our own keys, not the item
                 # It opened when it was stored: a key has gone since.
                 self._quarantine(item, exc.code, exc.path)
             else:

@@ -28,7 +28,7 @@ from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.statistics import counted_fields, period_of
 from schemas import lifecycle
-from schemas.errors import UmuhuzaError
+from schemas.errors import KeyStoreError, UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.events import Opened
 from schemas.forms import Facts
@@ -184,6 +184,8 @@ def _of_a_person(type_: str) -> bool:
 def _said(item: Incoming, opener: Opener) -> Said | None:
     try:
         facts = opener(item).facts
+    except KeyStoreError:
+        raise  # a device that is away for a moment: nothing may be left out for that
     except UmuhuzaError:
         return None  # its grant was erased, or its key is gone: what we had of it is not ours any more
     if isinstance(facts.said, RecordCorrected):

@@ -34,7 +34,7 @@ from typing import Any, Literal, get_args
 
 from schemas import ijson
 from schemas.errors import RecordError
-from schemas.keys import RandomBytes, SigningKey, VerifyKey, b64url, unb64url
+from schemas.keys import RandomBytes, Signer, VerifyKey, b64url, unb64url
 
 MAX_RECORD_BYTES = 900_000
 MAX_MANIFEST_BYTES = 8 * 1024
@@ -533,15 +533,15 @@ def _voids(raw: Any, seq: int) -> tuple[int, ...]:
 # Writing
 
 
-def sign_jws(typ: str, payload: Mapping[str, Any], key: SigningKey) -> bytes:
-    """A compact JWS with our exact protected header."""
+def sign_jws(typ: str, payload: Mapping[str, Any], key: Signer) -> bytes:
+    """A compact JWS with our exact protected header. Raises what the key raises."""
     header = json.dumps({"alg": "ES256", "kid": key.kid, "typ": typ}, separators=(",", ":"))
     body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
     signed = f"{b64url(header.encode())}.{b64url(body.encode())}".encode("ascii")
     return signed + b"." + b64url(key.sign(signed)).encode("ascii")
 
 
-def sign_manifest(manifest: Manifest, key: SigningKey) -> bytes:
+def sign_manifest(manifest: Manifest, key: Signer) -> bytes:
     """L1. Raises RecordError `too_large`."""
     payload: dict[str, Any] = {
         "v": 1,

@@ -7,6 +7,7 @@
     ├── PolicyError     may not: roles, flows, consent, agreement, quota
     ├── OrderError      chains, threads, states, clocks
     ├── RegistryError   who: agencies, keys, registry files
+    ├── KeyStoreError   one's own private keys: locked, damaged, on a device that is not there
     ├── AccessError     tokens
     ├── LogError        the log said no, or not now
     └── SourceError     files and systems an agency's connector reads
@@ -153,6 +154,12 @@ class RegistryError(UmuhuzaError):
     """Who: agencies, keys, registry files. Retriable ones wait for a newer file."""
 
     codes = _raised_as("RegistryError")
+
+
+class KeyStoreError(UmuhuzaError):
+    """One's own private keys. Says nothing about any record: whoever meets it keeps what it was doing."""
+
+    codes = _raised_as("KeyStoreError")
 
 
 class AccessError(UmuhuzaError):

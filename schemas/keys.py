@@ -19,7 +19,7 @@ import hashlib
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke, serialization
@@ -116,6 +116,46 @@ class VerifyKey:
         except InvalidSignature:
             return False
         return True
+
+
+class Signer(Protocol):
+    """Whatever signs with a private ES256 key: one from a file, or one that never leaves its device."""
+
+    @property
+    def public(self) -> VerifyKey: ...
+
+    @property
+    def kid(self) -> str: ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes r||s over SHA-256 of `message`.
+
+        Raises:
+            KeyStoreError: the device that holds the key is not there, or refuses.
+        """
+        ...
+
+
+class Opener(Protocol):
+    """Whatever opens what was sealed to a public key: a private key from a file, or one in a device."""
+
+    @property
+    def suite(self) -> Suite: ...
+
+    @property
+    def public(self) -> SealTo: ...
+
+    @property
+    def kid(self) -> str: ...
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """Reverse of `SealTo.seal`.
+
+        Raises:
+            ValueError: not sealed to this key with this info; nothing more is told.
+            KeyStoreError: the device that holds the key is not there, or refuses; says nothing about `sealed`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from schemas.envelope import (
     part_segments,
 )
 from schemas.errors import RecordError
-from schemas.keys import RandomBytes, SealingKey, SealTo, b64url, unb64url
+from schemas.keys import Opener, RandomBytes, SealTo, b64url, unb64url
 
 MAX_GRANT_BYTES = 16 * 1024
 
@@ -196,11 +196,12 @@ def grant_of(raw: Any) -> Grant:
     return Grant(raw["iss"], raw["evt"], raw["rcpt"], raw["kid"], raw["suite"], ct)
 
 
-def open_grant(record: Record, data: bytes, key: SealingKey) -> dict[str, bytes]:
+def open_grant(record: Record, data: bytes, key: Opener) -> dict[str, bytes]:
     """Part name -> content key, for the parts that were granted.
 
     Raises:
         RecordError: grant_unopenable, key_commitment_mismatch, and what `parse_grant` raises.
+        KeyStoreError: the device that holds the key is not there, or refuses; says nothing about the grant.
     """
     grant = parse_grant(data)
     manifest = record.manifest

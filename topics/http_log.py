@@ -46,7 +46,7 @@ from schemas.errors import (
     SourceError,
     UmuhuzaError,
 )
-from schemas.keys import RandomBytes, SigningKey, VerifyKey, b64url
+from schemas.keys import RandomBytes, Signer, VerifyKey, b64url
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, grants_topic
 from topics.promise import Line, Promise, check_line, evidence, read_promise
 
@@ -136,7 +136,7 @@ class HttpLog:
         self,
         base_url: str,
         agency: str,
-        signing_key: SigningKey,
+        signing_key: Signer,
         *,
         domain: str,
         now: Callable[[], float],

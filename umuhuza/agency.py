@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,7 +26,7 @@ from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
 from adapters.directory import DirectoryDesk
 from adapters.inbox import Inbox
-from adapters.keystore import Keys, read_keys
+from adapters.keystore import Keys, read_key_file
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk, Outbox
 from adapters.receipt_book import PER_ROUND, ReceiptBook
@@ -43,6 +44,7 @@ from topics.promise import origin_of
 from topics.registry_file import RegistryFile, replace_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
+from umuhuza.asking import current_passphrase, current_pin
 
 LOOK_S = 1.0
 """How soon another log is noticed."""
@@ -58,17 +60,29 @@ def root_key(text: str) -> VerifyKey:
 
 @dataclass
 class AgencyParts:
-    """Everything a command about one agency needs. `close` when done."""
+    """Everything a command about one agency needs. `close` when done.
+
+    Keys are opened when something first needs them: what only looks asks for no passphrase.
+    """
 
     folder: Path
     settings: AgencySettings
-    keys: Keys
+    unlock: Callable[[], Keys]
     mailbox: Mailbox
     registry: Callable[[], Registry]
-    connectors: tuple[Connector, ...]
     collecting: Turn
     """Whoever looks at the agency's folders holds it, `agency run` and `agency send` alike: else both take one file."""
     clock_offset_s: Callable[[], float] = lambda: 0.0
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Raises KeyStoreError, SettingsError."""
+        return self.unlock()
+
+    @cached_property
+    def connectors(self) -> tuple[Connector, ...]:
+        """Raises KeyStoreError, SettingsError."""
+        return _connectors(self)
 
     @property
     def desk(self) -> Desk:
@@ -93,24 +107,29 @@ def open_agency(folder: Path) -> AgencyParts:
 
     Raises:
         SettingsError: no or wrong settings.
-        UmuhuzaError: keys, registry copy or mailbox cannot be used.
+        UmuhuzaError: key file, registry copy or mailbox cannot be used.
     """
     settings = load_agency(folder)
     if settings.kafka_write and settings.kafka is None:
         raise SettingsError("kafka_write: `kafka` is missing", "kafka_write : il manque « kafka »")
     root = root_key(settings.registry_key)
+    if settings.kobo is not None and settings.kobo_to is None:
+        raise SettingsError(
+            "kobo_to is missing: the agency that Kobo submissions are sent to",
+            "kobo_to manque : l'agence à qui les soumissions Kobo sont envoyées",
+        )
+    zone_of(settings)
     try:
-        keys = read_keys(settings.keys)
+        file = read_key_file(settings.keys)
     except OSError:
         raise SettingsError("keys: the file cannot be read", "keys : le fichier ne peut pas être lu") from None
-    if keys.agency != settings.agency:
+    if file.agency != settings.agency:
         raise SettingsError("keys: they are another agency's", "keys : ce sont celles d'une autre agence")
     held = _RegistryCopy(settings.registry, root, settings.domain)
     box = Mailbox.open(settings.mailbox)
     turn = Turn(f"{settings.mailbox}-collecting")
-    parts = AgencyParts(folder, settings, keys, box, held.registry, (), turn)
-    parts.connectors = _connectors(parts)
-    return parts
+    ask = current_pin if file.kind == "device" else current_passphrase
+    return AgencyParts(folder, settings, lambda: file.open(ask), box, held.registry, turn)
 
 
 @contextmanager
@@ -147,16 +166,20 @@ def recipients_of(parts: AgencyParts) -> list[tuple[str, str]]:
     ]
 
 
-def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
-    settings = parts.settings
-
+def zone_of(settings: AgencySettings) -> ZoneInfo:
+    """Raises SettingsError."""
     try:
-        zone = ZoneInfo(settings.timezone)
+        return ZoneInfo(settings.timezone)
     except (ZoneInfoNotFoundError, ValueError):
         raise SettingsError(
             "timezone: not a zone of the IANA list, such as Africa/Bujumbura",
             "timezone : n'est pas de la liste IANA, comme Africa/Bujumbura",
         ) from None
+
+
+def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
+    settings = parts.settings
+    zone = zone_of(settings)
 
     def now() -> datetime:
         return datetime.fromtimestamp(parts.now(), zone)
@@ -173,12 +196,7 @@ def _connectors(parts: AgencyParts) -> tuple[Connector, ...]:
                 quiet_s=settings.quiet_seconds,
             )
         )
-    if settings.kobo is not None:
-        if settings.kobo_to is None:
-            raise SettingsError(
-                "kobo_to is missing: the agency that Kobo submissions are sent to",
-                "kobo_to manque : l'agence à qui les soumissions Kobo sont envoyées",
-            )
+    if settings.kobo is not None and settings.kobo_to is not None:
         made.append(KoboFolder(settings.kobo, to=settings.kobo_to, now=now))
     return tuple(made)
 

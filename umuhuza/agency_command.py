@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,9 +81,11 @@ def init_agency(
     language: str = "fr",
     quick: bool = False,
     now: float | None = None,
+    make_keys: Callable[[Path], Keys] | None = None,
 ) -> Path:
     """Make an agency's folder: keys, settings, request to the registry. Returns the request file.
 
+    `make_keys`: writes the key file that it is given, and says which keys are in it; None: new ones, in clear.
     `quick`: looks at its folders several times a second (demonstrations), rather than sparing an old laptop.
     `now`: since when its keys count, seconds since the epoch; None: since now.
 
@@ -91,15 +93,42 @@ def init_agency(
         FileExistsError: keys are there already; they are never overwritten.
         SettingsError: registry_key is no key, or another setting is wrong; nothing was written.
     """
+    # Before the keys: a folder that holds keys is never prepared again, so it must not be left with wrong settings.
+    check_settings(agency, gateway, registry_key, gateway_agency, kobo_to)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if make_keys is None:
+        keys = Keys.generate(agency, os.urandom, CLASSICAL if hardware_suite else HYBRID)
+        write_keys(folder / "keys.json", keys)
+    else:
+        keys = make_keys(folder / "keys.json")
+    write_settings(folder, agency, gateway, registry_key, gateway_agency, kobo_to, language=language, quick=quick)
+    request = folder / "inscription.json"
+    at = int(time.time() if now is None else now)
+    request.write_text(dumps_agency(keys.enrolment(names, roles, protected, at)), encoding="utf-8")
+    return request
+
+
+def check_settings(agency: str, gateway: str, registry_key: str, gateway_agency: str, kobo_to: str | None) -> None:
+    """Raises SettingsError."""
     root_key(registry_key)
     given = {"agency": agency, "gateway": gateway, "gateway_agency": gateway_agency, "registry_key": registry_key}
-    # Before the keys: a folder that holds keys is never prepared again, so it must not be left with wrong settings.
     load(AgencySettings, prefix=PREFIX, arguments=given, environment={})
     if kobo_to is not None and not is_agency(kobo_to):
         raise SettingsError("kobo_to: not an agency's id, such as bi/iom", "kobo_to : attendu un identifiant, bi/iom")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keys = Keys.generate(agency, os.urandom, CLASSICAL if hardware_suite else HYBRID)
-    write_keys(folder / "keys.json", keys)
+
+
+def write_settings(
+    folder: Path,
+    agency: str,
+    gateway: str,
+    registry_key: str,
+    gateway_agency: str,
+    kobo_to: str | None = None,
+    *,
+    language: str = "fr",
+    quick: bool = False,
+) -> None:
+    """`agency.toml` of a new folder; its values were checked before."""
     lines = [
         f'agency = "{agency}"',
         f'gateway = "{gateway}"',
@@ -115,16 +144,12 @@ def init_agency(
         lines += ["collect_seconds = 0.2", "quiet_seconds = 0.2", "idle_seconds = 0.2"]
         lines += ["wait_seconds = 2.0", "watch_seconds = 0.5"]
     (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    request = folder / "inscription.json"
-    at = int(time.time() if now is None else now)
-    request.write_text(dumps_agency(keys.enrolment(names, roles, protected, at)), encoding="utf-8")
-    return request
 
 
 @app.command(
     help=t(
-        "Prépare le dossier d'une agence : clés, réglages, demande d'inscription.",
-        "Prepare an agency's folder: keys, settings, enrolment request.",
+        "Pour la formation : prépare un dossier dont les clés restent en clair. Sinon : enrol.",
+        "For training: prepare a folder whose keys lie in clear. Else: enrol.",
     )
 )
 def init(
@@ -240,6 +265,7 @@ def run(
     ] = None,
 ) -> None:
     with opened_agency(folder) as parts:
+        parts.keys.sig.sign(b"")  # a wrong passphrase or PIN is said now, to whoever starts it
         if parts.settings.folder is not None:
             say(
                 t(

@@ -26,7 +26,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("disclosures", "disclose", "refuse-disclosure", "disclosed", "reviews", "review"),
     ),
     (t("Savoir ensemble", "Knowing together"), ("guidance", "contacts", "expertise")),
-    (t("Installation", "Setting up"), ("init", "run")),
+    (t("Installation", "Setting up"), ("enrol", "words", "protect", "renew", "lost", "init", "run")),
 )
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line. Composes the packages below it; holds no rule of its own.
 
-Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or settings; 3 not now, try again.
+Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or settings; 3 not now, try again; 4 a
+wrong passphrase or PIN: nothing may try again by itself, since a device locks after a few.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from topics.settings import SettingsError
 from umuhuza.usage import french_frame, show_usage, usage_words
 from umuhuza.words import language, problem, result, say, t
 
-REFUSED, USAGE, NOT_NOW = 1, 2, 3
+REFUSED, USAGE, NOT_NOW, WRONG_SECRET = 1, 2, 3, 4
+_SECRETS = ("passphrase_wrong", "key_device_pin_wrong", "key_device_locked")
 
 
 def _language_from(arguments: list[str]) -> None:
@@ -41,8 +43,9 @@ def _add_demo(app: typer.Typer) -> None:
 
 
 def _add_registry(app: typer.Typer) -> None:
-    from umuhuza import registry_command
+    from umuhuza import approve_command, registry_command
 
+    approve_command.add_to(registry_command.app)
     app.add_typer(registry_command.app, name="registry")
 
 
@@ -78,8 +81,10 @@ def _add_agency(app: typer.Typer) -> None:
         agency_panels,
         agency_registry_command,
         consent_command,
+        enrol_command,
         expertise_command,
         guidance_command,
+        protect_command,
     )
 
     agency_registry_command.add_to(agency_command.app)
@@ -87,6 +92,8 @@ def _add_agency(app: typer.Typer) -> None:
     access_answer_command.add_to(agency_command.app)
     guidance_command.add_to(agency_command.app)
     expertise_command.add_to(agency_command.app)
+    enrol_command.add_to(agency_command.app)
+    protect_command.add_to(agency_command.app)
     agency_panels.arrange(agency_command.app)
     app.add_typer(agency_command.app, name="agency")
 
@@ -260,4 +267,4 @@ def main() -> None:
         else:
             say(exc.describe(language()))
             say("→ " + exc.advice(language()))
-        sys.exit(NOT_NOW if exc.retriable else REFUSED)
+        sys.exit(WRONG_SECRET if exc.code in _SECRETS else NOT_NOW if exc.retriable else REFUSED)

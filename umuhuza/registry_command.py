@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +18,12 @@ from typing import Annotated, Any
 import typer
 
 from adapters.keystore import write_private
-from schemas import ijson
+from schemas.enrolment import MAX_BYTES, Request, read_request
 from schemas.errors import RegistryError
 from schemas.keys import SigningKey, b64url, fingerprint_of, unb64url
 from schemas.registry import (
     Agency,
     Registry,
-    agency_from_json,
     empty_registry,
     read_registry,
     sign_registry,
@@ -77,13 +77,16 @@ def publish(folder: Path, registry: Registry, key: SigningKey) -> None:
 
 def read_enrolment(file: Path) -> Agency:
     """An agency's request file. Raises RegistryError `registry_invalid`."""
+    return read_enrolment_request(file).agency
+
+
+def read_enrolment_request(file: Path) -> Request:
+    """A request file with all that it says. Raises RegistryError `registry_invalid`."""
     try:
-        raw = ijson.loads(file.read_bytes(), max_bytes=256 * 1024, max_depth=6)
+        with file.open("rb") as stream:
+            return read_request(stream.read(MAX_BYTES + 1))
     except OSError:
         raise RegistryError("registry_invalid", "file") from None
-    except ijson.IJsonError as exc:
-        raise RegistryError("registry_invalid", exc.path or "file") from None
-    return agency_from_json(raw)
 
 
 def add_agency(folder: Path, agency: Agency, direct: bool | None = None) -> Registry:
@@ -113,6 +116,20 @@ def add_agency(folder: Path, agency: Agency, direct: bool | None = None) -> Regi
         direct = known is not None and known.direct
     agency = replace(agency, direct=direct)
     registry = registry.with_agency(agency, int(time.time()))
+    publish(folder, registry, key)
+    return registry
+
+
+def revoke_keys(folder: Path, agency: str, kids: Sequence[str]) -> Registry:
+    """Sign the next version, in which these keys count for nothing signed from now on.
+
+    Raises:
+        RegistryError: agency_unknown, key_unknown.
+    """
+    registry, key = held(folder)
+    now = int(time.time())
+    for one in kids:
+        registry = registry.with_key_revoked(agency, one, now)
     publish(folder, registry, key)
     return registry
 
@@ -227,15 +244,12 @@ def revoke(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    registry, key = held(folder)
+    registry, _ = held(folder)
     kids = [k.kid for k in registry.agency(agency).keys if k.revoked is None and kid in (None, k.kid)]
     if not kids:
         raise RegistryError("key_unknown", "kid")
-    now = int(time.time())
     if not dry_run:
-        for one in kids:
-            registry = registry.with_key_revoked(agency, one, now)
-        publish(folder, registry, key)
+        registry = revoke_keys(folder, agency, kids)
     result(
         {"ok": True, "agency": agency, "revoked": kids, "version": registry.version, "dry_run": dry_run},
         as_json=as_json,

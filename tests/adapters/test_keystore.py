@@ -1,25 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agency's keys: in one private file, whole or not at all, never printed, never overwritten."""
+"""An agency's keys: in one private file, whole or not at all, never printed, never overwritten; locked or not."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.keystore import KEY_LIFETIME_S, Keys, read_keys, write_keys
-from schemas.errors import RegistryError
-from schemas.keys import CLASSICAL, HYBRID, SealingKey, Suite, b64url
+from adapters.keystore import KEY_LIFETIME_S, Keys, lock_keys, read_key_file, read_keys, write_keys
+from schemas.errors import KeyStoreError, RegistryError
+from schemas.keys import CLASSICAL, HYBRID, SealingKey, SigningKey, Suite, b64url
 from schemas.registry import empty_registry
+from tests.crash_keys import CHEAP, lock_and_die
 from tests.domain import NOW, seeded
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.crash_keys"])
+RIGHT, OTHER = "six mots tires au sort", "six mots tires plus tard"
 
 
 def keys(suite: Suite = HYBRID) -> Keys:
     return Keys.generate("bi/iom", seeded("keys"), suite)
+
+
+def private_bytes(made: Keys) -> list[bytes]:
+    assert isinstance(made.sig, SigningKey)
+    return [
+        made.sig.private_bytes(),
+        *(key.private_bytes() for key in made.seal.values() if isinstance(key, SealingKey)),
+    ]
 
 
 @pytest.mark.parametrize("suite", [HYBRID, CLASSICAL])
@@ -88,7 +103,11 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no sealing keys": without("seal"),
     "none of them": changed(seal=[]),
     "no agency": without("agency"),
-    "another version": changed(v=2),
+    "another version": changed(v=4),
+    "a version that is not its own": changed(v=2),
+    "a version that is no number": changed(v=True),
+    "a device that is none": changed(v=3, device={"module": "x"}),
+    "locked in no way": changed(v=2, locked={"ct": "x"}),
     "an agency that is none": changed(agency="Ndayishimiye"),
     "an agency that is a number": changed(agency=5),
     "a signing key that is a list": changed(sig=[1, 2, 3, 4]),
@@ -118,9 +137,9 @@ def test_bytes_that_are_no_json_are_refused(tmp_path: Path, data: bytes) -> None
 
 
 def refused(path: Path) -> None:
-    with pytest.raises(RegistryError) as caught:
+    with pytest.raises(KeyStoreError) as caught:
         read_keys(path)
-    assert (caught.value.code, caught.value.path) == ("registry_invalid", "keys")
+    assert (caught.value.code, (caught.value.path or "").partition(".")[0]) == ("keys_damaged", "keys")
     assert caught.value.__cause__ is None
     assert "Ndayishimiye" not in str(caught.value)
 
@@ -132,7 +151,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
 
 def test_nothing_private_is_shown_or_enrolled() -> None:
     made = keys()
-    private = [made.sig.private_bytes(), *(key.private_bytes() for key in made.seal.values())]
+    private = private_bytes(made)
     member = made.enrolment({"fr": "OIM (inventée)"}, ("assistance",), protected=False, now=NOW)
     shown = repr(made) + repr(member)
     for secret in private:
@@ -150,3 +169,108 @@ def test_an_enrolled_agency_can_be_verified_and_sealed_to_at_once() -> None:
         assert [key.kid for key in registry.seal_keys("bi/iom", at)] == list(made.seal)
     with pytest.raises(RegistryError, match="key_revoked"):
         registry.signing_key("bi/iom", made.sig.kid, NOW + KEY_LIFETIME_S)
+
+
+# -- locked -----------------------------------------------------------------------------------------------------------
+
+
+def test_locked_keys_open_with_their_passphrase_and_say_whose_they_are_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys(), RIGHT, CHEAP)
+    assert (read_key_file(path).agency, read_key_file(path).kind) == ("bi/iom", "locked")
+    assert private_bytes(read_keys(path, RIGHT)) == private_bytes(keys())
+    for passphrase, code in ((None, "passphrase_missing"), (OTHER, "passphrase_wrong")):
+        with pytest.raises(KeyStoreError) as caught:
+            read_keys(path, passphrase)
+        assert caught.value.code == code
+
+
+def test_no_private_byte_stands_in_a_locked_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys(), RIGHT, CHEAP)
+    on_disk = path.read_text()
+    assert all(b64url(secret) not in on_disk for secret in private_bytes(keys()))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_weak_passphrase_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreError, match="passphrase_weak"):
+        write_keys(tmp_path / "keys.json", keys(), "Gitega", CHEAP)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_is_asked_for_the_passphrase_of_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys(), RIGHT, CHEAP)
+    document = json.loads(path.read_bytes())
+    document["locked"]["ct"] = document["locked"]["ct"][::-1]
+    path.write_text(json.dumps(document))
+
+    def asked() -> str:
+        raise AssertionError("asked")
+
+    with pytest.raises(KeyStoreError, match="keys_damaged"):
+        read_key_file(path).open(asked)
+
+
+def test_a_file_in_clear_is_locked_and_then_its_passphrase_changed(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys())
+    lock_keys(path, read_keys(path), RIGHT, cost=CHEAP)
+    assert read_key_file(path).kind == "locked"
+    lock_keys(path, read_keys(path, RIGHT), OTHER, cost=CHEAP)
+    assert private_bytes(read_keys(path, OTHER)) == private_bytes(keys())
+    with pytest.raises(KeyStoreError, match="passphrase_wrong"):
+        read_keys(path, RIGHT)
+    assert [file.name for file in tmp_path.iterdir()] == ["keys.json"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_bytes_in_clear_are_overwritten_where_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys())
+    with path.open("rb") as before:
+        lock_keys(path, keys(), RIGHT, cost=CHEAP)
+        assert set(before.read()) == {0}
+
+
+def test_a_copy_that_somebody_linked_is_left_alone(tmp_path: Path) -> None:
+    path, copy = tmp_path / "keys.json", tmp_path / "copie.json"
+    write_keys(path, keys())
+    os.link(path, copy)
+    lock_keys(path, keys(), RIGHT, cost=CHEAP)
+    assert private_bytes(read_keys(copy)) == private_bytes(keys())
+
+
+@pytest.mark.parametrize("after", ["written", "replaced", "durable", "overwritten"])
+def test_killed_at_any_step_the_keys_are_there_and_the_next_attempt_locks_them(tmp_path: Path, after: str) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys())
+    child = CONTEXT.Process(target=lock_and_die, args=(path, RIGHT, after))
+    child.start()
+    child.join(20)
+    assert child.exitcode == -signal.SIGKILL
+    kind = read_key_file(path).kind
+    assert kind == ("clear" if after == "written" else "locked")
+    assert private_bytes(read_keys(path, RIGHT)) == private_bytes(keys())
+    for left in tmp_path.iterdir():  # whatever lies beside it is locked, and nobody else's to read
+        assert left == path or read_key_file(left).kind == "locked"
+        assert left.stat().st_mode & 0o777 == 0o600
+    lock_keys(path, read_keys(path, RIGHT), OTHER, cost=CHEAP)
+    assert private_bytes(read_keys(path, OTHER)) == private_bytes(keys())
+    assert [file.name for file in tmp_path.iterdir()] == ["keys.json"]
+
+
+def test_a_full_disk_leaves_the_keys_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys.json"
+    write_keys(path, keys())
+
+    def full(_number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space"):
+            lock_keys(path, keys(), RIGHT, cost=CHEAP)
+    assert private_bytes(read_keys(path)) == private_bytes(keys())
+    lock_keys(path, keys(), RIGHT, cost=CHEAP)
