@@ -95,6 +95,12 @@ def test_a_receipt_proves_more_with_every_witness(tmp_path: Path) -> None:
                 assert kept(lines[1], read)
                 with pytest.raises(LogError):
                     check_receipt(one["receipt"].replace("umuhuza-entry", "x").encode()[:-9], policy, ORIGIN)
+            log = world.log(gateway)
+            found, none = await log.receipts([lines[2].l1_sha256, unknown])
+            await log.close()
+            assert found is not None
+            assert none is None
+            assert kept(lines[2], check_receipt(found, policy, ORIGIN))
             wrong = await caller.get("/v1/receipts?l1=abc")
             assert (wrong.status_code, wrong.json()["path"]) == (400, "query.l1")
             sequencer.view.close()

@@ -114,3 +114,21 @@ def test_a_path_in_a_refusal_holds_nothing_that_a_path_of_ours_could_not(path: s
     with pytest.raises(UmuhuzaError) as refused:
         told(503, body, lambda log: log.ends("bi.referral.k7t4"))
     assert refused.value.path is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"7",
+        b"[]",
+        b'{"l1":"A"}',
+        b'{"l1":"A","receipt":7}',
+        b'{"l1":"B","receipt":null}',
+        b'{"l1":"A","receipt":null}\n{"l1":"A","receipt":null}',
+    ],
+)
+def test_receipts_of_something_else_are_none(body: bytes) -> None:
+    with pytest.raises(UmuhuzaError):
+        told(200, body, lambda log: log.receipts(["A"]))
