@@ -285,7 +285,7 @@ def test_killed_at_any_moment_it_goes_on_from_what_it_said(tmp_path: Path) -> No
     dice, said = random.Random(7), 0
     for _ in range(3):
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.topics.witness_child", str(tmp_path), "", str(said), str(said + 200)],
+            [sys.executable, "-m", "tests.topics.witness_child", str(tmp_path), "", str(said), str(said + 60)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
