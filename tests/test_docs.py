@@ -45,6 +45,7 @@ PAIRS = {
     "operations/witness.md": "fr/exploitation-temoins.md",
     "operations/ledger.md": "fr/exploitation-registre-de-preuve.md",
     "operations/keys.md": "fr/exploitation-cles.md",
+    "audit.md": "fr/verifier-le-journal.md",
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
@@ -167,6 +168,13 @@ def test_both_languages_say_the_same() -> None:
             rows = sum(line.startswith("|") for line in page.splitlines())
             shapes.append((headings, rows, [code for _, code in fenced(page)]))
         assert shapes[0] == shapes[1], english
+
+
+def test_every_threat_names_tests_that_there_are() -> None:
+    named = set(re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", text("../SECURITY.md")))
+    assert len(named) > 60
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / file).read_text("utf-8")]
+    assert missing == []
 
 
 @pytest.mark.parametrize("page", ["caseworker.md", "fr/guide-intervenant.md"])

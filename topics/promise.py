@@ -166,12 +166,21 @@ def evidence(line: Line, index: int, path: Sequence[str], promise: str) -> bytes
     )
 
 
-def verify_evidence(data: bytes, key: VerifyKey, domain: str) -> tuple[Line, Promise]:
-    """Reverse of `evidence`, checked.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One record's promise as somebody kept it; read, not checked."""
+
+    line: Line
+    index: int
+    path: tuple[str, ...]
+    promise: str
+
+
+def read_evidence(data: bytes) -> Evidence:
+    """Reverse of `evidence`.
 
     Raises:
-        RecordError: record_malformed, signature_invalid, header_forbidden.
-        LogError: root_mismatch.
+        RecordError: record_malformed.
     """
     try:
         raw = ijson.loads(data, max_bytes=16 * 1024, max_depth=3)
@@ -183,4 +192,20 @@ def verify_evidence(data: bytes, key: VerifyKey, domain: str) -> tuple[Line, Pro
     if any(type(raw[name]) is not kind for name, kind in members.items()):
         raise RecordError("record_malformed", "evidence")
     line = Line(raw["evt"], raw["l1_sha256"], raw["topic"], raw["offset"])
-    return line, verify_promise(line, raw["index"], raw["path"], raw["promise"], key, domain)
+    return Evidence(line, raw["index"], tuple(raw["path"]), raw["promise"])
+
+
+def promise_kid(promise: str) -> str:
+    """Which key a promise says has signed it. Raises RecordError `record_malformed`, `header_forbidden`."""
+    return jws_header(promise.partition(".")[0], PROMISE_TYP)
+
+
+def verify_evidence(data: bytes, key: VerifyKey, domain: str) -> tuple[Line, Promise]:
+    """Reverse of `evidence`, checked.
+
+    Raises:
+        RecordError: record_malformed, signature_invalid, header_forbidden.
+        LogError: root_mismatch.
+    """
+    read = read_evidence(data)
+    return read.line, verify_promise(read.line, read.index, read.path, read.promise, key, domain)

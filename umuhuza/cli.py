@@ -74,6 +74,12 @@ def _add_ledger(app: typer.Typer) -> None:
     app.add_typer(ledger_command.app, name="ledger")
 
 
+def _add_audit(app: typer.Typer) -> None:
+    from umuhuza import audit_command
+
+    app.add_typer(audit_command.app, name="audit")
+
+
 def _add_agency(app: typer.Typer) -> None:
     from umuhuza import (
         access_answer_command,
@@ -135,6 +141,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "kafka": _add_kafka,
     "log": _add_log,
     "ledger": _add_ledger,
+    "audit": _add_audit,
     "agency": _add_agency,
     "statistics": _add_statistics,
     "witness": _add_witness,

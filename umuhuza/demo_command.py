@@ -24,6 +24,7 @@ from rich.table import Table
 
 from schemas.lifecycle import state_label
 from topics.settings import SettingsError
+from umuhuza.demo_evidence import EVIDENCE, POLICY
 from umuhuza.demo_log import demo_log
 from umuhuza.demo_stage import GATEWAY, LEDGER, LOGS, DemoError, Stage
 from umuhuza.demo_story import play
@@ -71,6 +72,10 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
         ),
         (t("Les règles, une à une", "The rules, one by one"), "umuhuza policy show referral.requested"),
         (t("Le registre de preuve", "The ledger"), f"umuhuza ledger status --dir {stage.root / GATEWAY / LEDGER}"),
+        (
+            t("La preuve, en un fichier", "The evidence, in one file"),
+            f"umuhuza audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
+        ),
         (t("Ce que disent les processus", "What the processes say"), f"{stage.root / LOGS}"),
     ]
 

@@ -39,8 +39,8 @@ from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_entry
 from topics.ledger_served import VIEW
 from topics.ledger_view import LedgerView
+from umuhuza import demo_evidence, demo_protection
 from umuhuza import demo_people as people
-from umuhuza import demo_protection
 from umuhuza.demo_people import HER, IOM, MINISTRY, OTHER, POLICE, SHELTER, Her, answer
 from umuhuza.demo_stage import GATEWAY, HOURS_AGO, LEDGER, MEMBERS, ZONE, DemoError, Stage, prepare
 from umuhuza.demo_witnesses import WITNESSES, endorsed_size
@@ -86,7 +86,9 @@ def play(stage: Stage) -> dict[str, Any]:
     demo_protection.warning(stage, her)
     demo_protection.withdrawal(stage, her)
     refused = demo_protection.altered(stage, her)
-    return _counted(stage, refused)
+    counted = _counted(stage, refused)
+    demo_evidence.checked(stage)
+    return counted
 
 
 # ---------------------------------------------------------------------------------------------------------------------

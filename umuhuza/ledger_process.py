@@ -66,7 +66,7 @@ async def opened(settings: LedgerSettings) -> AsyncIterator[Parts]:
     async with contextlib.AsyncExitStack() as closing:
         log = await open_log(settings, domain)
         closing.push_async_callback(log.close)
-        store = await asyncio.to_thread(_open_store, settings, domain)
+        store = await asyncio.to_thread(open_store, settings, domain)
         closing.callback(store.close)
         view = LedgerView.open(settings.view, origin=signers[0].name, store_id=store.store_id)
         closing.callback(view.close)
@@ -91,9 +91,10 @@ async def open_log(settings: LedgerSettings, domain: str) -> Log:
     return await KafkaLog.open(access, domain=domain, random_id=lambda: b64url(os.urandom(12)), sweeps=False)
 
 
-def _open_store(settings: LedgerSettings, domain: str) -> LedgerStore:
+def open_store(settings: LedgerSettings, domain: str, *, create: bool = True) -> LedgerStore:
+    """The ledger itself. Raises LogError; with `create` false also when there is none yet."""
     if settings.store is not None:
-        return SqliteLedgerStore.open(settings.store, random_id=lambda: b64url(os.urandom(12)))
+        return SqliteLedgerStore.open(settings.store, random_id=lambda: b64url(os.urandom(12)), create=create)
     from topics.kafka_access import KafkaAccess
     from topics.kafka_ledger import KafkaLedgerStore
 

@@ -82,6 +82,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "wrong_before": 0,
         "named": [{"code": "part_digest_mismatch", "part": "identity", "is_it": True}],
     },
+    "evidence": {"contradictions": 0, "seen_by": ["bi", "iom", "tn"]},
 }
 """What each scene showed, as far as it is the same every time."""
 LONGEST_S = 420.0
@@ -206,6 +207,16 @@ def test_its_standard_output_is_one_object_with_exactly_these_values(story: Stor
 def test_each_scene_shows_what_it_tells(story: Story, scene: str) -> None:
     showed = orjson.loads(story.done.out)["scenes"][scene]
     assert {name: showed[name] for name in SCENES[scene]} == SCENES[scene]
+
+
+def test_it_ends_with_evidence_that_anybody_can_check(story: Story) -> None:
+    told = orjson.loads(story.done.out)
+    evidence = told["scenes"]["evidence"]
+    assert evidence["records"] == told["records"]
+    assert evidence["promises"] > 30
+    done = umuhuza("audit", "verify", str(story.root / "preuve.zip"), "--json")
+    assert done.json["contradictions"] == 0
+    assert done.json["records"] == told["records"]
 
 
 def test_the_police_read_advice_and_the_shelter_is_warned_in_seconds(story: Story) -> None:

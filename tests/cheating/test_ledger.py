@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cheating with the ledger itself: its operator makes it again, cuts it, shows two, leaves somebody out, or breaks a
+promise. What others hold gives it away: a cosigned checkpoint, a receipt, a promise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from schemas.notes import NoteSigner, SignatureType, sign_checkpoint, verify_checkpoint
+from tests.cheating.cheats import NO_WITNESS, TO_SHELTER, Town, shown, where
+from tests.domain import seeded
+from tests.topics.ledger_world import ORIGIN, SIGNERS
+from topics.audit_findings import Held
+from topics.audit_records import UNLOGGED_AFTER_S
+from topics.ledger_entries import LedgerEntry
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    """Five records to the shelter, logged and cosigned."""
+    with Town(tmp_path / "bi") as made:
+        made.publish(*(made.domain.record() for _ in range(5)))
+        made.sequence()
+        assert made.found() == []
+        yield made
+
+
+def without(entries: list[LedgerEntry], offset: int) -> list[LedgerEntry]:
+    """As if the record at that offset had never been: what stood behind it moved up."""
+    made: list[LedgerEntry] = []
+    for one in entries:
+        if one.topic != TO_SHELTER or one.offset is None or one.offset < offset:
+            made.append(one)
+        elif one.offset > offset:
+            made.append(replace(one, offset=one.offset - 1, previous=one.offset - 2 if one.offset > 1 else None))
+    return made
+
+
+def removed_everywhere(town: Town, offset: int) -> None:
+    """Log and ledger made again without one record, as if it had never been."""
+    town.in_log(f"DELETE FROM entry WHERE offset = {offset}")
+    for behind in range(offset + 1, 5):
+        town.in_log(f"UPDATE entry SET offset = {behind - 1} WHERE offset = {behind}")
+    town.rebuild(lambda entries: without(entries, offset))
+
+
+def test_a_ledger_made_again_without_one_record_contradicts_the_checkpoint_that_the_witness_signed(town: Town) -> None:
+    removed_everywhere(town, 2)
+    town.promises.clear()
+    report = town.audited()
+    assert ("log_inconsistent", "checkpoint") in shown(report)
+    assert where(report, "log_inconsistent").name == "cosigned-0"
+
+
+def test_a_ledger_made_again_without_one_record_contradicts_a_receipt(town: Town) -> None:
+    town.receipt(2)
+    town.brought.clear()
+    removed_everywhere(town, 2)
+    town.promises.clear()
+    assert ("log_inconsistent", "receipt") in shown(town.audited())
+
+
+def test_a_ledger_made_again_without_one_record_breaks_the_promise_that_its_sender_holds(town: Town) -> None:
+    town.brought.clear()
+    removed_everywhere(town, 2)
+    report = town.audited()
+    assert ("record_rewritten", "promise") in shown(report)
+    assert [one.code for one in report.findings.kept if one.about == "chain"] == ["seq_gap"]
+
+
+def test_an_entry_that_is_changed_in_the_store_is_not_under_the_signed_root(town: Town) -> None:
+    town.publish(town.domain.record())
+    town.sequence()
+    town.in_store(lambda batch: batch.replace(b"\n5\n4\n", b"\n5\n3\n"))
+    assert ("root_mismatch", "checkpoint") in shown(town.audited())
+
+
+def test_a_ledger_that_is_cut_off_and_signed_again_contradicts_what_it_had_signed(town: Town) -> None:
+    town.publish(town.domain.record())
+    town.sequence()
+    town.in_log("DELETE FROM entry WHERE offset = 5")
+    town.wait(60)
+    town.rebuild(lambda entries: entries[:-1])
+    town.promises.clear()
+    report = town.audited()
+    assert shown(report) == [("log_inconsistent", "checkpoint")]
+    assert where(report, "log_inconsistent").name == "cosigned-1"
+
+
+def test_an_old_copy_with_its_old_checkpoint_is_behind_and_says_so(town: Town) -> None:
+    """Not to be told from a lie by files alone: the auditor asks for a newer copy, and then it is one or the other."""
+    old = town.own
+    town.wait(60)
+    town.publish(town.domain.record())
+    town.sequence()
+    town.in_log("DELETE FROM entry WHERE offset = 5")
+    town.in_store(lambda _batch: None)
+    town.own = old
+    report = town.audited()
+    assert report.faultless
+    assert {(one.code, one.about) for one in report.findings.kept} == {
+        ("ledger_behind", "checkpoint"),
+        ("ledger_behind", "promise"),
+    }
+
+
+def test_two_checkpoints_of_one_size_are_two_histories(town: Town) -> None:
+    """The operator forks: to one witness this tree, to somebody else another as large."""
+    [own] = [town.own]
+    assert own is not None
+    checkpoint = verify_checkpoint(own, [one.public for one in SIGNERS]).checkpoint
+    other = sign_checkpoint(replace(checkpoint, root=bytes(32)), SIGNERS, town.world.at_ms // 1000)
+    report = town.audited(Held("shown-elsewhere", other, own=False))
+    assert shown(report) == [("log_inconsistent", "checkpoint")]
+    assert where(report, "log_inconsistent").name == "shown-elsewhere"
+
+
+def test_two_auditors_who_were_shown_two_ledgers_find_out_with_one_checkpoint(town: Town, tmp_path: Path) -> None:
+    """Each view is faultless in itself; nobody cosigned, nobody kept a promise."""
+    town.brought.clear()
+    town.promises.clear()
+    first = town.own
+    town.run(town.world.log.close())
+    shutil.copytree(town.folder, tmp_path / "other")
+    with Town(tmp_path / "other") as other:
+        other.world.registries.files.update(town.world.registries.files)
+        removed_everywhere(other, 4)
+        for view in (town, other):
+            alone = view.audited(policy=NO_WITNESS)
+            assert alone.faultless, alone.findings.kept
+        assert first is not None
+        together = other.audited(Held("the-other-auditors", first, own=False), policy=NO_WITNESS)
+        assert ("log_inconsistent", "checkpoint") in shown(together)
+
+
+def test_a_record_that_the_ledger_passes_over_is_unlogged(town: Town) -> None:
+    """One agency's record is left out between others: the entries themselves no longer join."""
+    town.brought.clear()
+    town.promises.clear()
+    town.rebuild(lambda entries: [one for one in entries if one.offset != 2])
+    report = town.audited()
+    assert set(shown(report)) == {
+        ("log_inconsistent", "entry"),
+        ("record_unlogged", "record"),
+        ("quorum_missing", "checkpoint"),
+    }
+    assert where(report, "record_unlogged").offset == 2
+
+
+def test_an_agencys_last_record_that_is_left_out_for_an_hour_is_unlogged(town: Town) -> None:
+    """Everybody else's records are logged; its own waits. At first that is no lie, later it is one."""
+    town.publish(town.domain.record())
+    town.wait(UNLOGGED_AFTER_S / 2)
+    town.sign(cosigned=True)
+    assert town.audited().faultless
+    town.wait(UNLOGGED_AFTER_S)
+    town.sign(cosigned=True)
+    report = town.audited()
+    assert shown(report) == [("record_unlogged", "record")]
+    assert where(report, "record_unlogged").offset == 5
+
+
+def test_a_promise_for_another_record_than_was_logged_is_a_lie(town: Town) -> None:
+    town.promise(town.domain.record(chain=False), 3)
+    report = town.audited()
+    assert shown(report) == [("record_rewritten", "promise")]
+    assert where(report, "record_rewritten").name == "promise-5"
+
+
+def test_a_promise_of_a_place_that_the_ledger_went_past_is_a_lie(town: Town) -> None:
+    town.brought.clear()
+    town.in_log("DELETE FROM entry WHERE offset = 2")
+    gap = LedgerEntry("gap", TO_SHELTER, 2, 1, detail="2")
+    town.rebuild(
+        lambda entries: [
+            gap if one.offset == 2 else replace(one, previous=1) if one.offset == 3 else one for one in entries
+        ]
+    )
+    assert ("record_missing", "promise") in shown(town.audited())
+
+
+def test_a_promise_that_no_gateway_signed_proves_nothing(town: Town) -> None:
+    town.promises.append(Held("forged", town.promises[0].data.replace(b".", b".A", 1), own=False))
+    report = town.audited()
+    assert [(one.about, one.name) for one in report.findings.kept] == [("promise", "forged")]
+
+
+def test_without_enough_witnesses_nobody_knows_that_there_is_one_history(town: Town) -> None:
+    town.brought.clear()
+    town.sign()
+    assert shown(town.audited()) == [("quorum_missing", "checkpoint")]
+
+
+def test_a_checkpoint_that_its_ledger_did_not_sign_counts_for_nothing(town: Town) -> None:
+    stranger = NoteSigner(ORIGIN, SignatureType.ED25519, seeded("stranger")(32))
+    assert town.own is not None
+    checkpoint = verify_checkpoint(town.own, [one.public for one in SIGNERS]).checkpoint
+    town.own = sign_checkpoint(checkpoint, [stranger], 1)
+    assert shown(town.audited()) == [("signature_invalid", "checkpoint")]

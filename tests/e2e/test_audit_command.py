@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza audit` as an auditor types it: on a domain's machine, on a zip at home, with what others hold."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.keys import b64url
+from tests.cheating.cheats import POLICY, TO_IOM, Town
+from tests.e2e.shell import Shell
+from tests.topics.ledger_world import SIGNERS
+
+
+@pytest.fixture(scope="module")
+def sh() -> Iterator[Shell]:
+    with Shell() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`domain/ledger`, as its machine has it; `held`, what others keep; `trusted`, whom an auditor believes."""
+    root = tmp_path_factory.mktemp("audit")
+    folder = root / "domain" / "ledger"
+    with Town(folder) as town:
+        domain = town.domain
+        town.publish(*(domain.record() for _ in range(3)))
+        town.publish(*(domain.record("bi/police", "bi/iom", "case", "update") for _ in range(2)))
+        town.sequence()
+        town.receipt(1)
+        assert town.own is not None
+        (folder / "checkpoint").write_bytes(town.own)
+        (folder / "registries").mkdir()
+        for digest, data in town.world.registries.files.items():
+            (folder / "registries" / f"{digest.hex()}.jws").write_bytes(data)
+        (folder / "registry.jws").write_bytes(domain.registry_file)
+        (folder / "ledger.pub").write_text("".join(f"{one.public.vkey}\n" for one in SIGNERS))
+        (folder / "ledger.toml").write_text(
+            f'registry = "registry.jws"\nregistry_key = "{b64url(domain.root.public.public)}"\n'
+            'log = "log.db"\nstore = "ledger.db"\n'
+        )
+        held = root / "held"
+        held.mkdir()
+        for one in (*town.brought, *town.receipts, *town.promises):
+            (held / one.name).write_bytes(one.data)
+        (root / "trusted").write_bytes(POLICY.dumps())
+        (root / "root").write_text(b64url(domain.root.public.public))
+    return root
+
+
+def believing(there: Path) -> list[str]:
+    """What an auditor brings."""
+    root = (there / "root").read_text()
+    return ["--policy", str(there / "trusted"), "--root", root, "--held", str(there / "held")]
+
+
+def test_a_domain_that_fits_what_others_hold_is_in_order(sh: Shell, there: Path) -> None:
+    done = sh("audit", "verify", "--dir", there / "domain", *believing(there), "--json")
+    assert done.code == 0, done.err
+    assert done.json["ok"] is True
+    assert (done.json["records"], done.json["promises"], done.json["receipts"]) == (5, 5, 1)
+    assert done.json["witnesses"].keys() == {"tn"}
+    assert done.json["stated"] == []
+
+
+def test_whoever_names_no_keys_is_told_to_compare_those_of_the_source(sh: Shell, there: Path) -> None:
+    french = sh("audit", "verify", "--dir", there / "domain")
+    assert french.code == 0, french.err
+    assert "Tout est en ordre." in french.out
+    assert "Comparez les empreintes" in french.out
+    english = sh("audit", "verify", "--dir", there / "domain", language="en")
+    assert "All is in order." in english.out
+    assert len(set(re.findall(r"(?:[0-9a-f]{4} ){7}[0-9a-f]{4}", english.out))) == 3
+
+
+def test_a_record_changed_on_the_disk_ends_with_exit_code_1_and_its_place(
+    sh: Shell, there: Path, tmp_path: Path
+) -> None:
+    copy = copied(there, tmp_path)
+    with sqlite3.connect(copy / "ledger" / "log.db") as log:
+        log.execute("UPDATE entry SET value = CAST(value || 'A' AS BLOB) WHERE ident LIKE 'bi/police/%' AND offset = 1")
+    log.close()
+    done = sh("audit", "verify", "--dir", copy, *believing(there), "--json")
+    assert done.code == 1
+    [finding] = done.json["findings"]
+    assert finding == {
+        "code": "record_rewritten",
+        "about": "record",
+        "topic": TO_IOM,
+        "offset": 1,
+        "index": finding["index"],
+        "open": False,
+        "title": "Un enregistrement diffère de ce qui a été journalisé",
+    }
+    people = sh("audit", "verify", "--dir", copy, *believing(there))
+    assert people.code == 1
+    assert "CONTREDIT" in people.out
+    assert f"{TO_IOM}, position 1" in " ".join(people.out.split())
+
+
+def test_what_is_still_to_come_ends_with_exit_code_3(sh: Shell, there: Path, tmp_path: Path) -> None:
+    copy = copied(there, tmp_path)
+    with Town(tmp_path / "later") as later:
+        signed = [later.domain.record() for _ in range(3)]
+        later.publish(*(later.domain.record("bi/police", "bi/iom", "case", "update") for _ in range(2)))
+        fourth = later.domain.record()
+        assert signed
+    with sqlite3.connect(copy / "ledger" / "log.db") as log:
+        log.execute("UPDATE topic SET next = 4 WHERE name = 'bi.referral.k7t4'")
+        log.execute(
+            "INSERT INTO entry SELECT 99, topic, 3, at_ms, ?, key, headers, ? FROM entry"
+            " WHERE ident LIKE 'bi/iom/%' AND offset = 2",
+            (fourth.manifest.ident, fourth.value),
+        )
+    log.close()
+    done = sh("audit", "verify", "--dir", copy, *believing(there), "--json")
+    assert done.code == 3
+    assert done.json["contradictions"] == 0
+    assert done.json["counts"] == {"ledger_behind": 1}
+
+
+def copied(there: Path, to: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(there / "domain", to / "domain"))
+
+
+def test_evidence_travels_in_one_zip_and_is_verified_without_the_domain(sh: Shell, there: Path, tmp_path: Path) -> None:
+    out = tmp_path / "preuve.zip"
+    done = sh("audit", "export", "--dir", there / "domain", "--out", out, *believing(there), "--json")
+    assert done.code == 0, done.err
+    assert (done.json["records"], done.json["promises"]) == (5, 5)
+    at_home = sh("audit", "verify", out, "--json")
+    assert at_home.code == 0, at_home.out
+    assert at_home.json["stated"] == ["policy", "root"]
+    assert at_home.json["witnesses"].keys() == {"tn"}
+    names = zipfile.ZipFile(out).namelist()
+    assert {"rapport.html", "report.html", "trust/policy"} < set(names)
+    assert not any("grant" in name or "key" in name for name in names if not name.startswith("verify/"))
+
+
+def test_an_agencys_excerpt_has_a_report_that_lists_its_records(sh: Shell, there: Path, tmp_path: Path) -> None:
+    out = tmp_path / "police.zip"
+    asked = ["--agency", "bi/police", *believing(there), "--json"]
+    assert sh("audit", "export", "--dir", there / "domain", "--out", out, *asked).json["records"] == 2
+    verified = sh("audit", "verify", out, "--json")
+    assert verified.code == 0, verified.out
+    assert (verified.json["whole"], verified.json["records"]) == (False, 2)
+    report = zipfile.ZipFile(out).read("rapport.html").decode()
+    assert report.count("bi/police → bi/iom") == 2
+    assert "bi.referral.k7t4" not in report
+    assert '<html lang="fr"' in report
+    assert sh("audit", "export", out, "--out", tmp_path / "again.zip").code == 2
+
+
+def test_a_report_is_a_page_of_its_own_in_both_languages(sh: Shell, there: Path, tmp_path: Path) -> None:
+    french, english = tmp_path / "rapport.html", tmp_path / "report.html"
+    assert sh("audit", "report", "--dir", there / "domain", "--out", french, *believing(there)).code == 0
+    assert sh("audit", "report", "--dir", there / "domain", "--out", english, language="en").code == 0
+    assert "Tout est en ordre" in french.read_text(encoding="utf-8")
+    said = english.read_text(encoding="utf-8")
+    assert "All is in order" in said
+    assert "by another way" in said
+    assert "<script" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["verify"], "name the evidence"),
+        (["verify", "{zip}", "--dir", "{empty}"], "not both"),
+        (["verify", "{empty}/nothing.zip"], "nothing is there"),
+        (["verify", "--dir", "{empty}"], "neither evidence"),
+        (["verify", "--dir", "{domain}", "--policy", "{empty}/none"], "--policy: cannot be read"),
+        (["verify", "--dir", "{domain}", "--policy", "{root}"], "--policy: policy line 1"),
+        (["verify", "--dir", "{domain}", "--root", "AAAA"], "--root: not a registry's root"),
+        (["export", "--dir", "{domain}", "--out", "{root}"], "is there already"),
+        (["export", "--dir", "{domain}", "--out", "{empty}/x.zip", "--agency", "police"], "no agency"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_arguments_are_told_in_words(
+    sh: Shell, there: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    places = {"zip": tmp_path / "x.zip", "empty": tmp_path, "domain": there / "domain", "root": there / "root"}
+    done = sh("audit", *(one.format(**places) for one in arguments), language="en")
+    assert done.code == 2
+    assert words in " ".join(done.err.replace("│", " ").split())
+    assert "Traceback" not in done.err
+
+
+def test_a_file_that_is_no_evidence_is_refused_with_a_code(sh: Shell, tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"no zip")
+    done = sh("audit", "verify", tmp_path / "x.zip", "--json")
+    assert done.code == 1
+    assert done.json["problem"]["code"] == "note_malformed"

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second half of an audit: is every record the one that was logged, from a key that counted, in its issuer's order?
+
+Walks entries with their records, `BUNDLE` at a time. The registry in force at an entry is that of the last `registry`
+entry before it, by index and not by any clock (`topics.ledger` says how the sequencer judges; here it is judged again,
+and what it said is not believed):
+
+    entry      record there              finding
+    event      none                      record_missing, unless a retention entry removed it
+    event      other bytes               record_rewritten
+    event      fails its check           the check's own code: signature_invalid, key_revoked, part_digest_mismatch, ...
+    event      signed bytes once more    duplicate; the same event with others: evt_conflict
+    reject     counts nevertheless       log_inconsistent: it was refused without a reason
+    none       a record                  record_unlogged; ledger_behind while it may still come
+
+Erasures: keys of erased records that are still there are `erasure_pending`. Must never open a part, or need a key that
+does. Memory: one bundle's records, the chains that are written to, registries that are in force.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from schemas.envelope import split_topic
+from schemas.errors import RecordError, RegistryError, UmuhuzaError
+from schemas.keys import b64url
+from schemas.registry import Registry
+from topics.audit_chains import Chain
+from topics.audit_findings import BUNDLE, About, AuditSource, Finding, Findings, KeptRecord, RegistryReader
+from topics.audit_scratch import Scratch
+from topics.audit_tree import LoggedVersion, TreeFound
+from topics.ledger_entries import RECORD_KINDS, LedgerEntry
+from topics.log import grant_key, grants_topic
+from topics.verification import Verified, verify_logged
+
+UNLOGGED_AFTER_S = 3600
+"""A record that is older than this by the log's own time, when a checkpoint was signed without it, was left out."""
+_REGISTRIES_HELD = 8
+
+
+class Registries:
+    """The registry files of a ledger, verified, a few at a time."""
+
+    def __init__(
+        self, source: AuditSource, read: RegistryReader, logged: Sequence[LoggedVersion], found: Findings
+    ) -> None:
+        self._source = source
+        self._read = read
+        self.logged = logged
+        self._found = found
+        self._held: dict[bytes, Registry | None] = {}
+        self._missed: set[bytes] = set()
+
+    def load(self, one: LoggedVersion) -> Registry | None:
+        """None when it was not handed over or cannot be believed; that is told once."""
+        if one.sha256 in self._held:
+            return self._held[one.sha256]
+        registry: Registry | None = None
+        data = self._source.registry_file(one.sha256)
+        code: str | None = "registry_invalid"
+        if data is not None:
+            try:
+                read, digest = self._read(data)
+                if (read.version, digest) == (one.version, one.sha256):
+                    registry, code = read, None
+            except RegistryError as exc:
+                code = exc.code
+        if code is not None and one.sha256 not in self._missed:
+            self._missed.add(one.sha256)
+            self._found.add(Finding(code, "registry", index=one.index))
+        if len(self._held) >= _REGISTRIES_HELD:
+            del self._held[next(iter(self._held))]
+        self._held[one.sha256] = registry
+        return registry
+
+    def each(self) -> Iterator[Registry]:
+        """All that can be had, the newest first."""
+        for one in reversed(self.logged):
+            registry = self.load(one)
+            if registry is not None:
+                yield registry
+
+
+@dataclass(slots=True)
+class _InForce:
+    """What judges from here on: the version before an index, and the one behind it."""
+
+    registries: Registries
+    _next: int = 0
+    now: Registry | None = None
+    later: Registry | None = None
+
+    def __post_init__(self) -> None:
+        if self.registries.logged:
+            self.now = self.registries.load(self.registries.logged[0])
+        self._look()
+
+    def move(self, index: int) -> None:
+        """To an entry."""
+        logged = self.registries.logged
+        while self._next < len(logged) and logged[self._next].index < index:
+            self.now = self.registries.load(logged[self._next])
+            self._next += 1
+            self._look()
+
+    def _look(self) -> None:
+        logged = self.registries.logged
+        self.later = self.registries.load(logged[self._next]) if self._next < len(logged) else None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a bundle's records add to what is remembered."""
+
+    said: set[bytes] = field(default_factory=set)
+    idents: dict[str, bytes] = field(default_factory=dict)
+    events: list[tuple[str, bytes, str]] = field(default_factory=list)
+    chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An entry with its record, and what a registry says of it."""
+
+    index: int
+    entry: LedgerEntry
+    record: KeptRecord
+    found: Verified | UmuhuzaError | None
+    """None: there is no registry to ask."""
+    later: Registry | None
+    """The version that follows."""
+
+
+class RecordWalk:
+    """Compares; make one for a whole audit."""
+
+    def __init__(self, source: AuditSource, registries: Registries, tree: TreeFound, scratch: Scratch, found: Findings):
+        self._source = source
+        self._tree = tree
+        self._scratch = scratch
+        self._found = found
+        self._in_force = _InForce(registries)
+        self._registries = registries
+        self.met: dict[str, int] = {}
+        """Topic -> offset before which records were met with entries."""
+        self.checked = 0
+        """Records whose signature and parts were verified."""
+
+    def walk(self, entries: Iterable[tuple[int, LedgerEntry]], first: int = 0) -> Iterator[int]:
+        """Compare entries, ascending by index, with their records; yields how many were done, bundle by bundle.
+
+        Args:
+            first: index before which everything was compared in an earlier run.
+        """
+        rest = iter(entries)
+        self._in_force.move(first)
+        while some := list(islice(rest, BUNDLE)):
+            self._bundle(some)
+            yield some[-1][0] + 1
+
+    # ---------------------------------------------------------------- a bundle
+
+    def _bundle(self, some: Sequence[tuple[int, LedgerEntry]]) -> None:
+        records = self._records(some)
+        judged: list[_Judged] = []
+        for index, entry in some:
+            if entry.kind == "registry":
+                self._in_force.move(index + 1)
+            elif entry.kind in RECORD_KINDS and entry.topic is not None and entry.offset is not None:
+                record = records[entry.topic].pop(entry.offset, None)
+                if record is None:
+                    if entry.offset >= self._tree.topic(entry.topic).kept_from:
+                        self._tell("record_missing", index, entry)
+                elif hashlib.sha256(record.value).digest() != entry.value_sha256:
+                    self._tell("record_rewritten", index, entry)
+                else:
+                    judged.append(self._judge(index, entry, entry.topic, record))
+        for topic, left in records.items():
+            for offset in left:
+                self._found.add(Finding("record_unlogged", "record", topic, offset))
+        self._compare(judged)
+
+    def _records(self, some: Sequence[tuple[int, LedgerEntry]]) -> dict[str, dict[int, KeptRecord]]:
+        """Records at the offsets that these entries reach, by topic."""
+        reach: dict[str, int] = {}
+        for _, entry in some:
+            if entry.topic is not None and entry.offset is not None:
+                behind = entry.number + 1 if entry.kind == "gap" else entry.offset + 1
+                reach[entry.topic] = max(reach.get(entry.topic, 0), behind)
+        records: dict[str, dict[int, KeptRecord]] = {}
+        for topic, behind in reach.items():
+            first = self.met.get(topic, 0)
+            records[topic] = {one.offset: one for one in self._source.records(topic, first, behind)}
+            self.met[topic] = max(behind, first)
+        return records
+
+    def _judge(self, index: int, entry: LedgerEntry, topic: str, record: KeptRecord) -> _Judged:
+        registry = self._in_force.now
+        found = None if registry is None else judged_by(registry, topic, record)
+        return _Judged(index, entry, record, found, self._in_force.later)
+
+    def _compare(self, judged: Sequence[_Judged]) -> None:
+        good = [one.found for one in judged if isinstance(one.found, Verified)]
+        batch = _Batch(
+            self._scratch.said([one.l1_sha256 for one in good]),
+            self._scratch.events([one.manifest.ident for one in good]),
+        )
+        for one in judged:
+            self.checked += one.found is not None
+            code = self._refused(one, batch) if one.entry.kind == "reject" else self._counted(one, batch)
+            if code is not None:
+                self._tell(code, one.index, one.entry)
+        self._scratch.add(batch.events)
+        self._scratch.put_chains((iss, topic, chain.dumps()) for (iss, topic), chain in batch.chains.items())
+
+    def _refused(self, one: _Judged, batch: _Batch) -> str | None:
+        """A `reject` entry: there must be a reason."""
+        found, later = one.found, one.later
+        if not isinstance(found, Verified):
+            return None
+        ident = found.manifest.ident
+        if one.entry.detail == "evt_conflict" and batch.idents.get(ident, found.l1_sha256) != found.l1_sha256:
+            return None
+        # What stood in the log when a version was seen is judged by that version too, where it is stricter.
+        if later is not None and isinstance(judged_by(later, one.entry.topic or "", one.record), UmuhuzaError):
+            return None
+        return "log_inconsistent"
+
+    def _counted(self, one: _Judged, batch: _Batch) -> str | None:
+        """An `event`, `erasure` or `duplicate` entry."""
+        found, entry = one.found, one.entry
+        if found is None:
+            return None
+        if isinstance(found, UmuhuzaError):
+            return found.code
+        l1, manifest = found.l1_sha256, found.manifest
+        if l1 != entry.l1_sha256:
+            return "log_inconsistent"
+        if entry.kind == "duplicate" or l1 in batch.said:
+            return (None if l1 in batch.said else "log_inconsistent") if entry.kind == "duplicate" else "duplicate"
+        if batch.idents.get(manifest.ident, l1) != l1:
+            return "evt_conflict"
+        batch.said.add(l1)
+        batch.idents[manifest.ident] = l1
+        batch.events.append((manifest.ident, l1, manifest.topic))
+        targets = () if manifest.acts is None else manifest.acts.erase
+        if targets:
+            self._scratch.add_erased(targets, one.index)
+        if bool(targets) != (entry.kind == "erasure"):
+            return "log_inconsistent"
+        return self._chained(one, found, batch)
+
+    def _chained(self, one: _Judged, found: Verified, batch: _Batch) -> str | None:
+        manifest = found.manifest
+        place = (manifest.iss, manifest.topic)
+        chain = batch.chains.get(place)
+        if chain is None:
+            kept = self._scratch.chain(*place)
+            chain = batch.chains[place] = Chain() if kept is None else Chain.loads(kept)
+        known = self._source.whole and not self._tree.topic(manifest.topic).kept_from
+        code = chain.take(manifest, b64url(found.l1_sha256), one.entry.offset or 0, beginning_known=known)
+        if code is not None:
+            self._found.add(Finding(code, "chain", one.entry.topic, one.entry.offset, one.index))
+        return None
+
+    def _tell(self, code: str, index: int, entry: LedgerEntry) -> None:
+        about: About = "entry" if code == "log_inconsistent" else "record"
+        self._found.add(Finding(code, about, entry.topic, entry.offset, index))
+
+    # ---------------------------------------------------------------- at the end
+
+    def conclude(self) -> None:
+        """What stands behind the last entries, what is missing in chains, what should be gone."""
+        if self._source.whole:
+            for topic in sorted({*self._source.topics(), *self._tree.topics}):
+                self._behind(topic)
+            for _, topic, text in self._scratch.chains():
+                for gap in Chain.loads(text).gaps:
+                    self._found.add(Finding("seq_gap", "chain", topic, gap.offset, open=True))
+        else:
+            for topic in sorted(self._source.topics()):
+                for record in self._source.records(topic, self.met.get(topic, 0), None):
+                    self._found.add(Finding("record_unlogged", "record", topic, record.offset))
+        self._erased()
+
+    def _behind(self, topic: str) -> None:
+        signed_at = self._tree.signed_at
+        told = False
+        for record in self._source.records(topic, self._tree.topic(topic).next, None):
+            if signed_at is not None and record.at_ms // 1000 < signed_at - UNLOGGED_AFTER_S:
+                self._found.add(Finding("record_unlogged", "record", topic, record.offset))
+            elif not told:
+                told = True  # one finding says where it begins
+                self._found.add(Finding("ledger_behind", "record", topic, record.offset, open=True))
+
+    def _erased(self) -> None:
+        """Grants that erasures should have deleted, under any key that a recipient ever had."""
+        kids: dict[str, set[str]] = {}
+        for registry in self._registries.each():
+            for agency in registry.agencies.values():
+                kids.setdefault(agency.id, set()).update(key.kid for key in agency.keys if key.use == "seal")
+        for ident, index, topic in self._scratch.erased():
+            try:
+                recipient = split_topic(topic)[1]
+            except RecordError:
+                continue
+            keys = [grant_key(ident, kid) for kid in sorted(kids.get(recipient, ()))]
+            if keys and self._source.grants_left(grants_topic(recipient), keys):
+                self._found.add(Finding("erasure_pending", "grant", topic, index=index))
+
+
+def judged_by(registry: Registry, topic: str, record: KeptRecord) -> Verified | UmuhuzaError:
+    """What this version says of a record that stands behind its entry: as the log's time says, and a key that it
+    revokes counts no more, whatever that time is."""
+    found = verify_logged(registry, topic, record.at_ms, record.value)
+    if not isinstance(found, Verified):
+        return found
+    owner = registry.agencies.get(found.manifest.iss)
+    if owner is not None and any(key.kid == found.kid and key.revoked is not None for key in owner.keys):
+        return RegistryError("key_revoked")
+    return found

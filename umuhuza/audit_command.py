@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza audit`: what an auditor or a court does with a ledger and its log, from files, without a network.
+
+    verify    look at everything, say what contradicts what was signed      exit 0 nothing, 1 something, 3 not all is in
+    export    take evidence out into one zip
+    report    the same in sentences, for people who will not run this
+
+Codes and places are told, never a value. Needs no key that opens anything.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from schemas.envelope import is_agency
+from schemas.errors import CODES
+from schemas.keys import b64url
+from topics.audit import Report, audit
+from topics.audit_export import Choice
+from topics.audit_findings import Finding, Stage
+from topics.audit_findings import Progress as Told
+from topics.cosigning import replace_file
+from topics.settings import SettingsError
+from umuhuza.audit_evidence import write_evidence
+from umuhuza.audit_report import listed, report_page
+from umuhuza.audit_sources import Opened, opened_source
+from umuhuza.audit_words import verdict, what, where
+from umuhuza.words import language, people, result, t, table
+
+CONTRADICTED, NOT_ALL = 1, 3
+SHOWN = 50
+"""Findings shown one by one to people; programs get all that were kept."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=t(
+        "Vérifier le journal et son registre de preuve : rien n'a été changé, omis, ajouté ni antidaté.",
+        "Check the log and its ledger: nothing was altered, left out, put in or backdated.",
+    ),
+)
+
+Where = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar=t("PREUVE", "EVIDENCE"),
+        help=t("Une preuve : le zip, ou son dossier.", "Evidence: the zip, or its folder."),
+        show_default=False,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        help=t(
+            "Dossier d'un domaine ou de son registre de preuve, sur sa machine.",
+            "Folder of a domain or of its ledger, on its machine.",
+        ),
+    ),
+]
+Policy = Annotated[
+    Path | None,
+    typer.Option(
+        help=t(
+            "Qui vous croyez : clés du registre de preuve et des témoins, et combien il en faut (tlog-policy).",
+            "Whom you believe: keys of the ledger and the witnesses, and how many are needed (tlog-policy).",
+        )
+    ),
+]
+Root = Annotated[
+    str | None,
+    typer.Option(help=t("Racine du registre, reçue par une autre voie.", "The registry's root, had by another way.")),
+]
+HeldFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--held",
+        help=t(
+            "Ce que d'autres gardent : points de contrôle, reçus, promesses ; fichier ou dossier, plusieurs fois.",
+            "What others keep: checkpoints, receipts, promises; a file or a folder, more than once.",
+        ),
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+
+
+@app.command(
+    help=t(
+        "Vérifie tout. Code de sortie : 0 rien à redire, 1 une contradiction, 3 il manque encore quelque chose.",
+        "Check everything. Exit code: 0 nothing to say, 1 a contradiction, 3 something is still to come.",
+    )
+)
+def verify(
+    evidence: Where = None,
+    folder: Folder = None,
+    policy: Policy = None,
+    root: Root = None,
+    held: HeldFiles = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help=t(
+                "Fichier où noter l'avancement : interrompue, la même commande continue.",
+                "File in which to note how far it is: interrupted, the same command goes on.",
+            )
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+        with _shown_way() as progress:
+            report = audit(opened.source, opened.trust, scratch=resume, progress=progress)
+        document = document_of(report, opened)
+    result(document, as_json=as_json)
+    if not as_json:
+        _show(report, opened)
+    if report.findings.contradictions:
+        sys.exit(CONTRADICTED)
+    if report.findings.counts:
+        sys.exit(NOT_ALL)
+
+
+def _where(evidence: Path | None, folder: Path | None) -> Path:
+    """Raises SettingsError: nothing is named, or two, or it is not there."""
+    if (evidence is None) == (folder is None):
+        raise SettingsError("name the evidence, or --dir, and not both", "nommez la preuve, ou --dir, et pas les deux")
+    named = evidence or folder
+    assert named is not None
+    if not named.exists():
+        raise SettingsError("nothing is there by that name", "rien ne porte ce nom")
+    return named
+
+
+@contextmanager
+def _shown_way() -> Iterator[Told]:
+    """How far it is, on standard error, for people."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    words = {"tree": t("Arbre", "Tree"), "records": t("Enregistrements", "Records")}
+    with Progress(*columns, console=people(), transient=True) as shown:
+        bars = {stage: shown.add_task(word, total=None) for stage, word in words.items()}
+
+        def progress(stage: Stage, done: int, of: int | None) -> None:
+            shown.update(bars[stage], completed=done, total=of)
+
+        yield progress
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is said
+
+
+def document_of(report: Report, opened: Opened) -> dict[str, Any]:
+    """For programs."""
+    endorsed = report.endorsed
+    return {
+        "ok": report.faultless and not report.findings.counts,
+        "origin": report.origin,
+        "whole": report.whole,
+        "entries": report.size,
+        "root": b64url(report.root),
+        "kinds": dict(report.kinds),
+        "records": report.records,
+        "promises": report.promises,
+        "receipts": report.receipts,
+        "registry": report.registry,
+        "signed": 0 if report.signed is None else report.signed.signed.checkpoint.size,
+        "endorsed": 0 if endorsed is None else endorsed.signed.checkpoint.size,
+        "witnesses": {} if endorsed is None else dict(endorsed.by),
+        "stated": list(opened.stated),
+        "keys": [{"name": name, "fingerprint": fingerprint} for name, fingerprint in opened.keys],
+        "contradictions": report.findings.contradictions,
+        "counts": dict(sorted(report.findings.counts.items())),
+        "findings": [_finding(one) for one in report.findings.kept],
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    members = {"topic": one.topic, "offset": one.offset, "index": one.index, "name": one.name}
+    known = {name: value for name, value in members.items() if value is not None}
+    return {"code": one.code, "about": one.about, **known, "open": one.open, "title": CODES[one.code].title(language())}
+
+
+def _show(report: Report, opened: Opened) -> None:
+    result(None, as_json=False, lines=verdict(report, opened.stated, language()))
+    if opened.stated:
+        table(
+            t("Clés à comparer au téléphone", "Keys to compare by telephone"),
+            (t("Qui", "Who"), t("Empreinte", "Fingerprint")),
+            opened.keys,
+        )
+    found = report.findings
+    if found.kept:
+        table(
+            t("Ce qui ne va pas, ou manque encore", "What is wrong, or still to come"),
+            (t("Quoi", "What"), t("Où", "Where"), "Code"),
+            [(what(one, language()), where(one, language()), one.code) for one in found.kept[:SHOWN]],
+        )
+        more = sum(found.counts.values()) - SHOWN
+        if more > 0:
+            result(None, as_json=False, lines=[t(f"… et {more} de plus (--json)", f"... and {more} more (--json)")])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Evidence
+
+
+@app.command(
+    name="export",
+    help=t(
+        "Écrit une preuve en un zip : tout, ou une période, un fil, une agence. Elle montre qui a écrit à qui et "
+        "quand, jamais quoi.",
+        "Write evidence into one zip: all of it, or a period, a thread, an agency. It shows who wrote to whom and "
+        "when, never what.",
+    ),
+)
+def export_command(
+    out: Annotated[Path, typer.Option("--out", help=t("Zip à écrire.", "Zip to write."))],
+    evidence: Where = None,
+    folder: Folder = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help=t("À partir de ce jour (UTC).", "From this day (UTC).")),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help=t("Avant ce jour (UTC).", "Before this day (UTC)."))
+    ] = None,
+    thread: Annotated[
+        str | None, typer.Option(help=t("Ce fil, entre deux agences.", "This thread, between two agencies."))
+    ] = None,
+    agency: Annotated[
+        str | None, typer.Option(help=t("Ce qu'elle a écrit ou reçu.", "What it wrote or was sent."))
+    ] = None,
+    policy: Policy = None,
+    root: Root = None,
+    held: HeldFiles = None,
+    as_json: Json = False,
+) -> None:
+    if agency is not None and not is_agency(agency):
+        raise typer.BadParameter(t("pas une agence, comme bi/iom", "no agency, like bi/iom"), param_hint="--agency")
+    if out.exists():
+        raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
+    choice = Choice(_ms(since), _ms(until), thread, agency)
+    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+        if not opened.source.whole:
+            raise SettingsError("this is an excerpt already", "c'est déjà un extrait")
+        with _shown_way() as progress:
+            report, done = write_evidence(opened, out, choice, int(time.time()), progress)
+        if done is None:  # nothing is signed that evidence could be proved under
+            result(document_of(report, opened), as_json=as_json)
+            if not as_json:
+                _show(report, opened)
+            sys.exit(CONTRADICTED)
+    found = {"entries": done.entries, "records": done.records, "promises": done.promises, "registries": done.registries}
+    result(
+        {"ok": report.faultless, "file": str(out), **found, "contradictions": report.findings.contradictions},
+        as_json=as_json,
+        lines=[
+            t(
+                f"{out} : {done.records} enregistrement(s), {done.entries} inscription(s), "
+                f"{done.promises} promesse(s).",
+                f"{out}: {done.records} record(s), {done.entries} entries, {done.promises} promise(s).",
+            ),
+            *verdict(report, opened.stated, language())[:1],
+            t(f"Ensuite : umuhuza audit verify {out}", f"Next: umuhuza audit verify {out}"),
+        ],
+    )
+    if not report.faultless:
+        sys.exit(CONTRADICTED)
+
+
+def _ms(day: datetime | None) -> int | None:
+    return None if day is None else int(day.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@app.command(
+    help=t(
+        "Écrit le rapport d'une vérification en une page HTML, à lire ou à imprimer.",
+        "Write an audit's report as one HTML page, to read or to print.",
+    )
+)
+def report(
+    out: Annotated[Path, typer.Option("--out", help=t("Page à écrire (.html).", "Page to write (.html)."))],
+    evidence: Where = None,
+    folder: Folder = None,
+    policy: Policy = None,
+    root: Root = None,
+    held: HeldFiles = None,
+    as_json: Json = False,
+) -> None:
+    if out.exists():
+        raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
+    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+        with _shown_way() as progress:
+            found = audit(opened.source, opened.trust, progress=progress)
+        page = report_page(
+            found,
+            language(),
+            made_at=int(time.time()),
+            stated=opened.stated,
+            keys=opened.keys,
+            records=() if opened.source.whole else tuple(listed(opened.source)),
+        )
+    replace_file(out, page.encode("utf-8"))
+    result(
+        {"ok": found.faultless, "file": str(out), "contradictions": found.findings.contradictions},
+        as_json=as_json,
+        lines=[str(out), *verdict(found, opened.stated, language())[:1]],
+    )
+    if not found.faultless:
+        sys.exit(CONTRADICTED)

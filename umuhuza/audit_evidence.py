@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One zip that somebody else can check: records and proofs (`topics.audit_export`), whom to believe as it is stated
+here, reports for people in French and English, and verifiers that are not ours to run.
+
+What is audited first is what is taken out, and an excerpt is audited once more as its reader will. If we crash, no file
+stands under the name that was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from schemas.errors import Language
+from topics.audit import Report, audit
+from topics.audit_export import Choice, Exported, export
+from topics.audit_findings import Progress, Trust
+from topics.evidence_files import POLICY, ROOT, EvidenceSource, add_to
+from umuhuza.audit_report import listed, report_page
+from umuhuza.audit_sources import Opened
+
+REPORTS: Mapping[Language, str] = {"fr": "rapport.html", "en": "report.html"}
+_VERIFIERS = Path(__file__).resolve().parent.parent / "docs" / "verify"
+
+
+def write_evidence(
+    opened: Opened, out: Path, choice: Choice, made_at: int, progress: Progress
+) -> tuple[Report, Exported | None]:
+    """Audit, then write. The second is None when nothing is signed that evidence could be proved under.
+
+    Args:
+        made_at: seconds since the epoch.
+
+    Raises LogError.
+    """
+    report = audit(opened.source, opened.trust, progress=progress)
+    head = report.endorsed or report.signed
+    if head is None:
+        return report, None
+    making = out.with_name(f"{out.name}.{os.getpid()}.making")
+    try:
+        beside = {POLICY: opened.policy.dumps(), ROOT: opened.root.encode("ascii") + b"\n", **verifiers()}
+        done = export(opened.source, head, making, made_at=made_at, choice=choice, beside=beside, progress=progress)
+        add_to(making, _reports(opened, report if choice.everything else None, making, made_at))
+        making.replace(out)
+    finally:
+        making.unlink(missing_ok=True)
+    return report, done
+
+
+def _reports(opened: Opened, report: Report | None, evidence: Path, made_at: int) -> dict[str, bytes]:
+    """For people, by name; `report` is None for an excerpt, which is then audited as its reader will."""
+    source = EvidenceSource.open(evidence)
+    try:
+        records = () if report is not None else tuple(listed(source))
+        found = report or audit(source, Trust(opened.policy, opened.trust.read_registry))
+    finally:
+        source.close()
+    return {
+        name: report_page(
+            found, language, made_at=made_at, stated=opened.stated, keys=opened.keys, records=records
+        ).encode("utf-8")
+        for language, name in REPORTS.items()
+    }
+
+
+def verifiers() -> dict[str, bytes]:
+    """Programs and a page of others' making, by their names in the zip."""
+    return {
+        f"verify/{path.relative_to(_VERIFIERS).as_posix()}": path.read_bytes()
+        for path in sorted(_VERIFIERS.rglob("*"))
+        if path.is_file()
+    }

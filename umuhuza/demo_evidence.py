@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How `umuhuza demo` ends: everything is taken out into one file, and an auditor who has that file, and the keys of
+ledger and witnesses from elsewhere, checks all of it again. What is told is what the audit found.
+"""
+
+from __future__ import annotations
+
+import time
+
+from topics.audit import audit
+from topics.audit_export import EVERYTHING
+from topics.audit_findings import silent_progress
+from topics.cosigning import POLICY_FILE
+from umuhuza.audit_evidence import write_evidence
+from umuhuza.audit_sources import opened_source
+from umuhuza.demo_stage import GATEWAY, LEDGER, DemoError, Stage
+
+EVIDENCE, POLICY = "preuve.zip", "confiance.policy"
+
+
+def checked(stage: Stage) -> None:
+    """Everything in one file, and what an audit of that file alone says. Raises DemoError: it contradicts itself."""
+    with stage.scene("evidence") as proof:
+        policy, out = stage.root / POLICY, stage.root / EVIDENCE
+        policy.write_bytes((stage.root / GATEWAY / LEDGER / POLICY_FILE).read_bytes())
+        with opened_source(stage.root) as domain:
+            write_evidence(domain, out, EVERYTHING, int(time.time()), silent_progress)
+            root = domain.root
+        with opened_source(out, policy=policy, root=root) as evidence:
+            report = audit(evidence.source, evidence.trust)
+        if report.findings.contradictions:
+            raise DemoError(f"audit: {dict(report.findings.counts)}")
+        stage.tell(
+            f"Tout tient dans un fichier. Un auditeur, sans réseau et sans clé qui ouvre, revérifie {report.records} "
+            f"enregistrements et {report.promises} promesses : rien n'a été changé, omis, ajouté ni antidaté.",
+            "All of it is in one file. An auditor, without a network and without a key that opens, checks "
+            f"{report.records} records and {report.promises} promises again: nothing was altered, left out, put in or "
+            "backdated.",
+            f"umuhuza audit verify {out} --policy {policy}",
+        )
+        proof |= {
+            "records": report.records,
+            "promises": report.promises,
+            "seen_by": sorted({name.partition("-")[0] for name in report.endorsed.by} if report.endorsed else ()),
+            "contradictions": report.findings.contradictions,
+        }
