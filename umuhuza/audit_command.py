@@ -34,6 +34,7 @@ from umuhuza.audit_evidence import write_evidence
 from umuhuza.audit_report import listed, report_page
 from umuhuza.audit_sources import Opened, opened_source
 from umuhuza.audit_words import verdict, what, where
+from umuhuza.options import Json
 from umuhuza.words import language, people, result, t, table
 
 CONTRADICTED, NOT_ALL = 1, 3
@@ -89,7 +90,6 @@ HeldFiles = Annotated[
         ),
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 
 
 @app.command(
