@@ -106,13 +106,14 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
 @pytest.mark.parametrize(
     "pages_told",
     [
-        ("operations.md", *(f"operations/{name}.md" for name in ("kafka", "keys", "ledger", "witness"))),
+        ("operations.md", *(f"operations/{name}.md" for name in ("kafka", "keys", "ledger", "witness")), "audit.md"),
         (
             "fr/exploitation.md",
             "fr/exploitation-kafka.md",
             "fr/exploitation-cles.md",
             "fr/exploitation-registre-de-preuve.md",
             "fr/exploitation-temoins.md",
+            "fr/verifier-le-journal.md",
         ),
     ],
 )
@@ -372,7 +373,6 @@ ABSENT = (
     r"\bagency (export|import)\b",
     r"\bregistry (agree|rotate)\b",
     r"\bdoctor\b",
-    r"\baudit (verify|report)\b",
     r"\bPrimero\b",
     r"\bDHIS2\b",
     r"\bPostgreSQL\b",
