@@ -74,7 +74,15 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "record_rewritten",
         "record_unlogged",
     ),
-    503: ("unavailable", "log_closed", "registry_stale", "ledger_behind", "quorum_missing", "key_device_absent", "erasure_pending"),
+    503: (
+        "unavailable",
+        "log_closed",
+        "registry_stale",
+        "ledger_behind",
+        "quorum_missing",
+        "key_device_absent",
+        "erasure_pending",
+    ),
     507: ("storage_full",),
 }
 
