@@ -3,13 +3,14 @@
 
     provider   service.published ->                 beside it, in the mailbox only: how many places are free
     asker      availability.asked ->                to every provider of that service
-    provider   <- availability.answered             by this module, from what it published; yes is kept HOLD_S
+    provider   <- availability.answered             by this module, from what it published; a yes keeps the place
     asker      availability.held ->                 to one; availability.released -> to the others
     provider   <- availability.released             only when the place was given away meanwhile: telephone
 
 A question is decided when it is handed over, in the order of the mailbox, in one transaction with its answer: two
 askers of one place get one yes, whatever crashes in between. A yes that was not taken in time is free for whoever asks
-next, and for nobody before; taken too late it stands if the place is still there.
+next, and for nobody before; taken too late it stands if the place is still there. How long a yes keeps a place is the
+policy's (`places`): whoever asks again and again and takes nothing gets a yes that keeps nothing.
 
 A service whose places are not counted, or that was never published, is answered by people: then nothing is said here.
 `DirectoryDesk` is a connector beside the agency's own, and the first of them: a file that somebody has open must not
@@ -27,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from adapters.connectors.contract import Arrived, Batch, Draft, Outcome
-from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, fits
+from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, ReservationState, fits
 from adapters.outbox import Desk, Outbox
 from adapters.rights_book import RightsBook
 from schemas.envelope import mailbox_topic
@@ -45,10 +46,8 @@ from schemas.plain.directory import (
     ServicePublished,
     band_of,
 )
-from topics.catalogue import Act, may
+from topics.catalogue import Act, may, policy
 
-HOLD_S = 4 * 3600
-"""How long a yes keeps a place; to be confirmed by the commission."""
 BELIEVE_S = 12 * 3600
 """How long others may believe how full a service said it was."""
 SOURCE = "directory"
@@ -123,13 +122,16 @@ class Directory:
                 self._try(arrived.iss, "availability.answered", said, arrived)
 
     def _offer(self, arrived: Arrived, service: OwnService, places: int) -> None:
-        until = int(max(self._desk.now(), arrived.at_ms / 1000)) + HOLD_S
+        """Yes, kept for as long as the asker may still keep something here without taking it."""
+        rule, entry = policy().places, service.said.entry
+        now = int(max(self._desk.now(), arrived.at_ms / 1000))
+        left = rule.untaken_s - self.book.kept_untaken(entry, arrived.iss, now - rule.within_s)
+        until = now + max(0, min(rule.hold_s, left // places))
         hold_until = datetime.fromtimestamp(until, self._desk.today().tzinfo)
         said = AvailabilityAnswered(answer="yes", hold_until=hold_until, telephone=service.said.telephone)
         if self._try(arrived.iss, "availability.answered", said, arrived):
-            self.book.reserve(
-                Reservation(arrived.thread, service.said.entry, service.publication, places, "offered", until)
-            )
+            state: ReservationState = "offered" if until > now else "expired"
+            self.book.reserve(Reservation(arrived.thread, entry, service.publication, places, state, until, now, until))
 
     def held(self, arrived: Arrived) -> None:
         """The asker takes what was offered: it is hers, unless it was given away after the time. Idempotent."""
@@ -138,8 +140,8 @@ class Directory:
             one = self.book.reservation(arrived.thread)
             if one is None or one.state in ("held", "released"):
                 return
-            if one.state == "offered":
-                self.book.reserve(replace(one, state="held"))
+            if one.is_open:
+                self.book.reserve(replace(one, state="held", untaken_until=self._until_now(one)))
                 return
             now = next((each for each in self.book.services() if each.said.entry == one.entry), None)
             if now is not None and now.places is not None and self.book.free(now) >= one.places:
@@ -153,7 +155,12 @@ class Directory:
         with self._desk.mailbox.transaction():
             one = self.book.reservation(arrived.thread)
             if one is not None and one.state != "released":
-                self.book.reserve(replace(one, state="released"))
+                until = self._until_now(one) if one.is_open else one.untaken_until
+                self.book.reserve(replace(one, state="released", untaken_until=until))
+
+    def _until_now(self, one: Reservation) -> int:
+        """When an open offer stops being kept untaken, if that is now."""
+        return max(one.made_at, min(one.untaken_until, int(self._desk.now())))
 
     # -- the asker ----------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,15 @@ class Reservation:
     state: ReservationState
     hold_until: int
     """Seconds since the epoch."""
+    made_at: int = 0
+    """When it was offered; 0: by a version that did not count it."""
+    untaken_until: int = 0
+    """Until when it was, or may still be, kept without being taken."""
+
+    @property
+    def is_open(self) -> bool:
+        """Neither taken nor given back nor past its time."""
+        return self.state == "offered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,25 +161,42 @@ class DirectoryBook:
         taken = int(self._box.query(sql, service.said.entry, service.publication)[0][0])
         return (service.places or 0) - taken
 
+    def kept_untaken(self, entry: str, asker: str, since: float) -> int:
+        """Places times seconds that the questions of one asker have kept of a service since then without taking them;
+        an offer that is open counts to its end."""
+        rows = self._box.query(
+            "SELECT coalesce(sum(places * max(0, untaken_until - max(made_at, ?3))), 0) FROM reservation JOIN thread"
+            " ON thread.id = reservation.thread WHERE entry = ?1 AND peer = ?2 AND made_at > 0",
+            entry,
+            asker,
+            int(since),
+        )
+        return int(rows[0][0])
+
     def reserve(self, one: Reservation) -> None:
         """Make or change a reservation."""
         self._box.change(
-            "INSERT INTO reservation VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
-            " publication = excluded.publication",
+            "INSERT INTO reservation VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+            " publication = excluded.publication, untaken_until = excluded.untaken_until",
             one.thread,
             one.entry,
             one.publication,
             one.places,
             one.state,
             one.hold_until,
+            one.made_at,
+            one.untaken_until,
         )
 
+    _RESERVATION = "thread, entry, publication, places, state, hold_until, made_at, untaken_until"
+
     def reservation(self, thread: str) -> Reservation | None:
-        rows = self._box.query("SELECT * FROM reservation WHERE thread = ?", thread)
+        rows = self._box.query(f"SELECT {self._RESERVATION} FROM reservation WHERE thread = ?", thread)
         return Reservation(*rows[0]) if rows else None
 
     def reservations(self) -> list[Reservation]:
-        return [Reservation(*row) for row in self._box.query("SELECT * FROM reservation ORDER BY rowid")]
+        rows = self._box.query(f"SELECT {self._RESERVATION} FROM reservation ORDER BY rowid")
+        return [Reservation(*row) for row in rows]
 
     # -- what we asked ------------------------------------------------------------------------------------------------
 

@@ -145,6 +145,11 @@ MIGRATIONS = (
     CREATE TABLE receipts_final(n INTEGER NOT NULL);
     INSERT INTO receipts_final VALUES (0);
     """,
+    # adapters/directory_book.py
+    """
+    ALTER TABLE reservation ADD COLUMN made_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE reservation ADD COLUMN untaken_until INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"

@@ -181,6 +181,18 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """How long a yes keeps a place that nobody has taken yet. Seconds."""
+
+    hold_s: int
+    """At most, of one yes."""
+    untaken_s: int
+    """Of one asker at one service, places times seconds."""
+    within_s: int
+    """Within this time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     version: int
     mailboxes: Mapping[str, frozenset[str]]
@@ -208,12 +220,13 @@ class Policy:
     """By domain."""
     attach: Mapping[str, frozenset[str]]
     """Event that may carry files -> roles of those that it may carry them to."""
+    places: Places
 
 
 _SECTIONS = frozenset(
     (
         *("version", "flow", "event", "firewall", "minimise", "attach", "quota", "ledger", "kafka", "agreement"),
-        "authorisations",
+        *("authorisations", "places"),
     )
 )
 _SPAN = re.compile(r"([0-9]+)([hd])")
@@ -248,6 +261,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
     for name, item in raw["minimise"].items():
         _members(f"minimise {name}", item, {"always"}, {"service", "never"})
     _members("ledger", raw["ledger"], {"auditors"})
+    _members("places", raw["places"], {"hold", "untaken", "within"})
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
     if not raw["flow"].keys() <= set(FLOWS):
         raise ValueError("unknown flow")
@@ -304,6 +318,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
             {name: _authorisations(name, item) for name, item in raw["authorisations"].items()}
         ),
         attach=MappingProxyType({name: _roles(item["to"]) for name, item in raw["attach"].items()}),
+        places=Places(**{f"{name}_s": _span(span) for name, span in raw["places"].items()}),
     )
 
 

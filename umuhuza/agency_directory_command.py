@@ -266,7 +266,7 @@ def _words(directory: Directory, one: Asked, now: float) -> list[str]:
         words += (
             t(f", jusqu'à {until}", f", until {until}")
             if one.hold_until > now
-            else t(f", passée depuis {until} : téléphonez", f", over since {until}: telephone")
+            else t(f", n'est pas gardée (depuis {until}) : téléphonez", f", not kept (since {until}): telephone")
         )
     if one.reason is not None:
         words += f" ({t(*_REASONS[one.reason])})"

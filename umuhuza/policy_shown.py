@@ -124,6 +124,16 @@ def shown_flow(name: str) -> Shown:
         f"  {_where(f'flow.{name}.mailbox')}",
         *(_line(rule) for rule in events),
     ]
+    if name == "directory":
+        kept = rules.places
+        value["places"] = {"hold_s": kept.hold_s, "untaken_s": kept.untaken_s, "within_s": kept.within_s}
+        said = t(
+            f"un oui garde une place {span(kept.hold_s)} ; sans la retenir, une agence garde en {span(kept.within_s)}"
+            f" au plus {span(kept.untaken_s)} de places d'un service",
+            f"a yes keeps a place for {span(kept.hold_s)}; without taking it, an agency keeps within"
+            f" {span(kept.within_s)} at most {span(kept.untaken_s)} of places of a service",
+        )
+        lines += [f"  {said}", f"  {_where('places')}"]
     return value, lines
 
 

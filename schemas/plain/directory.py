@@ -103,7 +103,8 @@ class AvailabilityAsked(Form):
 
 
 class AvailabilityAnswered(Form):
-    """A yes keeps the places until `hold_until`; only the asker's `availability.held` makes them hers."""
+    """A yes keeps the places until `hold_until`; only the asker's `availability.held` makes them hers. Kept until the
+    moment of the answer itself: there is a place, and it is not kept."""
 
     answer: Literal["yes", "no"]
     hold_until: When | None = None

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.connectors.contract import Arrived, NotNowError
-from adapters.directory import HOLD_S, Directory, DirectoryDesk, service_of
+from adapters.directory import Directory, DirectoryDesk, service_of
 from adapters.directory_book import Asked
 from schemas.errors import OrderError, PayloadError
 from schemas.forms import Facts
@@ -23,8 +23,10 @@ from schemas.plain.alert import AlertCleared, SafetyWarning
 from schemas.plain.directory import AvailabilityAsked, ServicePublished
 from schemas.registry import Role
 from tests.agencies import PLANTED, Agencies, Agency, InMemory, at, bytes_of, identified, referral, said
+from topics.catalogue import policy
 from umuhuza.examples import samples_directory as made
 
+HOLD_S = policy().places.hold_s
 IOM, MINISTRY, SHELTER, SHELTER2, POLICE = "bi/iom", "bi/min-solidarity", "bi/k7t4", "bi/r5w2", "bi/police"
 
 
@@ -325,6 +327,70 @@ def test_a_workbook_open_in_a_program_does_not_change_whose_question_comes_first
     town.settle()
     assert refused
     assert (town.states(IOM), town.states(MINISTRY)) == ({SHELTER: "offered"}, {SHELTER: "refused"})
+
+
+# -- a yes that nobody takes -------------------------------------------------------------------------------------------
+
+
+def kept(town: Town) -> float:
+    """Seconds for which the last yes of the shelter keeps its place, from now."""
+    until = town.directory(IOM).book.asks()[-1].hold_until
+    assert until is not None
+    return until - town.now
+
+
+def ask_shelter(town: Town, **changes: object) -> Asked:
+    [one] = town.ask(IOM, **changes)
+    town.settle((IOM, SHELTER))
+    return one
+
+
+def test_who_asks_again_and_again_and_takes_nothing_keeps_a_bed_from_others_for_eight_hours_a_day_at_most(
+    town: Town,
+) -> None:
+    town.publish(SHELTER, 1)
+    hours = []
+    for _ in range(8):
+        ask_shelter(town)
+        hours.append(kept(town) / 3600)
+        town.wait(4 * 3600)
+    assert hours == [4, 4, 0, 0, 0, 0, 0, 4]
+
+
+def test_a_yes_that_keeps_nothing_is_still_a_yes_for_whoever_takes_it_first(town: Town) -> None:
+    town.publish(SHELTER, 3)
+    third = [ask_shelter(town) for _ in range(3)][-1]
+    until = [one.hold_until for one in town.directory(IOM).book.asks()]
+    assert until == [int(town.now) + HOLD_S] * 2 + [int(town.now)]
+    book = town.directory(SHELTER).book
+    assert book.free(book.services()[0]) == 1
+    town.directory(IOM).take(third.thread)
+    town.settle((IOM, SHELTER))
+    assert town.directory(IOM).state(third) == "held"
+    assert book.free(book.services()[0]) == 0
+
+
+def test_places_that_are_taken_or_released_soon_leave_their_asker_room_for_the_next_night(town: Town) -> None:
+    town.publish(SHELTER, 20)
+    for number in range(4):
+        one = ask_shelter(town)
+        assert kept(town) == HOLD_S, number
+        town.wait(600)
+        if number % 2:
+            town.directory(IOM).take(one.thread)
+        else:
+            town.directory(IOM).release(one.thread)
+        town.settle((IOM, SHELTER))
+
+
+def test_many_places_at_once_are_kept_for_less_time_and_another_asker_for_all_of_it(town: Town) -> None:
+    town.publish(SHELTER, 20)
+    ask_shelter(town, count=4)
+    assert kept(town) == 2 * 3600
+    town.ask(MINISTRY)
+    town.settle((MINISTRY, SHELTER))
+    [asked] = town.directory(MINISTRY).book.asks()
+    assert asked.hold_until == int(town.now) + HOLD_S
 
 
 # -- one yes for one place, in any order, whatever crashes -------------------------------------------------------------

@@ -455,6 +455,11 @@ def test_deadlines_are_those_of_the_four_priorities() -> None:
     assert answer_within_s("referral.accepted", "urgent") is None
 
 
+def test_a_place_is_kept_for_four_hours_and_for_one_asker_for_eight_a_day_without_being_taken() -> None:
+    kept = policy().places
+    assert (kept.hold_s, kept.untaken_s, kept.within_s) == (4 * 3600, 8 * 3600, 24 * 3600)
+
+
 def test_the_policy_that_ships_is_read() -> None:
     assert read_policy(POLICY) == policy()
     assert policy().law_enforcement == {"police", "judiciary"}
@@ -500,6 +505,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
         '[attach."referral.requested"]\nto =',
         '[attach."referral.requested"]\nfrom = ["assistance"]\nto =',
     ),
+    "how long places are kept, misspelt": ('untaken = "8h"', 'untakken = "8h"'),
+    "places kept for minutes": ('hold = "4h"', 'hold = "240m"'),
     "an unknown quota": ("records_per_minute", "records_per_second"),
     "a missing quota": ("waiting_reads = 4\n", ""),
     "an unknown section": ("[quota]", "[quotas]"),
