@@ -8,7 +8,8 @@
 
 A copy that a program holds open (a workbook in Excel) cannot be taken from under it: then erasure.executed says that
 the keys are gone, and erasure.attested follows when the copy is. Backups, paper and what was read are out of reach,
-and the attestation says that too.
+and the attestation says that too; a copy that somebody has moved is not called gone, but named among what people there
+must still do.
 
 Each public method is one transaction, with the records that it enqueues. If we die between keys and copies, the next
 look goes on (`catch_up`). Must never: put what a record says into a log, an error or the mailbox.
@@ -210,9 +211,11 @@ class Corrections:
         gone = self._desk.mailbox.scrub()
         for connector in connectors:
             try:
-                await connector.erase(one.ident)
+                found = await connector.erase(one.ident)
             except NotNowError:
                 gone = False
+            else:
+                one = self.book.found(one, found.deleted, found.by_hand)
         with self._desk.mailbox.transaction():
             if gone:
                 self._attest(one)
@@ -227,10 +230,12 @@ class Corrections:
     def _attest(self, one: Erasure) -> None:
         if not one.thread:
             return
+        all_gone = one.deleted and "find-moved-copies" not in one.by_hand
         said = ErasureAttested(
             record=one.ident,
-            gone=("grant", "delivered-copies") if one.held else ("never-held",),
+            gone=(("grant", "delivered-copies") if all_gone else ("grant",)) if one.held else ("never-held",),
             remains=("backups", "what-was-read", "paper") if one.held else (),
+            by_hand=one.by_hand,
         )
         self._answer(one.thread, "erasure.attested", said)
 

@@ -27,7 +27,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from adapters.connectors.contract import Arrived, Batch, Draft, Outcome
+from adapters.connectors.contract import Arrived, Batch, Draft, Erased, Outcome
 from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, ReservationState, fits
 from adapters.outbox import Desk, Outbox
 from adapters.rights_book import RightsBook
@@ -323,8 +323,9 @@ class DirectoryDesk:
         elif isinstance(said, AlertCleared):
             self._directory.forget(arrived, said)
 
-    async def erase(self, ident: str) -> None:
+    async def erase(self, ident: str) -> Erased:
         """Nothing: what is listed here names nobody."""
+        return Erased()
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         return

@@ -150,6 +150,11 @@ MIGRATIONS = (
     ALTER TABLE reservation ADD COLUMN made_at INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE reservation ADD COLUMN untaken_until INTEGER NOT NULL DEFAULT 0;
     """,
+    # adapters/rights_book.py
+    """
+    ALTER TABLE erasure ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE erasure ADD COLUMN by_hand TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 HELD = "state IN ('held', 'ready') AND state = 'held'"

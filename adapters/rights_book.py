@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from adapters.mailbox import Mailbox
+from schemas.plain.rights import BY_HAND, ByHand
 
 ReviewKind = Literal["break-glass", "disclosure", "incident"]
 """Shared without consent; disclosed to a court or an auditor; sent to whom it was not meant for."""
@@ -37,6 +38,10 @@ class Erasure:
     held: bool
     """Whether it was here at all."""
     state: Literal["keys", "told", "done"]
+    deleted: bool = False
+    """A copy that had been handed over was found and deleted, by this erasure or another of the same record."""
+    by_hand: tuple[ByHand, ...] = ()
+    """What was found that a person must still do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,12 @@ class RightsBook:
             if iss == us:
                 held += self._box.change("UPDATE outgoing SET grants = '[]' WHERE evt = ?", evt)
             self._box.change(
-                "INSERT INTO erasure VALUES(?, ?, ?, ?, 'keys', 0) ON CONFLICT DO NOTHING", ident, thread, at, held > 0
+                "INSERT INTO erasure(ident, thread, at, held, state, next_at) VALUES(?, ?, ?, ?, 'keys', 0)"
+                " ON CONFLICT DO NOTHING",
+                ident,
+                thread,
+                at,
+                held > 0,
             )
 
     def is_erased(self, ident: str) -> bool:
@@ -114,7 +124,25 @@ class RightsBook:
             "SELECT ident, thread, held, state FROM erasure WHERE state <> 'done' AND next_at <= ? ORDER BY at, ident",
             now,
         )
-        return [Erasure(ident, thread, bool(held), state) for ident, thread, held, state in rows]
+        return [self._erasure(*row) for row in rows]
+
+    def _erasure(self, ident: str, thread: str, held: int, state: Literal["keys", "told", "done"]) -> Erasure:
+        found = self._box.query("SELECT deleted, by_hand FROM erasure WHERE ident = ?", ident)
+        left = {code for _, codes in found for code in codes.split()}
+        deleted = any(deleted for deleted, _ in found)
+        return Erasure(ident, thread, bool(held), state, deleted, tuple(one for one in BY_HAND if one in left))
+
+    def found(self, one: Erasure, deleted: bool, by_hand: Sequence[ByHand]) -> Erasure:
+        """What a connector found of it, durable; with what was found before."""
+        with self._box.transaction():
+            self._box.change(
+                "UPDATE erasure SET deleted = deleted OR ?, by_hand = ? WHERE ident = ? AND thread = ?",
+                int(deleted),
+                " ".join(code for code in BY_HAND if code in by_hand or code in one.by_hand),
+                one.ident,
+                one.thread,
+            )
+            return self._erasure(one.ident, one.thread, one.held, one.state)
 
     def told(self, one: Erasure, next_at: float) -> None:
         """Keys are gone, a copy is still open in a program: looked at again then."""

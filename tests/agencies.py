@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import ClassVar, TypeVar, cast
 
-from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Escalation, Outcome
+from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Erased, Escalation, Outcome
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
@@ -34,6 +34,7 @@ from schemas.errors import LogError, UmuhuzaError
 from schemas.event_types import EVENTS
 from schemas.forms import Answer, Consent, Facts, Lawful, Name, Priority, Referral, Service
 from schemas.forms import Birth as BirthForm
+from schemas.plain.rights import ByHand
 from schemas.registry import Registry
 from tests.domain import NOW, Domain, Signed
 from topics.catalogue import topics_of
@@ -110,6 +111,8 @@ class InMemory:
         self.before_deliver: Callable[[Arrived], None] = lambda _arrived: None
         self.before_settle: Callable[[Batch], None] = lambda _batch: None
         self.before_erase: Callable[[str], None] = lambda _ident: None
+        self.left_by_hand: tuple[ByHand, ...] = ()
+        """What of the copies there a person must deal with."""
         self.before_changed: Callable[[str, str], None] = lambda _evt, _state: None
 
     async def collect(self) -> AsyncIterator[Batch]:
@@ -125,9 +128,11 @@ class InMemory:
         self.before_deliver(arrived)
         self.arrived.append(arrived)
 
-    async def erase(self, ident: str) -> None:
+    async def erase(self, ident: str) -> Erased:
         self.before_erase(ident)
+        there = any(one.ident == ident for one in self.arrived)
         self.arrived = [one for one in self.arrived if one.ident != ident]
+        return Erased(deleted=there, by_hand=self.left_by_hand)
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         self.before_changed(evt, state)

@@ -26,7 +26,7 @@ from typing import ClassVar
 import apsw
 from typing_extensions import Buffer, override
 
-from adapters.connectors.contract import Arrived, Batch, Draft, Outcome
+from adapters.connectors.contract import Arrived, Batch, Draft, Erased, Outcome
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk
@@ -140,8 +140,9 @@ class Folder:
                 answer = ["1", arrived.iss, "referral.accepted", arrived.thread, None]
                 write(self.root / "in" / f"{source}.json", [answer])
 
-    async def erase(self, ident: str) -> None:
+    async def erase(self, ident: str) -> Erased:
         (self.root / "got" / f"{ident.rpartition('/')[2]}.json").unlink(missing_ok=True)
+        return Erased(deleted=True)
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         write(self.root / "states" / f"{evt}.json", [state, code])

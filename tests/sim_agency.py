@@ -21,7 +21,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-from adapters.connectors.contract import Arrived, Batch, Draft, NotNowError, Outcome, Problem, UndeliverableError
+from adapters.connectors.contract import (
+    Arrived,
+    Batch,
+    Draft,
+    Erased,
+    NotNowError,
+    Outcome,
+    Problem,
+    UndeliverableError,
+)
 from schemas.forms import Answer, Birth, Consent, Facts, Lawful, Name, Referral, SafeContact, Service
 from tests.sim_machine import Life, Tell
 from tests.sim_time import EPOCH, VirtualLoop, spread
@@ -298,7 +307,7 @@ class Desktop:
         self._system.take(arrived)
         self._may_fail()
 
-    async def erase(self, ident: str) -> None:
+    async def erase(self, ident: str) -> Erased:
         raise BrokenPromiseError(f"{self._system.agency}: told to erase what nobody asked to erase")
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:

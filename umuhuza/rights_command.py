@@ -122,7 +122,10 @@ def erase(
         wanted = next(one for one in get_args(Ground) if one == ground)
         evt = _corrections(parts).erase(record, wanted)
     lines = [
-        t("Effacement demandé ; l'attestation arrivera dans la boîte.", "Erasure asked for; the inbox will attest it."),
+        t(
+            "Effacement demandé ; l'attestation dira ce qui est effacé là-bas et ce qu'une personne doit encore y faire.",
+            "Erasure asked for; the attestation will say what is erased there and what a person must still do.",
+        ),
         t(*_UNREAD),
     ]
     result({"ok": True, "record": record, "evt": evt}, as_json=as_json, lines=lines)

@@ -18,6 +18,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from schemas.attachments import File
 from schemas.errors import Language
 from schemas.forms import Facts
+from schemas.plain.rights import ByHand
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,16 @@ class Escalation:
     """When it fell due, seconds since the epoch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What a connector found where it had put an event that it was told to erase. Codes only."""
+
+    deleted: bool = False
+    """A copy was at its place and is gone."""
+    by_hand: tuple[ByHand, ...] = ()
+    """What a person must still do."""
+
+
 class NotNowError(Exception):
     """`deliver` or `settle` could not reach the agency's system (disk full, file open in Excel): tried again later."""
 
@@ -166,8 +177,9 @@ class Connector(Protocol):
         Raises NotNowError, UndeliverableError.
         """
 
-    async def erase(self, ident: str) -> None:
-        """Delete what `deliver` made of that event, as far as the agency's system lets us. Idempotent.
+    async def erase(self, ident: str) -> Erased:
+        """Delete what `deliver` made of that event, as far as the agency's system lets us, and say what that was: of a
+        copy that is not found, nobody says that it is gone. Idempotent.
 
         Raises NotNowError: somebody has it open; asked again later.
         """

@@ -30,6 +30,7 @@ from schemas.forms import (
     SafeContact,
 )
 from schemas.plain.record import RecordCorrected, Right
+from schemas.plain.rights import ErasureAttested
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,8 @@ class _Telling:
         if facts.question is not None:
             found += thread_in_words.question_lines(facts.question, self._language)
         found += consent_in_words.lines(facts.said, at, self._language)
+        if isinstance(facts.said, ErasureAttested):
+            found += thread_in_words.attested_lines(facts.said, self._language)
         if isinstance(facts.said, RecordCorrected):
             self.corrected(facts.said)
         self._lines["answer"] += [Said(one.label, one.value, one.code) for one in found]

@@ -4,7 +4,8 @@
     a-envoyer/  ->  Drafts        (`drops.py`: read, offered, reported, moved)
     recus/      <-  what arrived  (`received.py`: one workbook per thread, answered in its sheet « Réponse »)
     rapports/   <-  reports row by row, and `suivi.xlsx`: what became of each row sent (`tracking.py`); what is overdue
-                    stands there and in `A-TRAITER.txt`, without a word of anybody (`notices.py`)
+                    stands there and in `A-TRAITER.txt`, without a word of anybody (`notices.py`); what an erasure
+                    leaves to a person stands on a page of its own (`by_hand.py`)
 
 Invariants: nothing about the content of a file is raised; nothing dropped is lost, doubled or overwritten; names of
 persons stand inside the agency's own files only, never in a file's name, an error or a log.
@@ -25,8 +26,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar
 
-from adapters.connectors import notices, places, sheets, template
-from adapters.connectors.contract import Arrived, Batch, Escalation, NotNowError, Outcome
+from adapters.connectors import by_hand, notices, places, sheets, template
+from adapters.connectors.by_hand import ErasedHere
+from adapters.connectors.contract import Arrived, Batch, Erased, Escalation, NotNowError, Outcome
 from adapters.connectors.drops import Drops, Quiet
 from adapters.connectors.places import Names, Places
 from adapters.connectors.received import Received, answer_in_words
@@ -34,8 +36,10 @@ from adapters.connectors.threads import Threads
 from adapters.connectors.tracking import Attached, Came, Journal, Moved, Noticed, write_tracking
 from schemas.errors import Language, SourceError
 from schemas.plain.attachment import ANNOUNCED
+from schemas.plain.rights import ByHand
 
 JOURNAL = "suivi.jsonl"
+ERASED = "effacements.jsonl"
 TRACKING = "suivi.xlsx"
 TO_DO = "A-TRAITER.txt"
 TEMPLATE = "modele-orientation.xlsx"
@@ -80,6 +84,7 @@ class FolderConnector:
         self.places = Places.under(root, self._names)
         self._journal = Journal(self.places.reports / JOURNAL)
         self._threads = Threads(self.places.states)
+        self._erased_here = ErasedHere(self.places.states / ERASED)
         quiet = Quiet(now, quiet_s)
         self._drops = Drops(self.places, self._journal, self._threads, recipients, now, language, quiet, max_rows)
         self._received = Received(self.places, self._threads, now, language, quiet)
@@ -88,6 +93,8 @@ class FolderConnector:
         self._erased = False
         """What was erased stands in `suivi.xlsx` until it is written anew, and that cannot wait."""
         self._tracking_at = float("-inf")
+        self._pages: tuple[str, ...] = ()
+        """Pages of erasures that nobody has done yet, as `A-TRAITER.txt` names them."""
         self._lock = asyncio.Lock()
 
     async def collect(self) -> AsyncIterator[Batch]:
@@ -138,14 +145,16 @@ class FolderConnector:
             except OSError:
                 raise NotNowError from None
 
-    async def erase(self, ident: str) -> None:
-        """Out of the workbook in `recus/`, of the table and its journal, and of what is remembered of it. Idempotent.
+    async def erase(self, ident: str) -> Erased:
+        """Out of the workbook in `recus/`, of the table and its journal, and of what is remembered of it. What is left
+        to a person is told on a page in `rapports/`. Idempotent.
 
         Raises NotNowError: also where somebody has the workbook or the table open.
         """
         async with self._lock:
             try:
                 await asyncio.to_thread(self._prepare)
+                found = await asyncio.to_thread(self._found, ident)
                 if await asyncio.to_thread(self._journal.erase, self._agency, ident):
                     self._erased = self._tracking_stale = True
                 gone = await self._received.erase(ident)
@@ -156,6 +165,34 @@ class FolderConnector:
                     raise NotNowError
             except OSError:
                 raise NotNowError from None
+            return found
+
+    def _found(self, ident: str) -> Erased:
+        """Where that event is told before it is erased, with all that earlier looks found; the page for a person."""
+        there, moved = self._received.copies(ident)
+        own = self._own_files(ident)
+        shown = [f"{self.places.received.name}/{name}" for name in there]
+        left: list[tuple[ByHand, list[str]]] = []
+        if moved:
+            left.append(("find-moved-copies", [f"{self.places.received.name}/{name}" for name in moved]))
+        if there or moved:
+            left.append(("destroy-other-copies", shown))
+        if own:
+            left.append(("destroy-own-files", own))
+        if not left:
+            return self._erased_here.of(ident) or Erased()
+        data = by_hand.page(ident, left, self._now(), self._language)
+        places.write_durably(self.places.reports / by_hand.page_name(ident), data)
+        return self._erased_here.note(ident, Erased(bool(there), tuple(code for code, _ in left)))
+
+    def _own_files(self, ident: str) -> list[str]:
+        """The file from which we sent that event, while it is where we put it."""
+        agency, _, evt = ident.rpartition("/")
+        row = self._journal.rows.get(evt) if agency == self._agency else None
+        taken = None if row is None else self._journal.files.get(row.source)
+        if taken is None or not (self.places.root / taken.moved).exists():
+            return []
+        return [taken.moved]
 
     async def escalated(self, escalation: Escalation) -> None:
         """Beside its row in `suivi.xlsx`, and in `A-TRAITER.txt`, at the next look at the latest. Idempotent.
@@ -233,10 +270,15 @@ class FolderConnector:
     async def _write_tracking(self) -> None:
         """`suivi.xlsx` and `A-TRAITER.txt` anew; the table not while somebody has it open: then at a later look."""
         path = self.places.reports / TRACKING
+        pages = await asyncio.to_thread(self._pages_left)
+        if pages != self._pages:
+            self._tracking_stale = True
         if not self._tracking_stale:
             return
         empty = not (self._journal.rows or self._journal.came or self._journal.noticed)
         if empty and not await asyncio.to_thread(path.exists):
+            if pages != self._pages:
+                await asyncio.to_thread(self._write_to_do)
             return
         now = self._now().timestamp()
         # Ten thousand rows take three seconds: not after every one of their ten thousand changes.
@@ -275,11 +317,19 @@ class FolderConnector:
             where = kept.file if kept is not None else sent.line.replace("!", " ") if sent is not None else ""
             lines.append(f"{words} ({where})" if where else words)
             to_do[one.evt] = "\n".join(filter(None, (to_do.get(one.evt), words)))
+        pages = self._pages_left()
+        for name in pages:
+            what = "Effacement à finir par une personne" if self._language == "fr" else "Erasure for a person to finish"
+            lines.append(f"{what} : {self.places.reports.name}/{name}")
         if lines:
             places.write_durably(path, notices.file_of(lines, self._now(), self._language))
         else:
             path.unlink(missing_ok=True)
+        self._pages = pages
         return to_do
+
+    def _pages_left(self) -> tuple[str, ...]:
+        return tuple(sorted(path.name for path in self.places.reports.glob(f"{by_hand.PAGE}*.txt")))
 
     def _prepare(self) -> None:
         """Folders, words and templates, once per process. Never replaces a file: it may have been filled in."""
@@ -331,6 +381,8 @@ En cas de danger immédiat, téléphonez d'abord. Umuhuza n'est jamais le seul c
     {TRACKING} : où en est chaque envoi. « Arrivé sur la machine » ne veut pas dire lu
     par une personne.
     {TO_DO} : ce qui attend quelqu'un maintenant ; téléphonez. Absent : rien n'attend.
+    {by_hand.PAGE}….txt : après un effacement, ce que vous seul pouvez retrouver et détruire.
+    Supprimez la page quand c'est fait.
 {names.received}/
     Ce que vous recevez : un classeur par orientation ou dossier. Répondez sur sa feuille
     « Réponse », enregistrez, fermez. Chaque ligne nouvelle part une fois. Les pièces jointes
@@ -362,6 +414,8 @@ In immediate danger telephone first. Umuhuza is never the only channel.
     {TRACKING}: what became of each row. « Arrived on the computer » does not mean read
     by a person.
     {TO_DO}: what waits for somebody now; telephone. Not there: nothing waits.
+    {by_hand.PAGE}….txt: after an erasure, what only you can find and destroy. Delete the
+    page when it is done.
 {names.received}/
     What you receive: one workbook per referral or case. Answer on its sheet « Réponse »,
     save, close. Every new row is sent once. Attachments lie beside it, under a neutral name

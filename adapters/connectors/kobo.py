@@ -33,7 +33,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from adapters.connectors.contract import Arrived, Batch, NotNowError, Outcome, Problem
+from adapters.connectors.contract import Arrived, Batch, Erased, NotNowError, Outcome, Problem
 from adapters.connectors.kobo_form import Note, Reading, identify, in_english, read
 from adapters.connectors.places import sync_folder, write_durably
 from schemas import ijson, lifecycle
@@ -356,8 +356,9 @@ class KoboFolder:
     async def deliver(self, arrived: Arrived) -> None:
         """Nothing: Kobo collects and cannot receive. An agency that receives uses the folder or another connector."""
 
-    async def erase(self, ident: str) -> None:
+    async def erase(self, ident: str) -> Erased:
         """Nothing: what arrives is not kept here."""
+        return Erased()
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """Adds the state to the submission's report, once. Best effort: the outbox itself is the truth."""

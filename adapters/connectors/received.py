@@ -157,6 +157,19 @@ class Received:
         await asyncio.to_thread(self.threads.store, kept)
         return True
 
+    def copies(self, ident: str) -> tuple[list[str], list[str]]:
+        """Files in `recus/` in which that event still is told: those at their place, those that are not there any more.
+        Blocks; nothing once it was erased, and nothing of a workbook that was never written."""
+        self.threads.load()
+        kept = self.threads.of_ident(ident)
+        event = None if kept is None else next((one for one in kept.events if one.ident == ident), None)
+        if kept is None or event is None or not event.sections:
+            return [], []
+        unwritten = kept.to_write == "event" and len(kept.events) == 1
+        names = [*([] if unwritten else [kept.file]), *event.files]
+        there = [name for name in names if (self.places.received / name).exists()]
+        return there, [name for name in names if name not in there]
+
     async def erase(self, ident: str) -> bool:
         """Take what an event said out of its workbook; the whole workbook when nothing else is said in it.
 

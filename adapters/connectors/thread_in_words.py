@@ -14,6 +14,7 @@ from adapters.connectors.column_type import Choice
 from schemas import htcds, lifecycle
 from schemas.errors import Language
 from schemas.forms import Feedback, Movement, Question
+from schemas.plain.rights import ErasureAttested
 
 GOES = (
     Choice("going-well", "Cela se passe bien", "Going well"),
@@ -102,6 +103,37 @@ def question_lines(question: Question, language: Language) -> Iterator[Words]:
     yield Words("Renseignements demandés" if french else "Asked for", asked, "; ".join(question.fields))
     if question.note is not None:
         yield Words("Précision" if french else "Note", question.note)
+
+
+_GONE = (
+    Choice("grant", "Les clés", "The keys"),
+    Choice("delivered-copies", "Les copies remises", "The copies that were handed over"),
+    Choice("never-held", "Rien : jamais reçu", "Nothing: never held"),
+)
+_REMAINS = (
+    Choice("backups", "sauvegardes", "backups"),
+    Choice("what-was-read", "ce qui a été lu", "what was read"),
+    Choice("paper", "papier", "paper"),
+)
+_BY_HAND = (
+    Choice(
+        "find-moved-copies", "une copie n'est plus à sa place : à retrouver", "a copy is not at its place: to be found"
+    ),
+    Choice("destroy-other-copies", "copies faites ailleurs : à détruire", "copies made elsewhere: to be destroyed"),
+    Choice("destroy-own-files", "leurs propres fichiers : à nettoyer", "their own files: to be cleaned"),
+)
+
+
+def attested_lines(said: ErasureAttested, language: Language) -> Iterator[Words]:
+    """What a holder's machine erased, and what is left to people there."""
+    french = language == "fr"
+    for label, choices, codes in (
+        ("Effacé" if french else "Erased", _GONE, said.gone),
+        ("À faire là-bas par une personne" if french else "For a person there to do", _BY_HAND, said.by_hand),
+        ("Hors d'atteinte" if french else "Out of reach", _REMAINS, said.remains),
+    ):
+        if codes:
+            yield Words(label, "; ".join(_label(choices, code, language) for code in codes), "; ".join(codes))
 
 
 def end_line(reason: str, language: Language) -> Words:

@@ -12,7 +12,7 @@ Must never: hold a content key, or the text of a part.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -32,6 +32,10 @@ Piece = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.~-]{1,8000}$")]
 """Of a long text in the alphabet of records."""
 PIECE = 8000
 """Characters."""
+ByHand = Literal["find-moved-copies", "destroy-other-copies", "destroy-own-files"]
+"""What no program can do of an erasure: a copy is not where it was put; others may have been made; the holder's own
+files, from which it was sent, still tell of it."""
+BY_HAND: tuple[ByHand, ...] = get_args(ByHand)
 _MAX_MANIFEST = 2
 _MAX_BODY = 30
 
@@ -153,12 +157,16 @@ class ErasureExecuted(Form):
 
 
 class ErasureAttested(Form):
-    """A holder's word that keys and opened copies are gone as far as its adapter reaches."""
+    """A holder's word on what its adapter has deleted, and on what people there must still do."""
 
     record: RecordId
     gone: tuple[Literal["grant", "delivered-copies", "never-held"], ...] = Field(min_length=1, max_length=3)
+    """`delivered-copies`: every copy that was handed over was at its place and was deleted. Not said where one was not
+    found, or where none had been handed over."""
     remains: tuple[Literal["backups", "what-was-read", "paper"], ...] = Field((), max_length=3)
     """What no program can take back."""
+    by_hand: tuple[ByHand, ...] = Field((), max_length=3)
+    """What a person there must still do; since 1.1."""
 
 
 MODELS: Mapping[str, type[Form]] = {

@@ -150,6 +150,15 @@ def test_a_copy_that_a_program_holds_open_is_attested_when_it_is_gone(town: Agen
     assert "referral.requested" not in ministry.system.types
 
 
+def test_a_copy_that_was_moved_is_not_attested_as_gone_and_whoever_asked_learns_what_is_left(town: Agencies) -> None:
+    evt = sent(town, IOM, MINISTRY)
+    town[MINISTRY].system.left_by_hand = ("find-moved-copies",)
+    rights(town[IOM]).erase(f"{IOM}/{evt}", "person")
+    town.settle()
+    [said] = attested(town[IOM])
+    assert (said.gone, said.by_hand) == (("grant",), ("find-moved-copies",))
+
+
 def test_an_erasure_that_was_cut_short_goes_on_at_the_next_start(town: Agencies) -> None:
     evt = sent(town, IOM, MINISTRY)
     rights(town[IOM]).erase(f"{IOM}/{evt}", "person")

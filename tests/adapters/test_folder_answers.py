@@ -15,7 +15,7 @@ from openpyxl import load_workbook
 
 from adapters.connectors import delivered, places
 from adapters.connectors.answers import steps_ahead
-from adapters.connectors.contract import NotNowError, Problem
+from adapters.connectors.contract import Erased, NotNowError, Problem
 from adapters.connectors.folder import FolderConnector
 from schemas.forms import Answer, Facts
 from tests.adapters.folder_office import (
@@ -62,6 +62,40 @@ def test_the_workbook_of_a_record_that_was_erased_is_gone_with_all_that_was_reme
     assert served.names("recus") == []
     assert not [path for path in served.root.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
     asyncio.run(served.connector.erase(arrived().ident))
+
+
+def left_to_do(office: Office) -> str:
+    """The pages of erasures that nobody has done yet."""
+    pages = sorted((office.root / "rapports").glob("A-EFFACER-*.txt"))
+    return "\n".join(page.read_text(encoding="utf-8-sig") for page in pages)
+
+
+def test_of_a_workbook_that_was_moved_nobody_says_that_it_is_gone_and_somebody_is_told_to_find_it(
+    served: Office,
+) -> None:
+    elsewhere = served.root.parent / "mes-dossiers.xlsx"
+    (served.root / "recus" / WORKBOOK).rename(elsewhere)
+    found = asyncio.run(served.connector.erase(arrived().ident))
+    assert found == Erased(deleted=False, by_hand=("find-moved-copies", "destroy-other-copies"))
+    assert f"recus/{WORKBOOK}" in left_to_do(served)
+    assert "N'est plus à sa place : retrouvez ce fichier et détruisez-le." in left_to_do(served)
+    assert PLANTED not in left_to_do(served)
+    served.go_round()
+    assert "Effacement à finir par une personne" in (served.root / "rapports" / "A-TRAITER.txt").read_text(
+        encoding="utf-8-sig"
+    )
+    served.restarted()
+    assert asyncio.run(served.connector.erase(arrived().ident)) == found  # the same word, however often it is asked
+    for page in (served.root / "rapports").glob("A-EFFACER-*.txt"):
+        page.unlink()  # she has done it
+    served.go_round()
+    assert not (served.root / "rapports" / "A-TRAITER.txt").exists()
+
+
+def test_of_a_workbook_at_its_place_it_is_said_that_it_is_gone_and_what_people_must_still_do(served: Office) -> None:
+    found = asyncio.run(served.connector.erase(arrived().ident))
+    assert found == Erased(deleted=True, by_hand=("destroy-other-copies",))
+    assert "imprimé" in left_to_do(served)
 
 
 def test_what_else_was_said_on_the_thread_stays(served: Office) -> None:

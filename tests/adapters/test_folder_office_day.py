@@ -243,10 +243,19 @@ def test_of_a_record_of_ours_that_was_erased_neither_row_nor_journal_is_left(sen
     assert "evt-1" not in journal(sender)
     assert {line[0] for line in sender.sheet("rapports/suivi.xlsx")} >= {"D-2"}
     assert "D-2026-14" not in sender.words("rapports/suivi.xlsx")
-    assert to_do(sender) == ""
+    assert "Sans réponse" not in to_do(sender)
     sender.restarted()
     sender.go_round()
     assert "D-2026-14" not in sender.words("rapports/suivi.xlsx")
+
+
+def test_whoever_erases_what_she_sent_is_told_of_her_own_file_that_still_says_it(sender: Office) -> None:
+    found = asyncio.run(sender.connector.erase("bi/iom/evt-1"))
+    assert found.by_hand == ("destroy-own-files",)
+    [page] = (sender.root / "rapports").glob("A-EFFACER-*.txt")
+    [own] = sender.names("envoyes")
+    assert f"envoyes/{own}" in page.read_text(encoding="utf-8-sig")
+    assert asyncio.run(sender.connector.erase("bi/iom/evt-1")) == found
 
 
 def test_an_answer_that_was_erased_is_told_no_more(sender: Office) -> None:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import orjson
 import pytest
 
-from adapters.connectors.contract import Arrived, Batch, Outcome
+from adapters.connectors.contract import Arrived, Batch, Erased, Outcome
 from adapters.connectors.folder import FolderConnector
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, workbook
 from topics.sqlite_store import Turn
@@ -68,8 +68,8 @@ class Looking:
     async def deliver(self, arrived: Arrived) -> None:
         await self._folder.deliver(arrived)
 
-    async def erase(self, ident: str) -> None:
-        await self._folder.erase(ident)
+    async def erase(self, ident: str) -> Erased:
+        return await self._folder.erase(ident)
 
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         await self._folder.changed(evt, line, source, state, code)

@@ -104,7 +104,15 @@ SAMPLES: dict[str, tuple[Facts, ...]] = {
     "erasure.requested": (_facts(ErasureRequested(record=RECORD, ground="person")),),
     "erasure.executed": (_facts(ErasureExecuted(record=RECORD, where="mailbox")),),
     "erasure.attested": (
-        _facts(ErasureAttested(record=RECORD, gone=("grant", "delivered-copies"), remains=("backups", "paper"))),
+        _facts(
+            ErasureAttested(
+                record=RECORD,
+                gone=("grant", "delivered-copies"),
+                remains=("backups", "paper"),
+                by_hand=("destroy-other-copies",),
+            )
+        ),
+        _facts(ErasureAttested(record=RECORD, gone=("grant",), by_hand=("find-moved-copies",))),
         _facts(ErasureAttested(record=RECORD, gone=("never-held",))),
     ),
 }
