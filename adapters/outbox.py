@@ -63,6 +63,18 @@ CHUNKS_AT_ONCE = 4
 behind a scan."""
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 900.0
+_BY_COMMAND = frozenset(
+    (
+        "record.retracted",
+        "erasure.requested",
+        "erasure.executed",
+        "erasure.attested",
+        "disclosure.granted",
+        "disclosure.ended",
+    )
+)
+"""What nobody says by hand: alone, the words erase nothing, attest what nobody looked at, or give keys that no list of
+ours knows. `adapters.corrections` and `adapters.disclosures` say it together with doing it."""
 _NO_PARTS: Mapping[str, bytes] = MappingProxyType({})
 DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
 """Moments that we write, seconds since the epoch."""
@@ -145,6 +157,8 @@ class Outbox:
 
     def _take(self, source: str, draft: Draft, connector: str) -> Outcome:
         try:
+            if draft.type in _BY_COMMAND:
+                raise OrderError("command_needed", "type")
             self._expires_in_time(draft)
             with self._desk.mailbox.attempt():
                 evt = self.compose(draft, source, connector)

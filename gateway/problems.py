@@ -38,7 +38,15 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_revoked",
     ),
     404: ("topic_unknown", "thread_unknown", "record_missing", "log_unknown"),
-    409: ("evt_conflict", "duplicate", "seq_gap", "chain_broken", "late_acceptance", "transition_invalid"),
+    409: (
+        "evt_conflict",
+        "duplicate",
+        "seq_gap",
+        "chain_broken",
+        "late_acceptance",
+        "transition_invalid",
+        "command_needed",
+    ),
     410: ("retention_passed",),
     413: ("too_large",),
     422: (

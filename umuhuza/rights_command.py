@@ -123,7 +123,7 @@ def erase(
         evt = _corrections(parts).erase(record, wanted)
     lines = [
         t(
-            "Effacement demandé ; l'attestation dira ce qui est effacé là-bas et ce qu'une personne doit encore y faire.",
+            "Effacement demandé ; l'attestation dira ce qui y est effacé et ce qu'une personne doit encore y faire.",
             "Erasure asked for; the attestation will say what is erased there and what a person must still do.",
         ),
         t(*_UNREAD),

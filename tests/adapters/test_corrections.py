@@ -15,7 +15,7 @@ from adapters.rights_book import Review, RightsBook
 from schemas.envelope import Acts
 from schemas.errors import LogError, OrderError, PayloadError, PolicyError, RecordError, UmuhuzaError
 from schemas.forms import Birth, Facts, Lawful, Name
-from schemas.plain.record import RecordCorrected
+from schemas.plain.record import RecordCorrected, RecordRetracted
 from schemas.plain.rights import DisclosureRequested, DisclosureReviewed, ErasureAttested, ErasureRequested
 from schemas.sealing import parse_grant
 from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, consented, identified, referral
@@ -120,6 +120,25 @@ def test_what_is_on_its_way_just_now_is_retracted_a_moment_later(town: Agencies)
     assert iom.sent("record.retracted") == []
     town.settle()
     assert rights(iom).retract(evt, "wrong-recipient") == "retracted"
+
+
+def test_what_erases_is_not_said_by_hand_where_it_would_erase_nothing(town: Agencies) -> None:
+    """Drafted as JSON the words would leave, and every key would stay where it is."""
+    evt = sent(town, IOM, MINISTRY)
+    iom, ident = town[IOM], f"{IOM}/{evt}"
+    thread = iom.outgoing(evt).thread
+    for type_, words, on in (
+        ("record.retracted", RecordRetracted(evt=evt, reason="wrong-recipient"), thread),
+        ("erasure.requested", ErasureRequested(record=ident, ground="person"), None),
+        ("erasure.attested", ErasureAttested(record=ident, gone=("grant",)), None),
+    ):
+        refused = iom.draft(MINISTRY, type_, Facts(occurred_at=at(), said=words), thread=on)
+        assert refused.problem is not None
+        assert (refused.problem.code, refused.problem.path) == ("command_needed", "type")
+        assert "umuhuza agency retract" in refused.problem.fr
+    town.settle()
+    assert states(town[MINISTRY], ident) == ["delivered"]
+    assert iom.sent("record.retracted") == iom.sent("erasure.requested") == []
 
 
 def test_nobody_retracts_what_she_did_not_send(town: Agencies) -> None:

@@ -18,7 +18,6 @@ from adapters.runner import Runner
 from schemas import lifecycle
 from schemas.errors import LogError, PolicyError
 from schemas.forms import Consent, Facts, Lawful, Movement, Priority
-from schemas.plain.record import RecordRetracted
 from schemas.plain.transfer import ReturnCounselled, TransferAccepted
 from tests.agencies import PLANTED, Agencies, Agency, Gate, at, bytes_of, consented, referral, said
 from tests.domain import MEMBERS, NOW
@@ -142,8 +141,7 @@ def test_a_transfer_accepted_too_late_waits_for_who_asked(border: Agencies, conf
     if confirmed:
         iom.evt(iom.draft(FOCAL, "transfer.reopened", said(), thread=thread))
     else:
-        over = RecordRetracted(evt=iom.sent("transfer.requested")[0].evt, reason="sent-by-mistake")
-        iom.evt(iom.draft(FOCAL, "record.retracted", Facts(occurred_at=at(), said=over), thread=thread))
+        iom.runner.inbox.corrections.retract(iom.sent("transfer.requested")[0].evt, "sent-by-mistake")
     border.settle()
     after = "accepted" if confirmed else "retracted"
     assert [state(border[one], thread) for one in (IOM, FOCAL)] == [after, after]
