@@ -364,6 +364,7 @@ class Inbox:
             opened.recorded_at,
             self._answered(manifest),
             self._consents.book.whom(manifest.thread, opened.facts) if unsaid else None,
+            opened.facts.said,
         )
         may(act, self._desk.registry()).require()
 

@@ -498,7 +498,7 @@ class Outbox:
         claims = sealable.claims
         unsaid = claims is not None and claims.safeguards is None
         concerning = ConsentBook(desk.mailbox).whom(thread, facts) if unsaid else None
-        act = Act("send", desk.agency, topic, kind, type, claims, desk.today(), answers, concerning)
+        act = Act("send", desk.agency, topic, kind, type, claims, desk.today(), answers, concerning, facts.said)
         may(act, registry).require()
         plaintexts = {"identity": sealable.identity, "content": sealable.content, **parts}
         sealed = seal_parts(f"{desk.agency}/{evt}", kind, plaintexts, desk.random)

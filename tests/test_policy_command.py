@@ -221,7 +221,7 @@ def test_every_rule_that_can_decide_has_words_in_both_languages() -> None:
     assert len(verdicts) > 20
     own = ("event.x.basis", "event.x.agreement", "agreement.*", "agreement.x.until", "agreement.voluntary")
     verdicts |= {(rule, False) for rule in (*own, "agreement.origin", "authorisations.*", "authorisations.tn.child")}
-    verdicts |= {("attach.*", False), ("attach.referral.requested.to", False)}
+    verdicts |= {("event.x.as", False), ("attach.*", False), ("attach.referral.requested.to", False)}
     for rule, ok in verdicts:
         for language in ("fr", "en"):
             words = words_of(rule, ok, "fr" if language == "fr" else "en")
@@ -233,7 +233,8 @@ def test_every_rule_that_can_decide_has_words_in_both_languages() -> None:
 def test_the_line_of_a_rule_is_found_for_every_member_of_the_policy() -> None:
     text = read_together("topics", "policy")
     for name, rule in policy().events.items():
-        for member in ("flow", "kind", "by", "from", "to", *(("basis",) if rule.basis else ())):
+        there = [member for member, is_there in (("basis", rule.basis), ("as", rule.said_as)) if is_there]
+        for member in ("flow", "kind", "by", "from", "to", *there):
             line = line_of(f"event.{name}.{member}")
             assert line is not None, (name, member)
             assert line.text in text

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -112,6 +112,8 @@ class Act:
     """What a machine's receipt answers, as whoever asks knows it from the record itself; its kind may be unknown."""
     concerning: SafeguardClaim | None = None
     """Whom it concerns where its claims do not say: what its thread has said of her."""
+    said: object | None = None
+    """What a plain event says, as far as the policy asks for it (`EventRule.said_as`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class EventRule:
     answer_within_s: Mapping[str, int]
     agreement: bool = False
     """Only under an agreement in force, with the authorisations that the domains concerned ask for."""
+    said_as: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    """Member of what is said -> code -> roles whose word that is; other codes are anybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +349,7 @@ def _members(where: str, raw: Mapping[str, Any], needed: set[str], may: Iterable
 
 
 def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
-    optional = {"machine", "basis", "answer_within", "agreement"}
+    optional = {"machine", "basis", "answer_within", "agreement", "as"}
     _members(f"event {name}", raw, {"flow", "kind", "by", "from", "to"}, optional)
     if raw["kind"] not in KINDS or raw["by"] not in ("initiator", "recipient", "holder"):
         raise ValueError(f"event {name}: unknown kind or party")
@@ -364,6 +368,12 @@ def _event(name: str, raw: Mapping[str, Any]) -> EventRule:
         basis=frozenset(raw.get("basis", ())),
         answer_within_s=MappingProxyType({k: _span(v) for k, v in raw.get("answer_within", {}).items()}),
         agreement=bool(raw.get("agreement", False)),
+        said_as=MappingProxyType(
+            {
+                member: MappingProxyType({code: _roles(whose) for code, whose in codes.items()})
+                for member, codes in raw.get("as", {}).items()
+            }
+        ),
     )
 
 
@@ -586,6 +596,10 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
         return _no("not_permitted", f"{rule}.from")
     if not known.to & acting(owner):
         return _no("not_permitted", f"{rule}.to")
+    for member, codes in known.said_as.items():
+        whose = codes.get(str(getattr(act.said, member, "")))
+        if whose is not None and not whose & acting(sender):
+            return _no("not_permitted", f"{rule}.as")
     verdict = _claims_fit(act, known, owner.id, rule)
     if not verdict.ok or not known.basis:
         return verdict

@@ -69,6 +69,7 @@ def shown_event(name: str) -> Shown:
         **_event(rule),
         "travels": None if always is None else sorted(always),
         "by_service": {service: sorted(fields) for service, fields in services.items()},
+        "said_as": {name: {one: sorted(whose) for one, whose in codes.items()} for name, codes in rule.said_as.items()},
         "carries_files_to": sorted(rules.attach.get(name, ())),
         "never": {role: sorted(fields) for role, fields in never.items()},
     }
@@ -81,6 +82,9 @@ def shown_event(name: str) -> Shown:
     ]
     if rule.basis:
         lines.append("  " + labelled("base légale", "lawful basis", ", ".join(sorted(rule.basis))))
+    for member, codes in rule.said_as.items():
+        for code, whose in codes.items():
+            lines.append("  " + labelled(f"{member} {code}, seulement", f"{member} {code}, only", listed(whose)))
     if rule.answer_within_s:
         spans = ", ".join(f"{priority} {span(seconds)}" for priority, seconds in rule.answer_within_s.items())
         lines.append("  " + labelled("réponse attendue", "answer expected", spans))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.domain import MEMBERS
 from tests.e2e.planted import every_file, traces
 
 IOM, MINISTRY, SHELTER, POLICE, COURT = "bi/iom", "bi/min-solidarity", "bi/k7t4", "bi/police", "bi/court"
+COMMISSION = "bi/ccsprtp"
 DAY = 86_400
 
 
@@ -290,6 +292,44 @@ def ask(town: Agencies, *scope: str, record: str | None = None, days: float = 30
     return town[COURT].outgoing(evt).thread
 
 
+def test_nobody_asks_as_the_court_but_the_judiciary_neither_here_nor_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MEMBERS, COURT, ("Tribunal (inventé)", ("judiciary",), False))
+    monkeypatch.setitem(MEMBERS, COMMISSION, ("Commission (inventée)", ("coordination",), False))
+
+    def order(capacity: Literal["court", "auditor"]) -> Facts:
+        said = DisclosureRequested(
+            capacity=capacity, order="Ordonnance fictive", scope=("content",), expires_at=at(DAY), subject="fictif"
+        )
+        return Facts(occurred_at=at(), said=said)
+
+    with Agencies(tmp_path) as town:
+        as_court, as_auditor = order("court"), order("auditor")
+        for asker, own, others in ((COMMISSION, as_auditor, as_court), (COURT, as_court, as_auditor)):
+            refused = town[asker].draft(IOM, "disclosure.requested", others)
+            assert refused.problem is not None
+            assert (refused.problem.code, refused.problem.path) == ("not_permitted", "event.disclosure.requested.as")
+            town[asker].evt(town[asker].draft(IOM, "disclosure.requested", own))
+        town.settle()
+        assert len(rights(town[IOM]).disclosures.asked()) == 2
+        seq, head = town[COMMISSION].box.head("bi.rights.iom")
+        town.put(town.seal(COMMISSION, IOM, "disclosure.requested", as_court, seq=seq + 1, prev=head))
+        town.settle()
+        [away] = town[IOM].inbox("quarantined")
+        assert (away.code, away.path) == ("not_permitted", "event.disclosure.requested.as")
+
+
+def test_no_holder_says_that_a_judge_has_looked_at_what_it_disclosed(town: Agencies) -> None:
+    granted(town, "content")
+    iom = town[IOM]
+    [one] = [each for each in open_reviews(iom) if each.kind == "disclosure"]
+    with pytest.raises(PolicyError) as caught:
+        rights(iom).disclosures.review(one.n, "judge", "Diane", "upheld")
+    assert caught.value.path == "event.disclosure.reviewed.as"
+    assert one in open_reviews(iom)
+
+
 def granted(town: Agencies, *scope: str, days: float = 30) -> tuple[str, str]:
     """(the record, the disclosure)."""
     ident = held_by_iom(town)
@@ -369,7 +409,7 @@ def test_what_a_review_does_not_uphold_ends_at_once(town: Agencies) -> None:
     ident, by = granted(town, "content")
     iom = town[IOM]
     [one] = [each for each in open_reviews(iom) if each.kind == "disclosure"]
-    rights(iom).disclosures.review(one.n, "judge", "Diane", "not-upheld")
+    rights(iom).disclosures.review(one.n, "data-protection", "Diane", "not-upheld")
     town.settle()
     assert unopenable(town, by)
     assert states(iom, ident) == ["delivered"]  # the first holder's own keys are not touched

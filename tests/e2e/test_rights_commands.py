@@ -137,7 +137,7 @@ def test_a_court_gets_the_part_of_its_order_until_somebody_says_no(offices: Offi
     offices.refused("court", "row_invalid", "out", "disclosed", given["disclosure"], "--out", out)
     offices.refused("court", "thread_unknown", "evt", "disclosed", f"bi/iom/{PLANTED}", "--out", out)
     [entry] = [one for one in offices.json("iom", "reviews")["reviews"] if one["kind"] == "disclosure"]
-    words = ("--role", "judge", "--by", "Diane Ndayisenga", "--outcome", "not-upheld")
+    words = ("--role", "supervisor", "--by", "Diane Ndayisenga", "--outcome", "not-upheld")
     offices.json("iom", "review", str(entry["n"]), *words)
     offices.until(
         "the court's keys are gone",

@@ -8,7 +8,7 @@ The one place to extend with an event: a row in `EVENTS_TOLD`, and in `TRAVELS` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas.registry import ROLES
 
@@ -85,6 +85,8 @@ class Told:
     basis: Roles = NONE
     within: Mapping[str, int] | None = None
     agreement: bool = False
+    said_as: Mapping[str, Mapping[str, Roles]] = field(default_factory=dict)
+    """Member -> code -> whose word that is."""
 
 
 def _same(names: str, told: Told) -> dict[str, Told]:
@@ -137,9 +139,19 @@ EVENTS_TOLD: Mapping[str, Told] = {
     ),
     "return.risk-assessed": Told(BORDER, BORDER, "holder"),  # both sides look at it
     # Rights: courts ask the holders, the person's chosen agency asks for her, everybody erases.
-    "disclosure.requested": Told(COURTS, ALL, "initiator"),
-    **_same(
-        "disclosure.granted disclosure.refused disclosure.reviewed disclosure.ended", Told(ALL, COURTS, "recipient")
+    # Nobody speaks as the court but the judiciary, as the auditor but the commission.
+    "disclosure.requested": Told(
+        COURTS,
+        ALL,
+        "initiator",
+        said_as={"capacity": {"court": roles("judiciary"), "auditor": roles("coordination")}},
+    ),
+    **_same("disclosure.granted disclosure.refused disclosure.ended", Told(ALL, COURTS, "recipient")),
+    "disclosure.reviewed": Told(
+        ALL,
+        COURTS,
+        "recipient",
+        said_as={"role": {"judge": roles("judiciary"), "coordination": roles("coordination")}},
     ),
     "access.requested": Told(CHOSEN, ALL, "initiator", within={"normal": 30 * 24}),
     "access.answered": Told(ALL, CHOSEN, "recipient"),

@@ -507,6 +507,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     ),
     "how long places are kept, misspelt": ('untaken = "8h"', 'untakken = "8h"'),
     "places kept for minutes": ('hold = "4h"', 'hold = "240m"'),
+    "a word of an unknown role": ('court = ["judiciary"]', 'court = ["ndayishimiye"]'),
     "an unknown quota": ("records_per_minute", "records_per_second"),
     "a missing quota": ("waiting_reads = 4\n", ""),
     "an unknown section": ("[quota]", "[quotas]"),

@@ -182,6 +182,7 @@ def what_it_says(event: str) -> bool:
         (rule.sender, rule.to, rule.by, rule.basis) == (told.sender, told.to, told.by, told.basis)
         and {name: span for name, span in within.items() if span is not None} == due
         and rule.agreement is told.agreement
+        and rule.said_as == told.said_as
     )
 
 
@@ -356,6 +357,11 @@ def of_event(name: str) -> Iterator[Mutation]:
     for priority in raw.get("answer_within", {}):
         yield f"{name}: no time for {priority}", _without(RAW, (*at, "answer_within", priority))
         yield f"{name}: other time for {priority}", _set(RAW, (*at, "answer_within", priority), "99d")
+    for member, codes in raw.get("as", {}).items():
+        yield f"{name}: {member} as anybody", _without(RAW, (*at, "as", member))
+        for code in codes:
+            yield f"{name}: {member} {code} as anybody", _without(RAW, (*at, "as", member, code))
+            yield from toggled((*at, "as", member, code), ALL)
     yield f"{name}: agreement", _set(RAW, (*at, "agreement"), not raw.get("agreement", False))
 
 
