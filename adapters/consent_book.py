@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from adapters.mailbox import Mailbox
+from adapters.mailbox_rows import STOPPED
 from schemas import lifecycle
 from schemas.claims import Claims
 from schemas.errors import PolicyError
@@ -183,7 +184,8 @@ class ConsentBook:
             " shared.scope, shared.limited, shared.assent, shared.at FROM shared JOIN thread ON thread.id ="
             " shared.thread LEFT JOIN person ON person.n = thread.person LEFT JOIN outgoing ON outgoing.evt ="
             " shared.evt WHERE shared.incoming = 0 AND thread.state <> 'retracted'"
-            f" AND outgoing.state NOT IN {_NOT_SENT} AND (?1 IS NULL OR person.ref = ?1)"
+            f" AND outgoing.state NOT IN {_NOT_SENT} AND shared.evt NOT IN {STOPPED}"
+            " AND (?1 IS NULL OR person.ref = ?1)"
             " ORDER BY person.ref, thread.changed_at, shared.thread, shared.at, shared.rowid",
             person,
         )
@@ -252,7 +254,8 @@ class ConsentBook:
         What rests on a legal duty or on vital interests does not rest on consent; it has its author and reason.
 
         Raises:
-            PolicyError: `consent_missing`, at the consent that was withdrawn since, or at `lawful` where none is said.
+            PolicyError: `consent_withdrawn`, at the consent that was withdrawn since (a day without its time is its
+                beginning); `consent_missing` at `lawful` where none is said.
         """
         row = self._box.query(
             "SELECT max(withdrawal.at) FROM withdrawal LEFT JOIN thread ON thread.id = withdrawal.thread"
@@ -272,8 +275,10 @@ class ConsentBook:
             raise PolicyError("consent_missing", "lawful")
         elif lawful.basis != "consent":
             return
-        if consent is None or int(consent.given_at.timestamp()) <= withdrawn_at:
+        if consent is None:
             raise PolicyError("consent_missing", path)
+        if int(consent.given_at.timestamp()) <= withdrawn_at:
+            raise PolicyError("consent_withdrawn", path)
 
     # -- withdrawals --------------------------------------------------------------------------------------------------
 

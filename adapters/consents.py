@@ -2,7 +2,8 @@
 """Consent withdrawn: every holder told, each passing it on to its own, each confirming when all of those have.
 
     withdraw (a person's own word) or consent.withdrawn (another agency's)
-        -> what is not signed yet is taken back -> consent.withdrawn to everybody with whom we shared her
+        -> what is not signed yet is taken back, what is signed and not known to be in the log is stopped
+        -> consent.withdrawn to everybody with whom we shared her, also where something stopped had left after all
         -> consent.acknowledged from each -> our own consent.acknowledged to who told us: how many, never who
 
 A withdrawal of sharing stops what is new (`ConsentBook.require`, asked by the outbox) and leaves a running service as
@@ -23,6 +24,7 @@ from adapters.connectors.contract import Draft
 from adapters.consent_book import ConsentBook, Told, Withdrawal
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Desk, Outbox
+from adapters.stopped_book import Stopped, StoppedBook
 from schemas import lifecycle
 from schemas.claims import Claims
 from schemas.errors import OrderError, PolicyError, UmuhuzaError
@@ -38,6 +40,8 @@ class Withdrawn:
     told: tuple[Told, ...]
     taken_back: tuple[str, ...]
     """`evt`s that had not been signed and never leave."""
+    stopped: tuple[str, ...] = ()
+    """`evt`s that were signed and are not sent any more; the log will say of each whether it had left."""
 
 
 class Consents:
@@ -47,6 +51,7 @@ class Consents:
         self._desk = desk
         self._outbox = outbox
         self.book = ConsentBook(desk.mailbox)
+        self._stopped = StoppedBook(desk.mailbox)
 
     def withdraw(self, person: str, scope: WithdrawalScope) -> Withdrawn:
         """The person withdraws, here, where she gave it.
@@ -58,19 +63,19 @@ class Consents:
             raise OrderError("thread_unknown", "person")
         with self._desk.mailbox.transaction():
             number = self.book.withdraw(person, scope, int(self._desk.now()))
-            taken_back = self._pass_on(number, person, scope, None)
-            return Withdrawn(number, tuple(self.book.told(number)), taken_back)
+            taken_back, stopped = self._pass_on(number, person, scope, None)
+            return Withdrawn(number, tuple(self.book.told(number)), taken_back, stopped)
 
     def check(self, thread: str, claims: Claims | None) -> None:
         """Nothing new is taken on a consent from whoever told us that it was withdrawn: its own adapter should not have
         sent it.
 
-        Raises PolicyError: `consent_missing`.
+        Raises PolicyError: `consent_withdrawn`.
         """
         if claims is None or claims.consent is None:
             return
         if self.book.taken_from(thread, int(claims.consent.given_at.timestamp())):
-            raise PolicyError("consent_missing", "lawful.consent.given_at")
+            raise PolicyError("consent_withdrawn", "lawful.consent.given_at")
 
     def withdrawn(self, item: Incoming, said: ConsentWithdrawn, said_at: datetime) -> None:
         """Another agency tells us. Inside the transaction that takes its record.
@@ -108,8 +113,13 @@ class Consents:
             self.catch_up()
 
     def catch_up(self) -> int:
-        """Withdrawals on hold whose thread has been linked to a person since go on. Returns how many."""
+        """Withdrawals on hold whose thread has been linked to a person since go on, and those of which it is known now
+        whether what they stopped had left. Returns how many."""
         moved = 0
+        for found in self._stopped.found_out():
+            with self._desk.mailbox.transaction():
+                self._settle(found)
+            moved += 1
         for one in self.book.waiting_for_a_person():
             if one.person is not None:
                 with self._desk.mailbox.transaction():
@@ -126,9 +136,33 @@ class Consents:
             self.book.mark_passed_on(one.n)
         self._answer(self.book.withdrawal(one.n))
 
-    def _pass_on(self, number: int, person: str, scope: WithdrawalScope, but: str | None) -> tuple[str, ...]:
+    def _settle(self, found: Stopped) -> None:
+        """Whoever holds what had left after all is told; what never left needs nobody to be told."""
+        one = self.book.withdrawal(found.withdrawal)
+        thread = self._stopped.thread_of(found.evt, one.person) if found.left else None
+        if thread is not None and _rests_on_consent(thread) and not self.book.already_told(thread.id, one.scope):
+            self._tell(one.n, thread, one.scope)
+        self._stopped.settle(found.evt)
+        self._answer(self.book.withdrawal(one.n))
+
+    def _stop(self, number: int, person: str) -> tuple[str, ...]:
+        """What the network may or may not have taken with it is not sent again: its number is void."""
+        box, now = self._desk.mailbox, int(self._desk.now())
+        stopped: list[str] = []
+        for item in self._stopped.signed(person):
+            for evt in self._stopped.waiting_behind(item):
+                box.take_back(evt, now)
+            if self._stopped.stop(item, number):
+                stopped.append(item.evt)
+        return tuple(stopped)
+
+    def _pass_on(
+        self, number: int, person: str, scope: WithdrawalScope, but: str | None
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(taken back, stopped)."""
         box, now = self._desk.mailbox, int(self._desk.now())
         taken_back = tuple(evt for unsent in self.book.unsent(person) for evt in box.take_back(unsent, now))
+        stopped = self._stop(number, person)
         for holder in self.book.holders(now, person):
             thread = box.thread(holder.thread)
             if thread is None or thread.id == but or not _rests_on_consent(thread):
@@ -136,7 +170,7 @@ class Consents:
             if not self.book.already_told(thread.id, scope):
                 self._tell(number, thread, scope)
         self.book.mark_passed_on(number)
-        return taken_back
+        return taken_back, stopped
 
     def _tell(self, number: int, thread: Thread, scope: WithdrawalScope) -> None:
         """Where no service runs (it was declined, is over, was revoked) there is only sharing to withdraw."""
@@ -163,6 +197,8 @@ class Consents:
         told = self.book.told(one.n)
         if one.thread is None or one.answered or not one.passed_on or any(each.confirmed_at is None for each in told):
             return
+        if self._stopped.unsettled(one.n):
+            return  # somebody may hold it
         thread = self._desk.mailbox.thread(one.thread)
         if thread is None:
             return

@@ -36,7 +36,7 @@ from typing import Any, Literal
 import apsw
 
 from adapters.mailbox_dues import Dues
-from adapters.mailbox_rows import HELD, MIGRATIONS, Incoming, Outgoing, Thread, TurnedDown
+from adapters.mailbox_rows import HELD, MIGRATIONS, STOPPED, Incoming, Outgoing, Thread, TurnedDown
 from schemas import lifecycle
 from schemas.errors import LogError, OrderError
 from schemas.plain.attachment import ANNOUNCED, CHUNK
@@ -359,9 +359,9 @@ class Mailbox:
         The order per topic is kept so that the receiving side sees a chain without gaps.
         """
         return self._outgoing(
-            "state IN ('waiting', 'signed') AND state = 'signed'"
+            f"state IN ('waiting', 'signed') AND state = 'signed' AND evt NOT IN {STOPPED}"
             " AND NOT EXISTS (SELECT 1 FROM outgoing AS first WHERE first.state IN ('waiting', 'signed')"
-            " AND first.state = 'signed' AND first.topic = outgoing.topic"
+            f" AND first.state = 'signed' AND first.topic = outgoing.topic AND first.evt NOT IN {STOPPED}"
             " AND first.seq <= outgoing.seq AND first.next_at > ? AND first.next_at <= ?) ORDER BY topic, seq LIMIT ?",
             now,
             now + _LONGEST_WAIT_S,
@@ -399,7 +399,7 @@ class Mailbox:
         """
         rows = self._rows(
             "SELECT DISTINCT topic FROM void WHERE named_by IS NULL AND NOT EXISTS (SELECT 1 FROM outgoing"
-            " WHERE outgoing.topic = void.topic AND outgoing.state IN ('waiting', 'signed'))"
+            f" WHERE outgoing.topic = void.topic AND outgoing.state IN ('waiting', 'signed') AND evt NOT IN {STOPPED})"
             " AND NOT EXISTS (SELECT 1 FROM outgoing JOIN void AS again USING (topic, seq)"
             " WHERE outgoing.topic = void.topic AND again.named_by IS NULL AND outgoing.type = 'chain.voided')"
             " ORDER BY topic"
@@ -431,7 +431,17 @@ class Mailbox:
         Args:
             at: the log's time of it, seconds since the epoch; the first one counts. None: not known.
         """
-        self._run(
+        with self._tx():
+            if self._promised(evt, offset, promise, at):
+                had_left = self._run("UPDATE stopped SET state = 'had-left' WHERE evt = ?", evt)
+                for item in self._outgoing("evt = ?", evt):
+                    if had_left:
+                        sql = "DELETE FROM void WHERE topic = ? AND seq = ? AND named_by IS NULL"
+                        self._run(sql, item.topic, item.seq)
+                    self._never_left(item.topic, item.voids, item.created_at if at is None else at)
+
+    def _promised(self, evt: str, offset: int, promise: bytes | None, at: int | None) -> bool:
+        changed = self._run(
             "UPDATE outgoing SET state = coalesce((SELECT CASE type WHEN 'receipt.delivered' THEN 'delivered'"
             " ELSE 'rejected' END FROM incoming WHERE incoming.ref = outgoing.evt AND incoming.iss = outgoing.peer"
             " AND type IN ('receipt.delivered', 'receipt.rejected') AND state = 'delivered' ORDER BY n LIMIT 1),"
@@ -442,6 +452,14 @@ class Mailbox:
             at,
             evt,
         )
+        return changed == 1
+
+    def _never_left(self, topic: str, voids: Sequence[int], at: int) -> None:
+        """These numbers are void, the log has it in writing: what was stopped under one of them is in no log."""
+        for seq in voids:
+            for one in self._outgoing(f"topic = ? AND seq = ? AND evt IN {STOPPED}", topic, seq):
+                self._run("UPDATE stopped SET state = 'never-left' WHERE evt = ?", one.evt)
+                self.refuse(one.evt, "consent_withdrawn", "lawful.consent.given_at", at)
 
     def send_again(self, topic: str, after: int) -> int:
         """The log has lost what it promised of ours above number `after` (it was put back from an older copy): the same
@@ -490,6 +508,13 @@ class Mailbox:
             for place, seq in enumerate(item.voids):
                 if path == f"L1.voids[{place}]":
                     self._run("DELETE FROM void WHERE topic = ? AND seq = ?", item.topic, seq)
+                    # It stands in the log: sent again, it gets the promise that we never heard.
+                    self._run(
+                        "UPDATE stopped SET state = 'had-left' WHERE evt ="
+                        " (SELECT evt FROM outgoing WHERE topic = ? AND seq = ?)",
+                        item.topic,
+                        seq,
+                    )
 
     def refuse(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
         """The log will never take it: its number is void, and what waits behind it on its thread cannot stand either.
@@ -627,14 +652,20 @@ class Mailbox:
     def mark_arrival(
         self, evt: str, state: Literal["delivered", "rejected"], code: str | None, path: str | None
     ) -> None:
-        """What the other machine's receipt says. The first word counts."""
-        self._run(
-            "UPDATE outgoing SET state = ?, code = ?, path = ? WHERE evt = ? AND state IN ('signed', 'promised')",
-            state,
-            code,
-            path,
-            evt,
-        )
+        """What the other machine's receipt says. The first word counts. Who confirms what was stopped has it."""
+        with self._tx():
+            had_left = self._run(
+                "UPDATE stopped SET state = 'had-left', settled = 0 WHERE evt = ? AND state <> 'had-left'", evt
+            )
+            states = ("signed", "promised", "refused" if had_left else "promised")
+            self._run(
+                "UPDATE outgoing SET state = ?, code = ?, path = ? WHERE evt = ? AND state IN (?, ?, ?)",
+                state,
+                code,
+                path,
+                evt,
+                *states,
+            )
 
     def retry(self, evt: str | None = None) -> int:
         """Try again now, whatever the back-off says. Returns how many items.

@@ -155,8 +155,15 @@ MIGRATIONS = (
     ALTER TABLE erasure ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE erasure ADD COLUMN by_hand TEXT NOT NULL DEFAULT '';
     """,
+    # adapters/stopped_book.py
+    """
+    CREATE TABLE stopped(evt TEXT PRIMARY KEY, withdrawal INTEGER NOT NULL, state TEXT NOT NULL,
+        settled INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 )
 
+STOPPED = "(SELECT evt FROM stopped WHERE state = 'stopped')"
+"""What is signed and must not be sent any more (`adapters.stopped_book`)."""
 HELD = "state IN ('held', 'ready') AND state = 'held'"
 """SQLite uses a partial index only where its own condition stands in the query word for word."""
 

@@ -187,7 +187,7 @@ class Outbox:
 
         Raises:
             UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
-                `consent_missing` also when the person has withdrawn her consent since she gave it. Of files:
+                `consent_withdrawn` when the person has withdrawn her consent since she gave it. Of files:
                 `too_large`, `attachment_type`, `payload_invalid`, `not_permitted`, before anything is sealed.
         """
         if draft.type == ANNOUNCED:

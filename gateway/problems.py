@@ -60,6 +60,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "attachment_type",
         "attachment_incomplete",
         "consent_missing",
+        "consent_withdrawn",
         "consent_expired",
         "clock_ahead",
         "source_unreadable",

@@ -216,6 +216,7 @@ def withdraw(
         [noted] = found.book.withdrawals("withdrawal.n = ?", done.number)
         told = [(each, _confirmed(parts, each)[1]) for each in done.told]
         value = {"ok": True, **_withdrawal_json(parts, found.book, noted), "taken_back": list(done.taken_back)}
+        value["stopped"] = list(done.stopped)
     result(
         value,
         as_json=as_json,
@@ -230,6 +231,18 @@ def withdraw(
                     )
                 ]
                 if done.taken_back
+                else []
+            ),
+            *(
+                [
+                    t(
+                        f"{len(done.stopped)} envoi(s) signé(s) arrêté(s) ; si le réseau en avait déjà emporté, leur "
+                        "destinataire sera prévenu du retrait.",
+                        f"{len(done.stopped)} signed item(s) stopped; if the network had taken one already, its "
+                        "recipient will be told of the withdrawal.",
+                    )
+                ]
+                if done.stopped
                 else []
             ),
             *([] if told else [t("Personne d'autre à prévenir.", "Nobody else to tell.")]),

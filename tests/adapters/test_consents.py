@@ -116,7 +116,7 @@ def test_nothing_new_of_her_is_shared_with_anybody_by_anybody_who_was_told(
     withdraw(town, scope)
     for member, person in ((IOM, HER), (SHELTER, HERS_AT_SHELTER)):
         outcome = town[member].draft("bi/r5w2", "referral.requested", referral(), person=person)
-        assert refused(outcome) == ("consent_missing", "lawful.consent.given_at")
+        assert refused(outcome) == ("consent_withdrawn", "lawful.consent.given_at")
     assert not town["bi/r5w2"].inbox()
     # Somebody else is none of this.
     assert town[IOM].draft("bi/r5w2", "referral.requested", referral(), person="DOSSIER-18").problem is None
@@ -129,7 +129,7 @@ def test_the_clinic_that_never_linked_the_thread_shares_nothing_on_it_either(tow
     thread = thread_with(clinic, SHELTER)
     old = Consent(given_at=at(-7200), expires_at=at(86_400))
     for facts in (Facts(occurred_at=at(), lawful=Lawful(basis="consent", consent=old)), Facts(occurred_at=at())):
-        with pytest.raises(PolicyError, match="consent_missing"):
+        with pytest.raises(PolicyError, match="consent_withdrawn|consent_missing"):
             consents(clinic).book.require(None, thread, facts)
     consents(clinic).book.require(None, "another-thread", facts)
 
@@ -151,7 +151,21 @@ def test_a_consent_from_before_the_withdrawal_cannot_be_sent_after_it_as_if_it_w
     old = ConsentGranted(extent="full", consent=Consent(given_at=at(-7200), expires_at=at(86_400)))
     thread = thread_with(town[IOM], SHELTER)
     outcome = town[IOM].draft(SHELTER, "consent.granted", Facts(occurred_at=at(), said=old), thread=thread)
-    assert refused(outcome) == ("consent_missing", "said.consent.given_at")
+    assert refused(outcome) == ("consent_withdrawn", "said.consent.given_at")
+
+
+def test_a_day_without_its_time_on_the_day_of_the_withdrawal_is_refused_with_what_to_write(town: Agencies) -> None:
+    """She withdraws in the morning and agrees again in the afternoon; the caseworker types the day."""
+    sheltered(town)
+    withdraw(town)
+    town.wait(3600)
+    midnight = at().replace(hour=0, minute=0, second=0)
+    typed = Lawful(basis="consent", consent=Consent(given_at=midnight, expires_at=at(86_400 * 30)))
+    outcome = town[IOM].draft("bi/r5w2", "referral.requested", referral(lawful=typed), person=HER)
+    assert refused(outcome) == ("consent_withdrawn", "lawful.consent.given_at")
+    assert outcome.problem is not None
+    assert "notez aussi l'heure" in outcome.problem.fr
+    assert "write the time as well" in outcome.problem.en
 
 
 def test_danger_to_her_life_does_not_wait_for_consent_and_has_its_author(town: Agencies) -> None:

@@ -13,7 +13,7 @@ from openpyxl import load_workbook
 
 from adapters.connectors import places
 from adapters.connectors.contract import Connector, Draft, NotNowError, Problem
-from schemas.errors import SourceError
+from schemas.errors import CODES, SourceError
 from tests.adapters.folder_office import CASE, PLANTED, ZONE, Office, drafts, filled, problems, row, table
 
 
@@ -103,6 +103,20 @@ def test_the_mailbox_refusal_of_a_row_is_reported_beside_it(office: Office) -> N
     assert "Une protection manque." in words
     assert office.names("refuses") == ["novembre.xlsx"]
     assert "novembre.a-corriger.xlsx" in office.names("rapports")
+
+
+def test_a_consent_withdrawn_on_the_day_that_was_typed_is_told_with_what_to_write(
+    office: Office,
+) -> None:
+    office.drop(filled(row()))
+    words, where = CODES["consent_withdrawn"], "lawful.consent.given_at"
+    said = (f"{words.title_fr} [{where}]. {words.advice_fr}", f"{words.title_en} [{where}]. {words.advice_en}")
+    office.go_round(lambda draft: Problem(draft.line, words.code, *said, line=draft.line, path=where))
+    report = office.words("rapports/novembre.rapport.xlsx")
+    assert "La personne a retiré ce consentement" in report
+    assert "notez aussi l'heure (22/11/2026 14:30)" in report
+    assert "Consentement donné le" in report
+    assert where not in report
 
 
 def test_a_file_without_one_good_row_goes_to_refuses_and_is_kept_as_dropped(office: Office) -> None:

@@ -76,7 +76,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "confirmed": {"bi/k7t4": 1, "bi/min-solidarity": 0},
         "stay": ["in-progress", "in-progress"],
         "care": ["accepted", "accepted"],
-        "new_referral": "consent_missing",
+        "new_referral": "consent_withdrawn",
     },
     "altered": {
         "wrong_before": 0,

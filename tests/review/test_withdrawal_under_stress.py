@@ -7,18 +7,20 @@ she did not give up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from adapters.consents import Consents
-from schemas.errors import LogError, RegistryError
+from schemas.envelope import parse_record
+from schemas.errors import LogError, OrderError, RegistryError, UmuhuzaError
 from schemas.forms import Consent, Facts, Information, Lawful, Movement, Name
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn
 from tests.agencies import Agencies, Agency, Gate, at, consented, identified, referral, said
 from tests.schemas.samples import SAMPLES
-from topics.log import Ends
+from topics.log import Appended, Ends, Entry
 
 IOM, SHELTER, MINISTRY, POLICE, OTHER = "bi/iom", "bi/k7t4", "bi/min-solidarity", "bi/police", "bi/r5w2"
 HER = "DOSSIER-17"
@@ -73,6 +75,85 @@ class Away(Gate):
 
     async def ends(self, topic: str) -> Ends:
         raise LogError("unavailable", topic)
+
+
+class Cut(Away):
+    """The network goes while something is under way: the log takes it, or does not, and nobody hears."""
+
+    took: bool = False
+
+    async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
+        if self.took:
+            await self.log.append(entries)
+        raise LogError("unavailable", "append")
+
+
+def cut_off(town: Agencies, *, took: bool) -> str:
+    """A referral is signed and under way when the network goes; then she withdraws. The referral."""
+    iom = town[IOM]
+    asked = iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
+    gate = Cut(town.log)
+    gate.took = took
+    iom.runner.log = gate
+    iom.send()
+    assert iom.outgoing(asked).state == "signed"
+    done = consents(iom).withdraw(HER, "sharing")
+    assert (done.stopped, done.told) == ((asked,), ())
+    for _ in range(3):
+        town.wait(1000)
+        with suppress(LogError):
+            iom.send()
+    assert iom.outgoing(asked).l1 is not None
+    iom.runner.log = town.log
+    return asked
+
+
+def test_what_was_signed_when_the_network_went_does_not_leave_after_she_has_withdrawn(town: Agencies) -> None:
+    asked = cut_off(town, took=False)
+    town.wait(1000)
+    town.settle()
+    iom = town[IOM]
+    assert [one.type for one in town[SHELTER].inbox()] == ["chain.voided"]
+    assert (iom.outgoing(asked).state, iom.outgoing(asked).code) == ("refused", "consent_withdrawn")
+    assert iom.sent("consent.withdrawn") == []  # nobody holds anything of her
+    assert [thread for thread in iom.box.threads() if thread.peer == SHELTER] == []
+    # Its number is void, and the chain goes on for others.
+    other = iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person="DOSSIER-18"))
+    town.settle()
+    assert iom.outgoing(other).state == "delivered"
+    assert town[SHELTER].inbox("quarantined") == []
+
+
+def test_whoever_got_it_all_the_same_before_the_network_went_is_told_that_she_withdrew(town: Agencies) -> None:
+    asked = cut_off(town, took=True)
+    for _ in range(3):
+        town.wait(1000)
+        town.settle()
+    assert town[IOM].outgoing(asked).state == "delivered"
+    assert [one.facts.said for one in town[SHELTER].opened("consent.withdrawn")] == [ConsentWithdrawn(scope="sharing")]
+    assert town[SHELTER].inbox("quarantined") == []
+    [holder] = consents(town[IOM]).book.holders(int(town.now), HER)
+    assert holder.state == "withdrawn-sharing"
+
+
+def test_a_gateway_that_has_it_says_so_when_its_number_is_called_void_and_its_reader_is_told(town: Agencies) -> None:
+    asked = cut_off(town, took=True)
+    iom = town[IOM]
+
+    def has_it(entry: Entry) -> UmuhuzaError | None:
+        manifest = parse_record(entry.value).manifest
+        return OrderError("chain_broken", "L1.voids[0]") if manifest.voids else None
+
+    iom.runner.log = Gate(town.log, has_it)
+    for _ in range(4):
+        town.wait(1000)
+        iom.send()
+        iom.deliver()
+    assert iom.outgoing(asked).state == "promised"
+    assert [one.type for one in iom.box.outbox() if one.state == "promised"] == [
+        "referral.requested",
+        "consent.withdrawn",
+    ]
 
 
 def test_a_consent_renewed_and_not_sent_yet_does_not_keep_her_from_withdrawing_it(town: Agencies) -> None:
@@ -241,7 +322,7 @@ def test_what_is_told_on_a_withdrawn_consent_is_not_taken_by_its_reader_either(t
     town.put(old)
     shelter.receive()
     [item] = [one for one in shelter.inbox() if one.ident == old.manifest.ident]
-    assert (item.state, item.code, item.path) == ("quarantined", "consent_missing", "lawful.consent.given_at")
+    assert (item.state, item.code, item.path) == ("quarantined", "consent_withdrawn", "lawful.consent.given_at")
     anew = told().model_copy(
         update={"lawful": Lawful(basis="consent", consent=Consent(given_at=at(61), expires_at=at(86_400)))}
     )

@@ -47,7 +47,7 @@ def test_sharing_first_and_the_bed_stays_then_the_service(town: Town) -> None:
     # Nothing new of her goes to anybody, with a consent from before.
     for agency, person in ((iom, "IOM-5"), (shelter, "M-5")):
         code, _ = agency.refused("bi/r5w2", "referral.requested", town.referral(NAME), person=person)
-        assert code == "consent_missing"
+        assert code == "consent_withdrawn"
     town.settle()
     assert town["bi/r5w2"].inbox() == []
 
