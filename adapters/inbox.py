@@ -26,6 +26,7 @@ from adapters.gathering import Gathering
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import DATED, Desk, Outbox, backoff_s
 from adapters.refusal_book import RefusalBook
+from adapters.risk_book import RiskBook
 from schemas import event_rules, events, lifecycle
 from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_manifest, parse_record, split_topic
 from schemas.errors import KeyStoreError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
@@ -33,6 +34,7 @@ from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
 from schemas.plain.attachment import ANNOUNCED, CHUNK
 from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn
+from schemas.plain.transfer import ReturnDeparted
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Log, Stored, ends_of, grant_key, grants_topic
@@ -273,6 +275,8 @@ class Inbox:
             box.put_thread(thread, int(self._desk.now()))
             box.wake_held(thread.id)
             box.dues.note_movement(opened.facts, thread.id, item.evt)
+            if thread.machine == "transfer":
+                self._note_risk(item, thread, opened.facts)
             if in_time and deadlines.confirm(self._desk, self._outbox, thread):
                 confirmed = box.thread(thread.id) or thread
                 item = replace(item, thread_state=confirmed.state)
@@ -286,6 +290,13 @@ class Inbox:
         elif EVENTS[opened.type].machine is not None and item.state != "gathering":
             self._receipt("receipt.delivered", item, None)
         self._note_consent(item, opened)
+
+    def _note_risk(self, item: Incoming, thread: Thread, facts: Facts) -> None:
+        """What the other side says of the risk; somebody who departed all the same is awaited, and looked into."""
+        risk = RiskBook(self._desk.mailbox)
+        risk.note(facts, thread.id, item.evt, ours=False)
+        if isinstance(facts.said, ReturnDeparted) and not risk.may_depart(thread.id):
+            self.corrections.book.review("incident", item.ident, item.iss, int(self._desk.now()))
 
     def _gathered(self, item: Incoming) -> None:
         """The last chunk of these attachments has come: they are whole, or they are turned away."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.forms import Facts
+from schemas.plain.transfer import ReturnDeparted, ReturnReceived
 
 _SPEAKS = "type NOT LIKE 'receipt.%' AND type NOT LIKE 'chain.%' AND type <> 'attachment.chunk'"
 """`Outgoing.speaks`, for SQL."""
@@ -35,7 +36,7 @@ class Journey:
     """She left for a place where she is expected, and no arrival is known."""
 
     evt: str
-    """The movement.departed."""
+    """The movement.departed or return.departed."""
     thread: str
     expected_at: int
 
@@ -105,6 +106,10 @@ class Dues:
 
     def note_movement(self, facts: Facts, thread: str, evt: str) -> None:
         """In the transaction that sends or stores the event: she has left, or she is there."""
+        if isinstance(facts.said, ReturnDeparted):
+            self.set_out(evt, thread, int(facts.occurred_at.timestamp()), int(facts.said.expected_at.timestamp()))
+        elif isinstance(facts.said, ReturnReceived):
+            self.arrived(thread, evt)
         movement = facts.movement
         if movement is None:
             return
@@ -114,12 +119,12 @@ class Dues:
             self.arrived(thread, evt)
 
     def set_out(self, evt: str, thread: str, departed_at: int, expected_at: int) -> None:
-        """With the movement.departed, sent or received, in its transaction. Not when she has come since: we have said
-        so before we read that she was on her way."""
+        """With what says that she has left, sent or received, in its transaction. Not when she has come since: we have
+        said so before we read that she was on her way."""
         self._run(
             "INSERT INTO journey(evt, thread, expected_at) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM outgoing"
-            " WHERE thread = ?2 AND type = 'movement.arrived' AND state NOT IN ('refused', 'cancelled')"
-            " AND created_at >= ?4) ON CONFLICT DO NOTHING",
+            " WHERE thread = ?2 AND type IN ('movement.arrived', 'return.received')"
+            " AND state NOT IN ('refused', 'cancelled') AND created_at >= ?4) ON CONFLICT DO NOTHING",
             evt,
             thread,
             expected_at,
@@ -127,7 +132,7 @@ class Dues:
         )
 
     def arrived(self, thread: str, evt: str) -> None:
-        """With the movement.arrived `evt`, sent or received, in its transaction: she is there."""
+        """With the `evt` that says that she is there, sent or received, in its transaction."""
         self._run(
             "UPDATE journey SET closed_by = ? WHERE thread = ? AND (closed_by IS NULL OR EXISTS"
             " (SELECT 1 FROM outgoing WHERE evt = closed_by AND state IN ('refused', 'cancelled')))",

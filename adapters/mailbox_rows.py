@@ -160,6 +160,12 @@ MIGRATIONS = (
     CREATE TABLE stopped(evt TEXT PRIMARY KEY, withdrawal INTEGER NOT NULL, state TEXT NOT NULL,
         settled INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    # adapters/risk_book.py
+    """
+    CREATE TABLE risk(n INTEGER PRIMARY KEY, evt TEXT NOT NULL, ours INTEGER NOT NULL, thread TEXT NOT NULL,
+        stops INTEGER NOT NULL, UNIQUE(evt, ours));
+    CREATE INDEX risk_thread ON risk(thread);
+    """,
 )
 
 STOPPED = "(SELECT evt FROM stopped WHERE state = 'stopped')"

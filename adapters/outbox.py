@@ -28,6 +28,7 @@ from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
 from adapters.refusal_book import RefusalBook
 from adapters.rights_book import RightsBook
+from adapters.risk_book import RiskBook
 from schemas import attachments, event_rules, events, lifecycle, minimise, whom
 from schemas.envelope import (
     Acts,
@@ -50,6 +51,7 @@ from schemas.keys import RandomBytes, b64url
 from schemas.plain.alert import AlertCleared
 from schemas.plain.attachment import ANNOUNCED, CHUNK, AttachmentChunk
 from schemas.plain.record import RecordCorrected
+from schemas.plain.transfer import ReturnDeparted
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import Act, allowed_fields, answer_within_s, mailboxes_of, may, may_attach
@@ -123,6 +125,7 @@ class Outbox:
         self._rights = RightsBook(desk.mailbox)
         self._refusals = RefusalBook(desk.mailbox)
         self._attached = AttachmentBook(desk.mailbox)
+        self._risk = RiskBook(desk.mailbox)
         self._silent = False
         """Whether the log did not answer the last time that something was sent."""
 
@@ -187,7 +190,8 @@ class Outbox:
 
         Raises:
             UmuhuzaError: with the code and path of what is wrong; undo what was stored then (`Mailbox.attempt`).
-                `consent_withdrawn` when the person has withdrawn her consent since she gave it. Of files:
+                `consent_withdrawn` when the person has withdrawn her consent since she gave it; `risk_extreme` where
+                nobody departs. Of files:
                 `too_large`, `attachment_type`, `payload_invalid`, `not_permitted`, before anything is sealed.
         """
         if draft.type == ANNOUNCED:
@@ -256,6 +260,8 @@ class Outbox:
             self._keep_refusals(thread, draft.facts)
         if isinstance(draft.facts.said, RecordCorrected):
             self._corrects(draft.facts.said, thread)
+        if isinstance(draft.facts.said, ReturnDeparted) and not self._risk.may_depart(thread.id):
+            raise PolicyError("risk_extreme", "said")
         referral = whom.referral_of(draft.facts)
         if known.kind == "request" and referral is not None:
             within = answer_within_s(draft.type, referral.priority)
@@ -289,6 +295,8 @@ class Outbox:
         )
         desk.mailbox.put_thread(thread, now)
         desk.mailbox.dues.note_movement(draft.facts, thread.id, evt)
+        if thread.machine == "transfer":
+            self._risk.note(draft.facts, thread.id, evt, ours=True)
         if isinstance(draft.facts.said, AlertCleared):
             self._clear(evt, draft.facts.said, thread)
         return evt

@@ -57,6 +57,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_commitment_mismatch",
         "payload_invalid",
         "safeguard_missing",
+        "risk_extreme",
         "attachment_type",
         "attachment_incomplete",
         "consent_missing",

@@ -26,6 +26,7 @@ from schemas.errors import LogError, PolicyError, RecordError, RegistryError
 from schemas.event_types import FLOWS_WITH
 from schemas.forms import Authority, Basis, Priority
 from schemas.lifecycle import MACHINES
+from schemas.plain.transfer import RiskLevel
 from schemas.registry import ROLES, Agency, Registry
 from topics.log import grants_topic
 
@@ -225,12 +226,14 @@ class Policy:
     attach: Mapping[str, frozenset[str]]
     """Event that may carry files -> roles of those that it may carry them to."""
     places: Places
+    risk_stops: frozenset[str]
+    """Levels of risk at which nobody departs."""
 
 
 _SECTIONS = frozenset(
     (
         *("version", "flow", "event", "firewall", "minimise", "attach", "quota", "ledger", "kafka", "agreement"),
-        *("authorisations", "places"),
+        *("authorisations", "places", "risk"),
     )
 )
 _SPAN = re.compile(r"([0-9]+)([hd])")
@@ -266,6 +269,9 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
         _members(f"minimise {name}", item, {"always"}, {"service", "never"})
     _members("ledger", raw["ledger"], {"auditors"})
     _members("places", raw["places"], {"hold", "untaken", "within"})
+    _members("risk", raw["risk"], {"stops"})
+    if not set(raw["risk"]["stops"]) <= set(get_args(RiskLevel)):
+        raise ValueError("risk: unknown level")
     _members("quota", raw["quota"], {"records_per_minute", "megabytes_per_hour", "grants_per_record", "waiting_reads"})
     if not raw["flow"].keys() <= set(FLOWS):
         raise ValueError("unknown flow")
@@ -322,6 +328,7 @@ def policy_of(raw: Mapping[str, Any]) -> Policy:
             {name: _authorisations(name, item) for name, item in raw["authorisations"].items()}
         ),
         attach=MappingProxyType({name: _roles(item["to"]) for name, item in raw["attach"].items()}),
+        risk_stops=frozenset(raw["risk"]["stops"]),
         places=Places(**{f"{name}_s": _span(span) for name, span in raw["places"].items()}),
     )
 

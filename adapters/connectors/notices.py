@@ -31,6 +31,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "She left, and no arrival was reported: telephone",
     ),
 }
+_ARRIVED = frozenset(("movement.arrived", "return.received"))
 _NO_ANSWER = frozenset(("referral.received", "information.requested", "consent.acknowledged"))
 
 
@@ -53,7 +54,7 @@ def standing(journal: Journal, arrived: frozenset[str]) -> list[Noticed]:
 def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str]) -> bool:
     match notice.kind:
         case "not-arrived":
-            return notice.thread not in arrived and all(one.type != "movement.arrived" for one in came)
+            return notice.thread not in arrived and all(one.type not in _ARRIVED for one in came)
         case "late-acceptance":
             return not came or came[-1].state == "late-acceptance"
         case _:

@@ -20,6 +20,8 @@ from schemas.forms import Authorisation, Form, LanguageTag, Referral, When
 AgreementId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
 Country = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 """ISO 3166-1 alpha-2 in small letters, as domains are named."""
+RiskLevel = Literal["low", "medium", "high", "extreme", "unknown"]
+"""As in `schemas.forms.Risk`."""
 
 
 class TransferRequested(Form):
@@ -58,7 +60,7 @@ class ReturnCounselled(Form):
 class ReturnRiskAssessed(Form):
     """How safe a return is, who looked, and whether her family is."""
 
-    level: Literal["low", "medium", "high", "extreme", "unknown"]
+    level: RiskLevel
     assessed: Literal["sending-side", "receiving-side", "both-sides"]
     family: Literal["safe", "involved", "not-traced", "not-asked"]
 

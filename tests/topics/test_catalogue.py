@@ -460,6 +460,10 @@ def test_a_place_is_kept_for_four_hours_and_for_one_asker_for_eight_a_day_withou
     assert (kept.hold_s, kept.untaken_s, kept.within_s) == (4 * 3600, 8 * 3600, 24 * 3600)
 
 
+def test_nobody_departs_at_extreme_risk() -> None:
+    assert policy().risk_stops == {"extreme"}
+
+
 def test_the_policy_that_ships_is_read() -> None:
     assert read_policy(POLICY) == policy()
     assert policy().law_enforcement == {"police", "judiciary"}
@@ -508,6 +512,7 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "how long places are kept, misspelt": ('untaken = "8h"', 'untakken = "8h"'),
     "places kept for minutes": ('hold = "4h"', 'hold = "240m"'),
     "a word of an unknown role": ('court = ["judiciary"]', 'court = ["ndayishimiye"]'),
+    "an unknown level of risk": ('stops = ["extreme"]', 'stops = ["extremely"]'),
     "an unknown quota": ("records_per_minute", "records_per_second"),
     "a missing quota": ("waiting_reads = 4\n", ""),
     "an unknown section": ("[quota]", "[quotas]"),
