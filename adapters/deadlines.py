@@ -47,6 +47,8 @@ SLACK_S = 60
 AGAIN_AFTER_S = 6 * 3600
 """An expiry that was refused for good (a role was taken away by mistake) is not tried again before."""
 LATE = "late-acceptance"
+ACCESS = ("access", "requested")
+"""Machine and state in which a person waits for the answer of a holder, ours or another."""
 _STILL_EXPECTED = "expired"
 """A final state in which she may yet be on her way: she left before the answer that never came."""
 _OPEN = tuple(
@@ -103,9 +105,14 @@ def alarms(box: Mailbox, now: float, grace_s: float = ARRIVAL_GRACE_S) -> list[A
             found.append(Alarm(kind, thread.peer, thread.id, thread.opened_by, due_at))
             if awaited.logged_at is not None:
                 waits_since[thread.peer] = min(half, waits_since.get(thread.peer, half))
-    for asked, peer, evt, at in box.dues.standing("access", "requested"):
+    for asked, peer, evt, at in box.dues.standing(*ACCESS):
         if now >= access.due_at(at):
             found.append(Alarm("overdue", peer, asked, evt, access.due_at(at)))
+    for owed, peer, evt, at in box.dues.owed(*ACCESS):
+        due = access.due_at(at)
+        if now >= (at + due) // 2:
+            late: EscalationKind = "owed-overdue" if now >= due else "owed"
+            found.append(Alarm(late, peer, owed, evt, due if late == "owed-overdue" else (at + due) // 2))
     for journey in box.dues.journeys():
         thread = box.thread(journey.thread)
         if thread is None or (
@@ -247,6 +254,8 @@ class Deadlines:
             for alarm in self.alarms():
                 if alarm.kind != "telephone" and not (alarm.kind in ("half", "overdue") and alarm.thread in but):
                     dues.notice(alarm.thread, alarm.kind, alarm.evt, alarm.due_at, now)
+            for thread, about in dues.paid(ACCESS[1]):
+                dues.notice(thread, "answered", about, now, now)
 
     def _decide(self, log: Log, awaited: Awaited) -> bool:
         box = self._desk.mailbox

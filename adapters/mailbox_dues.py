@@ -84,6 +84,29 @@ class Dues:
         )
         return [(str(thread), str(peer), str(evt), int(at)) for thread, peer, evt, at in rows]
 
+    def owed(self, machine: str, state: str) -> list[tuple[str, str, str, int]]:
+        """(thread, peer, what opened it, the log's time of that) of every thread that a peer began and that stands
+        there: it waits for us."""
+        rows = self._rows(
+            "SELECT thread.id, thread.peer, thread.opened_by, incoming.at_ms FROM thread JOIN incoming"
+            " ON incoming.ident = thread.peer || '/' || thread.opened_by WHERE thread.role = 'recipient'"
+            " AND thread.machine = ? AND thread.state = ? AND incoming.state IN ('ready', 'delivered')"
+            " ORDER BY incoming.at_ms, thread.id",
+            machine,
+            state,
+        )
+        return [(str(thread), str(peer), str(evt), int(at_ms) // 1000) for thread, peer, evt, at_ms in rows]
+
+    def paid(self, state: str) -> list[tuple[str, str]]:
+        """(thread, what opened it) of what we were told to owe, and that stands in that state no longer."""
+        rows = self._rows(
+            "SELECT DISTINCT notice.thread, about FROM notice JOIN thread ON thread.id = notice.thread"
+            " WHERE kind IN ('owed', 'owed-overdue') AND thread.state <> ? AND NOT EXISTS (SELECT 1 FROM notice AS last"
+            " WHERE last.thread = notice.thread AND last.about = notice.about AND last.kind = 'answered')",
+            state,
+        )
+        return [(str(thread), str(about)) for thread, about in rows]
+
     def is_held(self, thread: str) -> bool:
         """Whether something has come on the thread that could not be taken yet."""
         return bool(

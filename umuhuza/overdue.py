@@ -44,6 +44,25 @@ def alarm_words(alarm: Alarm | Escalation) -> str:
                 f"Partie, attendue à {at}, et pas d'arrivée signalée. Téléphonez à {peer}.",
                 f"She left, was expected at {at}, and no arrival was reported. Telephone {peer}.",
             )
+        case "owed":
+            return t(
+                f"Une personne attend ce que vous détenez sur elle : la moitié du délai est passée ({at}). "
+                f"Répondez à {peer} (umuhuza agency access list).",
+                f"A person waits for what you hold about her: half of the time has passed ({at}). "
+                f"Answer {peer} (umuhuza agency access list).",
+            )
+        case "owed-overdue":
+            return t(
+                f"Votre réponse à une personne sur ce que vous détenez d'elle est en retard depuis {at}. "
+                f"Répondez aujourd'hui à {peer} (umuhuza agency access list).",
+                f"Your answer to a person on what you hold about her is late since {at}. "
+                f"Answer {peer} today (umuhuza agency access list).",
+            )
+        case "answered":
+            return t(
+                f"Répondu à {peer} : plus rien à faire pour cette demande.",
+                f"{peer} has been answered: nothing is left to do for that request.",
+            )
         case "telephone":
             return t(
                 f"{peer} : rien vu depuis {at}, et quelque chose l'attend. Téléphonez.",

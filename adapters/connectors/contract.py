@@ -116,9 +116,10 @@ class Arrived:
     """With `attachment.announced`: the files, whole and checked; as in `facts.said.files`."""
 
 
-EscalationKind = Literal["half", "overdue", "late-acceptance", "not-arrived"]
+EscalationKind = Literal["half", "overdue", "late-acceptance", "not-arrived", "owed", "owed-overdue", "answered"]
 """Half of the time for an answer has passed; all of it; an acceptance came too late and must be confirmed or revoked;
-she left and has not arrived in time."""
+she left and has not arrived in time. Half of the time has passed in which we owe somebody an answer; all of it; we have
+answered, and the two before are over."""
 
 
 @dataclass(frozen=True, slots=True)

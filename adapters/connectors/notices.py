@@ -2,7 +2,7 @@
 """What somebody in the office must look at now, where she looks: beside its row in `suivi.xlsx`, and in its own file.
 
 A notice is about time and about nobody: which thread, which of our events, whom to telephone. It stays as long as it is
-so: until an answer has come, the late acceptance was dealt with, or the person has arrived.
+so: until an answer has come or gone, the late acceptance was dealt with, or the person has arrived.
 
 Invariants: no word of a person, a case or a place stands in a notice; the file is made anew from the journal and goes
 when there is nothing to say. Pure.
@@ -30,8 +30,18 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "Partie, et pas d'arrivée signalée : téléphonez à",
         "She left, and no arrival was reported: telephone",
     ),
+    "owed": (
+        "Une personne attend ce que vous détenez sur elle, la moitié du délai est passée : répondez à",
+        "A person waits for what you hold about her, half of the time has passed: answer",
+    ),
+    "owed-overdue": (
+        "Votre réponse sur ce que vous détenez d'une personne est en retard : répondez aujourd'hui à",
+        "Your answer on what you hold about a person is late: answer today",
+    ),
 }
 _ARRIVED = frozenset(("movement.arrived", "return.received"))
+_HALF_OF: Mapping[str, str] = {"overdue": "half", "owed-overdue": "owed"}
+"""The later notice -> the earlier one that it stands for too."""
 _NO_ANSWER = frozenset(("referral.received", "information.requested", "consent.acknowledged"))
 
 
@@ -44,17 +54,22 @@ def standing(journal: Journal, arrived: frozenset[str]) -> list[Noticed]:
     came: dict[str, list[Came]] = {}
     for one in journal.came.values():
         came.setdefault(one.thread, []).append(one)
-    found = [one for one in journal.noticed.values() if _stands(one, came.get(one.thread, []), arrived)]
-    worse = {one.thread for one in found if one.kind == "overdue"}
-    return sorted(
-        (one for one in found if one.kind != "half" or one.thread not in worse), key=lambda one: (one.due_at, one.kind)
-    )
+    answered = {(one.thread, one.evt) for one in journal.noticed.values() if one.kind == "answered"}
+    found = [
+        one
+        for one in journal.noticed.values()
+        if (one.thread, one.evt) not in answered and _stands(one, came.get(one.thread, []), arrived)
+    ]
+    worse = {(one.thread, _HALF_OF[one.kind]) for one in found if one.kind in _HALF_OF}
+    return sorted((one for one in found if (one.thread, one.kind) not in worse), key=lambda one: (one.due_at, one.kind))
 
 
 def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str]) -> bool:
     match notice.kind:
         case "not-arrived":
             return notice.thread not in arrived and all(one.type not in _ARRIVED for one in came)
+        case "owed" | "owed-overdue":
+            return True  # until we have answered
         case "late-acceptance":
             return not came or came[-1].state == "late-acceptance"
         case _:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from adapters.connectors import paper, places
 from adapters.connectors.as_typed import in_words
+from adapters.connectors.contract import EscalationKind
 from adapters.connectors.facts_in_words import choice_label
 from adapters.connectors.form_choices import TYPES
 from schemas import lifecycle
@@ -110,7 +111,7 @@ class Noticed(_Line):
     """Something is overdue (`adapters.connectors.notices`). About nobody."""
 
     k: Literal["notice"] = "notice"
-    kind: Literal["half", "overdue", "late-acceptance", "not-arrived"]
+    kind: EscalationKind
     thread: str
     evt: str
     peer: str

@@ -221,6 +221,29 @@ def test_whoever_does_not_answer_in_time_is_to_be_telephoned(town: Agencies) -> 
     assert [one for one in alarms(town[IOM].box, town.now) if one.kind == "overdue"] == []
 
 
+def test_a_holder_that_keeps_her_waiting_is_told_itself_until_it_has_answered(town: Agencies) -> None:
+    sheltered(town)
+    access(town[IOM]).ask(HER, request())
+    town.settle()
+    shelter, at_first = town[SHELTER], int(town.now)
+
+    def told() -> list[str]:
+        shelter.watch()
+        return [one.kind for one in shelter.system.escalations]
+
+    town.wait(15 * DAY - 1)
+    assert told() == []
+    town.wait(1)
+    assert told() == ["owed"]
+    town.wait(15 * DAY)
+    assert told() == told() == ["owed", "owed-overdue"]
+    [late] = [one for one in alarms(shelter.box, town.now) if one.kind == "owed-overdue"]
+    assert (late.peer, late.due_at) == (IOM, at_first + 30 * DAY)
+    answered(town, SHELTER)
+    assert [one for one in alarms(shelter.box, town.now) if one.kind.startswith("owed")] == []
+    assert told() == told() == ["owed", "owed-overdue", "answered"]
+
+
 def test_a_request_is_answered_once_and_only_by_whom_it_was_asked(town: Agencies) -> None:
     sheltered(town)
     access(town[IOM]).ask(HER, request())

@@ -227,6 +227,16 @@ def test_the_adapter_tells_the_office_by_itself(tmp_path: Path) -> None:
         assert "Foyer K7T4" in to_do(office)
 
 
+def test_what_the_office_owes_a_person_stands_until_it_has_answered(sender: Office) -> None:
+    escalate(sender, "owed", thread="fil-9", evt="evt-9")
+    assert "Une personne attend ce que vous détenez sur elle" in to_do(sender)
+    escalate(sender, "owed-overdue", thread="fil-9", evt="evt-9")
+    assert "la moitié du délai" not in to_do(sender)
+    assert "est en retard" in to_do(sender)
+    escalate(sender, "answered", thread="fil-9", evt="evt-9")
+    assert to_do(sender) == ""
+
+
 # -- what is erased ----------------------------------------------------------------------------------------------------
 
 
