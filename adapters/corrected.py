@@ -10,14 +10,17 @@ Must never: put a value into an error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from adapters.mailbox_rows import Thread
 from schemas.errors import OrderError, PayloadError, PolicyError
 from schemas.forms import Caregiver, Facts, Form, Information, Referral
+from schemas.lifecycle import MACHINES, next_events
 from schemas.plain.alert import AlertMissing
 from schemas.plain.record import RecordCorrected, Right
 from schemas.plain.transfer import TransferRequested
-from topics.catalogue import allowed_fields
+from topics.catalogue import allowed_fields, answer_within_s
 
 _FORM: Mapping[str, str] = {
     "referral.requested": "referral",
@@ -53,6 +56,7 @@ def require(said: RecordCorrected, type: str, services: tuple[str, ...]) -> None
     form = _FORM.get(type)
     if form is None:
         raise OrderError("transition_invalid", "said.evt")
+    services = services if said.right is None or said.right.services is None else said.right.services
     whole = form in ("said",) or type == "transfer.requested"  # made for one reader: nothing is left out
     allowed = None if whole else allowed_fields(type, services)
     for at, member, path in _brought(said, form):
@@ -63,6 +67,26 @@ def require(said: RecordCorrected, type: str, services: tuple[str, ...]) -> None
             if form != "" or not any(one.startswith(f"{path}.") for one in allowed):
                 raise PolicyError("not_permitted", at)
             _require_parts(said, path, allowed)
+
+
+def on_thread(thread: Thread, said: RecordCorrected, type: str, recorded_at: int) -> Thread:
+    """The thread with a correction of the request that began it: both sides count alike, from what the record says.
+
+    A priority that was wrong gives the time for the answer anew, from the correction on, while nobody has answered.
+
+    Args:
+        type: of the record that it corrects.
+        recorded_at: of the correction, seconds since the epoch.
+    """
+    right = said.right
+    if right is None or said.evt != thread.opened_by:
+        return thread
+    if right.services is not None:
+        thread = replace(thread, services=right.services)
+    expiry = MACHINES[thread.machine].expiry
+    awaits = expiry is not None and expiry in next_events(thread.machine, thread.state, "initiator")
+    within = None if right.priority is None else answer_within_s(type, right.priority)
+    return thread if within is None or not awaits else replace(thread, answer_by=recorded_at + within)
 
 
 def _require_parts(said: RecordCorrected, path: str, allowed: frozenset[str]) -> None:

@@ -22,9 +22,9 @@ from typing import Literal
 
 from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Connector, NotNowError
-from adapters.corrected import as_corrected, require
+from adapters.corrected import as_corrected, on_thread, require
 from adapters.disclosures import Disclosures
-from adapters.mailbox_rows import Incoming, Outgoing
+from adapters.mailbox_rows import Incoming, Outgoing, Thread
 from adapters.outbox import Desk, Outbox
 from adapters.rights_book import Erasure, RightsBook
 from schemas import events
@@ -156,6 +156,14 @@ class Corrections:
             if of is None or of.thread != manifest.thread:
                 raise OrderError("thread_unknown", "said.evt")
             require(said, of.type, () if thread is None else thread.services)
+
+    def on_thread(self, thread: Thread | None, record: Record, opened: events.Opened) -> Thread | None:
+        """The thread as a correction that arrived leaves it; `check` has let it pass."""
+        said = opened.facts.said
+        if thread is None or not isinstance(said, RecordCorrected):
+            return thread
+        of = self._desk.mailbox.arrived(f"{record.manifest.iss}/{said.evt}")
+        return thread if of is None else on_thread(thread, said, of.type, int(opened.recorded_at.timestamp()))
 
     def _is_of(self, ident: str, erase: Sequence[str]) -> bool:
         """Whether what is erased is that record and, behind it, attachments of it as far as they are known here."""

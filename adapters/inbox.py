@@ -251,6 +251,7 @@ class Inbox:
             self.corrections.check(record, opened)
             self.gathering.check(record, opened)
             item, thread = self._step(item, record, opened)
+            thread = self.corrections.on_thread(thread, record, opened)
             if self.gathering.admitted(item, record, opened):
                 item = replace(item, state="gathering")
             in_time = thread is not None and self._was_in_time(item, thread)

@@ -223,7 +223,7 @@ class Mailbox:
     def put_thread(self, thread: Thread, at: int) -> None:
         """Make or change a thread. `at`: seconds since the epoch, for the order in which threads are shown.
 
-        Peer, machine, role, pseudonym, `opened_by`, `services` and `refused` are fixed by the first put.
+        Peer, machine, role, pseudonym, `opened_by` and `refused` are fixed by the first put.
         """
         with self._tx():
             if thread.person is not None:
@@ -233,7 +233,8 @@ class Mailbox:
                 " changed_at, services, refused)"
                 " VALUES(?, ?, (SELECT n FROM person WHERE ref = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET state = excluded.state, crossed = excluded.crossed,"
-                " person = excluded.person, answer_by = excluded.answer_by, changed_at = excluded.changed_at",
+                " person = excluded.person, answer_by = excluded.answer_by, changed_at = excluded.changed_at,"
+                " services = excluded.services",
                 thread.id,
                 thread.peer,
                 thread.person,

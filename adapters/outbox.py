@@ -22,7 +22,7 @@ from types import MappingProxyType
 from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Batch, Draft, Outcome, Problem
 from adapters.consent_book import ConsentBook
-from adapters.corrected import require
+from adapters.corrected import on_thread, require
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread, TurnedDown
@@ -252,14 +252,15 @@ class Outbox:
             raise PolicyError("not_permitted", "to")  # a thread has two ends
         if known.kind == "request" and registry.is_stale(now):
             raise RegistryError("registry_stale")
-        evt = new_evt(int(desk.now() * 1000), desk.random)
+        evt, today = new_evt(int(desk.now() * 1000), desk.random), desk.today()
         thread, before = self._step(draft, known.machine, evt)
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow
         if known.purpose is not None or draft.type == "consent.granted":
             ConsentBook(desk.mailbox).require(thread.person, thread.id, draft.facts)
             self._keep_refusals(thread, draft.facts)
         if isinstance(draft.facts.said, RecordCorrected):
-            self._corrects(draft.facts.said, thread)
+            of = self._corrects(draft.facts.said, thread)
+            thread = on_thread(thread, draft.facts.said, of, int(today.timestamp()))
         if isinstance(draft.facts.said, ReturnDeparted) and not self._risk.may_depart(thread.id):
             raise PolicyError("risk_extreme", "said")
         referral = whom.referral_of(draft.facts)
@@ -292,6 +293,7 @@ class Outbox:
             answer_by=thread.answer_by if thread.opened_by == evt else None,
             services=thread.services,
             parts=parts,
+            recorded_at=today,
         )
         desk.mailbox.put_thread(thread, now)
         desk.mailbox.dues.note_movement(draft.facts, thread.id, evt)
@@ -301,8 +303,9 @@ class Outbox:
             self._clear(evt, draft.facts.said, thread)
         return evt
 
-    def _corrects(self, said: RecordCorrected, thread: Thread) -> None:
-        """It corrects a record of ours on its own thread, says why and who says so, and brings nothing else.
+    def _corrects(self, said: RecordCorrected, thread: Thread) -> str:
+        """It corrects a record of ours on its own thread, says why and who says so, and brings nothing else. Returns
+        the type of that record.
 
         Raises:
             OrderError: `thread_unknown`: it is no record of that thread; and as `adapters.corrected.require`.
@@ -315,6 +318,7 @@ class Outbox:
             if getattr(said, name) is None:
                 raise PayloadError("payload_invalid", path=f"said.{name}")
         require(said, item.type, thread.services)
+        return item.type
 
     def _expires_in_time(self, draft: Draft) -> None:
         """Nobody ends by hand what may still be answered; the adapter does it by itself (`adapters.deadlines`).
@@ -485,8 +489,10 @@ class Outbox:
         services: Sequence[str] = (),
         answers: Act | None = None,
         parts: Mapping[str, bytes] = _NO_PARTS,
+        recorded_at: datetime | None = None,
     ) -> None:
-        """`services`: asked for on this thread; they widen what may travel. `parts`: beside identity and content."""
+        """`services`: asked for on this thread; they widen what may travel. `parts`: beside identity and content.
+        `recorded_at`: None: now."""
         desk = self._desk
         kind = EVENTS[type].kind
         sealable = events.compose(
@@ -498,7 +504,7 @@ class Outbox:
             thread=thread,
             ref=ref,
             pseudonym=pseudonym,
-            recorded_at=desk.today(),
+            recorded_at=recorded_at or desk.today(),
             allowed=allowed_fields(type, services, registry.agency(to).roles),
             salt=desk.random(32),
         )

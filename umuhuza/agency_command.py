@@ -39,7 +39,7 @@ from schemas.plain import PLAIN
 from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
 from topics.settings import SettingsError, load
-from umuhuza import agency_directory_command, attachment_command, refusal_command, rights_command
+from umuhuza import agency_directory_command, attachment_command, correct_command, refusal_command, rights_command
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -703,3 +703,4 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
 attachment_command.add_to(app)
 rights_command.add_to(app)
 refusal_command.add_to(app)
+correct_command.add_to(app)

@@ -19,7 +19,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (t("Une place pour ce soir", "A place for tonight"), ("beds", "services", "publish-service")),
     (
         t("La personne et ses droits", "The person and her rights"),
-        ("consents", "withdraw", "link", "children", "ticket", "access", "retract", "erase"),
+        ("consents", "withdraw", "link", "children", "ticket", "access", "correct", "retract", "erase"),
     ),
     (
         t("Autorités et réexamen", "Authorities and review"),

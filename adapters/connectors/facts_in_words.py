@@ -262,6 +262,8 @@ class _Telling:
         right = said.right or Right()
         members = {name: getattr(right, name) for name in Right.model_fields.keys() & Information.model_fields.keys()}
         told = {name: value for name, value in members.items() if value is not None}
+        self._coded("priorite", right.priority)
+        self._several("services", right.services or ())
         self.information(Information(name=said.name, birth=said.birth, **told))
         self._say("service_local", right.local_service)
         self._moment("retour_attendu", right.feedback_by)

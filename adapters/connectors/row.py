@@ -31,6 +31,7 @@ _NOTE_MAX = 8000
 _ARABIC = re.compile(r"[\u0600-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufeff]")
 _NAME_PARTS = {"first": "prs_FirstName", "middle": "prs_MiddleName", "last": "prs_SecondName"}
 _REFERENCE = re.compile(r"[A-Za-z0-9./-]{1,60}")
+_OF_A_WHOLE_FORM = ("priorite", "services", "nom_donne", "prs_Birthdate")
 _REACHED_AT = ("telephone", "sms", "whatsapp")
 
 T = TypeVar("T")
@@ -68,6 +69,8 @@ class Row:
     recipients: Sequence[tuple[str, str]]
     now: datetime.datetime
     fetch: Fetch
+    partial: bool = False
+    """Only some cells are meant to be filled in: what a whole form needs may be absent."""
     problems: list[Problem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
@@ -95,6 +98,14 @@ class Row:
             self._refused_by_form(refused)
             return None
         return Draft(self.line, to, type_, person, None, facts, files=files)
+
+    def whatever_is_filled(self) -> dict[str, Any]:
+        """Members of a referral that the row fills in, with `occurred_at`, `lawful` and `htcds`; see `problems`."""
+        parts = [name for name in _NAME_PARTS.values() if self.filled(name)]
+        if parts and not self.filled("nom_donne"):
+            self.need("nom_donne", " avec une partie du nom", " with a part of the name")
+        head = {"occurred_at": self._occurred_at(), "lawful": self._lawful()}
+        return {**head, **self._referral(self._birth()), "htcds": self._htcds()}
 
     def _files(self) -> tuple[File, ...]:
         """The files that the row names; whether all of them together may be sent, the outbox says."""
@@ -178,6 +189,8 @@ class Row:
         """Whether it is filled; a problem if not."""
         if self.filled(name):
             return True
+        if self.partial and name in _OF_A_WHOLE_FORM and not because_fr.startswith(" avec"):
+            return False
         self.wrong(
             name,
             f"Cette rubrique est obligatoire{because_fr}.",

@@ -12,7 +12,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.connectors import as_typed, columns
 from adapters.connectors.attached import Fetch
@@ -72,6 +72,38 @@ def read_form(
     if not book.rows and not book.items:
         return Reading((_NO_ROWS,), tuple(book.notes), {}, {})
     return Reading(tuple(book.items), tuple(book.notes), book.rows, book.digests)
+
+
+def single_row(tables: Tables, now: datetime.datetime) -> Row | Problem:
+    """The one row of a file in which only some cells of the form are filled in.
+
+    Args:
+        now: aware; its zone is the agency's own.
+    """
+    sheets = _forms_in(tables)
+    if isinstance(sheets, Problem):
+        return sheets
+    found: list[Row] = []
+    for form, table in sheets:
+        header = _header(table, form, whole=False)
+        if isinstance(header, Problem):
+            return header
+        for number, cells in table.rows:
+            named = {name: cells[index] for index, name in header.names.items() if index < len(cells)}
+            if number > header.last_row and any(cell is not None for cell in named.values()):
+                letters = {name: columns.letters(index) for index, name in header.names.items()}
+                row = Row("Orientation", f"{form}!{number}", number, named, letters, (), now, lambda _name: None)
+                found.append(replace(row, partial=True))
+    return found[0] if len(found) == 1 else _NO_ROWS if not found else _ONE_ROW
+
+
+_ONE_ROW = Problem(
+    "fichier",
+    "row_invalid",
+    "Une correction tient en une seule ligne : le fichier en contient plusieurs.",
+    "A correction is one single row: the file holds several.",
+    where_en="file",
+)
 
 
 def _too_many(max_rows: int) -> Problem:
@@ -161,7 +193,7 @@ class _Header:
     notes: tuple[Note, ...]
 
 
-def _header(table: Table, form: Form) -> _Header | Problem:
+def _header(table: Table, form: Form, *, whole: bool = True) -> _Header | Problem:
     rows = [(number, cells) for number, cells in table.rows if number <= _HEADER_WITHIN and _looks_like_header(cells)]
     sheet, sheet_en = (f"feuille « {table.name} »", f"sheet « {table.name} »") if table.name else ("fichier", "file")
     if not rows:
@@ -213,7 +245,8 @@ def _header(table: Table, form: Form) -> _Header | Problem:
             f"The column « {columns.column(doubled[0]).en} » is there more than once ({', '.join(where)}). Keep one.",
             where_en=sheet_en,
         )
-    missing = [column for column in columns.required_columns(form) if column.name not in names.values()]
+    needed = columns.required_columns(form) if whole else ()
+    missing = [column for column in needed if column.name not in names.values()]
     if missing:
         return Problem(
             sheet,

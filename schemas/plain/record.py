@@ -3,8 +3,9 @@
 
 A correction names the record and the fields, says why they were wrong and who says so now, and brings what is right
 of anything that the form of a referral, a case or an answer says; a field that it names and does not bring is wrong
-and not known better. Priority and services are not corrected: deadline and allow-list follow from them, so what was
-asked for wrongly is retracted and asked for anew. A retraction says why in a code.
+and not known better. Deadline and allow-list follow from priority and services: a corrected priority counts from the
+correction while nobody has answered, corrected services say what may be told from then on (`adapters.corrected`). A
+retraction says why in a code.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from schemas.forms import (
     Lawful,
     Name,
     Note,
+    Priority,
     Referral,
     Risk,
     SafeContact,
@@ -98,6 +100,8 @@ class CodedAnswer(Form):
 class Right(Form):
     """What should have been said; what is absent was right, or is not known."""
 
+    priority: Priority | None = None
+    services: tuple[HtcdsCode, ...] | None = Field(None, min_length=1, max_length=9)
     local_service: Text | None = None
     languages: tuple[LanguageTag, ...] | None = Field(None, max_length=10)
     interpreter: Interpreter | None = None

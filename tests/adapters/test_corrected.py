@@ -72,6 +72,8 @@ def read(agency: Agency, ident: str) -> Facts:
 
 
 RIGHT: dict[str, Any] = {
+    "priority": "emergency",
+    "services": ("Health", "SocialCare"),
     "local_service": "hébergement, deux nuits",
     "languages": ("rn", "sw"),
     "interpreter": {"needed": True, "language": "sw"},
@@ -93,7 +95,7 @@ RIGHT: dict[str, Any] = {
 
 def test_every_field_of_a_referral_can_be_corrected_at_its_reader(town: Agencies) -> None:
     assert set(RIGHT) == set(Right.model_fields) - {"htcds"}
-    never = {"name", "birth", "priority", "services", "told_and_refused"}  # the first two stand beside, see below
+    never = {"name", "birth", "told_and_refused"}  # the first two stand beside, see below
     assert set(RIGHT) == set(Referral.model_fields) - never
     evt = sent(town, "referral.requested", referral())
     coded = (
@@ -140,6 +142,40 @@ def test_the_caseworker_reads_what_is_right_and_on_whose_word(town: Agencies) ->
     )
     assert "extreme" in {line.code for line in lines}
     assert "RW" in {line.code for line in lines}
+
+
+def deadlines(town: Agencies, evt: str) -> list[int | None]:
+    thread = town[IOM].outgoing(evt).thread
+    found = [town[one].box.thread(thread) for one in (IOM, SHELTER)]
+    return [one.answer_by - int(town.now) if one and one.answer_by else None for one in found]
+
+
+def test_a_priority_that_was_wrong_gives_the_time_for_the_answer_anew_on_both_sides(town: Agencies) -> None:
+    evt = sent(town, "referral.requested", referral(priority="normal"))
+    town.wait(3600)
+    correct(town, evt, "referral.priority", right=Right(priority="immediate"))
+    assert deadlines(town, evt) == [2 * 3600, 2 * 3600]
+    town.wait(1800)
+    correct(town, evt, "referral.priority", right=Right(priority="urgent"))
+    assert deadlines(town, evt) == [72 * 3600, 72 * 3600]
+    thread = town[IOM].outgoing(evt).thread
+    town[SHELTER].evt(town[SHELTER].draft(IOM, "referral.accepted", Facts(occurred_at=at()), thread=thread))
+    town.settle()
+    before = deadlines(town, evt)
+    correct(town, evt, "referral.priority", right=Right(priority="immediate"))
+    assert deadlines(town, evt) == before  # it has been answered
+
+
+def test_services_that_were_wrong_say_what_may_be_told_from_then_on(town: Agencies) -> None:
+    evt = sent(town, "referral.requested", referral(services=("Legal",)))
+    needs = Right(access_needs="Fauteuil roulant")
+    assert refused(town, evt, "referral.access_needs", right=needs)[0] == "not_permitted"
+    correct(town, evt, "referral.services", right=Right(services=("Health",)))
+    correct(town, evt, "referral.access_needs", right=needs)
+    facts = read(town[SHELTER], f"{IOM}/{evt}")
+    assert facts.referral is not None
+    assert (facts.referral.services, facts.referral.access_needs) == (("Health",), "Fauteuil roulant")
+    assert town[SHELTER].inbox("quarantined") == []
 
 
 def test_a_correction_brings_no_reader_what_the_request_could_not(town: Agencies) -> None:

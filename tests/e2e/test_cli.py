@@ -73,6 +73,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "cancel"): True,
     ("agency", "template"): True,
     ("agency", "attachments"): True,
+    ("agency", "correct"): True,
     ("agency", "retract"): True,
     ("agency", "erase"): True,
     ("agency", "disclosures"): True,
