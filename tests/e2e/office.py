@@ -46,9 +46,9 @@ class Offices:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, sh: Shell, members: Sequence[Member]) -> Iterator[Offices]:
-        """All of them enrolled, their adapters at work."""
-        with DomainOnDisk.made(folder / "bi", members) as domain:
+    def open(cls, folder: Path, sh: Shell, members: Sequence[Member], log: str = "sqlite") -> Iterator[Offices]:
+        """All of them enrolled, their adapters at work. `log`: as of `DomainOnDisk.made`."""
+        with DomainOnDisk.made(folder / "bi", members, log=log) as domain:
             for member in members:
                 domain.start_agency(member.id)
             files = folder / "fichiers"
@@ -100,12 +100,18 @@ class Offices:
 
     def send(self, agency: str, to: str, type: str, facts: dict[str, Any], **more: str) -> str:
         """One event by `umuhuza agency send`; its evt."""
+        return self._sent(agency, to, type, facts, (), **more)
+
+    def _sent(self, agency: str, to: str, type: str, facts: dict[str, Any], files: Sequence[Path], **more: str) -> str:
         draft = {"to": f"bi/{to}", "type": type, "facts": {"occurred_at": moment(), **facts}, **more}
-        [accepted] = self.json(agency, "send", self.file(draft))["accepted"]
+        attached = [word for file in files for word in ("--attach", file)]
+        [accepted] = self.json(agency, "send", self.file(draft), *attached)["accepted"]
         return str(accepted["evt"])
 
-    def refer(self, agency: str, to: str, person: str, name: str = f"Aline {PLANTED}") -> str:
-        """A referral with her consent; its evt, once it has arrived."""
+    def refer(
+        self, agency: str, to: str, person: str, name: str = f"Aline {PLANTED}", files: Sequence[Path] = ()
+    ) -> str:
+        """A referral with her consent, and files; its evt, once it has arrived."""
         consent = {"given_at": moment(-1), "expires_at": moment(90)}
         referral = {
             "priority": "urgent",
@@ -114,7 +120,7 @@ class Offices:
             "services": ["SocialCare"],
         }
         facts = {"lawful": {"basis": "consent", "consent": consent}, "referral": referral}
-        evt = self.send(agency, to, "referral.requested", facts, person=person)
+        evt = self._sent(agency, to, "referral.requested", facts, files, person=person)
         self.arrived(to, f"bi/{agency}/{evt}")
         return evt
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.e2e.domain_on_disk import Member
+from tests.e2e.domain_on_disk import Member, on_one_log
 from tests.e2e.office import PLANTED, Offices, moment
 from tests.e2e.planted import every_file, traces
 from tests.e2e.shell import Shell
@@ -24,14 +25,15 @@ NOWHERE = "bi/iom/019a4960-7c00-7000-8000-000000000001"
 
 
 @pytest.fixture(scope="module")
-def offices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offices]:
-    with Shell() as sh, Offices.open(tmp_path_factory.mktemp("droits"), sh, MEMBERS) as made:
+def offices(tmp_path_factory: pytest.TempPathFactory, log: str) -> Iterator[Offices]:
+    with Shell() as sh, Offices.open(tmp_path_factory.mktemp("droits"), sh, MEMBERS, log) as made:
         yield made
 
 
 # -- taken back and erased --------------------------------------------------------------------------------------------
 
 
+@on_one_log
 def test_what_went_to_the_wrong_agency_is_taken_back_and_waits_for_review(offices: Offices) -> None:
     evt = offices.refer("iom", "k7t4", "DOSSIER-1")
     offices.until("it is delivered", lambda: delivered(offices, evt))
@@ -77,6 +79,26 @@ def kinds(offices: Offices, agency: str, type_: str) -> list[str]:
     return [one["ident"] for one in offices.json(agency, "inbox")["items"] if one["type"] == type_]
 
 
+def test_a_scan_that_goes_with_a_referral_is_listed_written_down_and_erased_with_it(offices: Offices) -> None:
+    scan = offices.file(b"%PDF-1.7\n" + bytes(300_000), ".pdf")
+    evt = offices.refer("iom", "k7t4", "DOSSIER-3", files=(scan,))
+    out = offices.files / "arrivees"
+
+    def whole() -> dict[str, Any] | None:
+        found = offices.json("k7t4", "attachments")["attachments"]
+        return next((one for one in found if one["state"] in ("ready", "delivered")), None)
+
+    listed = offices.until("it is whole", whole)
+    assert (listed["count"], listed["there"]) == (1, listed["chunks"])
+    out.mkdir()
+    offices.json("k7t4", "attachments", "--out", out)
+    [written] = out.iterdir()
+    assert (written.read_bytes(), written.stat().st_mode & 0o777) == (scan.read_bytes(), 0o600)
+    offices.json("iom", "erase", f"bi/iom/{evt}")
+    offices.until("it is gone there", lambda: not offices.json("k7t4", "attachments")["attachments"])
+
+
+@on_one_log
 def test_what_cannot_be_taken_back_or_erased_is_said(offices: Offices) -> None:
     offices.mistyped("iom", "aucun envoi de ce nom", "no such item", "retract", PLANTED)
     offices.mistyped("iom", "connus : wrong-recipient", "known: wrong-recipient", "retract", "x", "--reason", PLANTED)
@@ -115,6 +137,7 @@ def order(offices: Offices, record: str) -> str:
     return offices.until("the order is there", new)
 
 
+@on_one_log
 def test_a_court_gets_the_part_of_its_order_until_somebody_says_no(offices: Offices) -> None:
     evt = offices.refer("k7t4", "iom", "CHAMBRE-3")
     record = f"bi/k7t4/{evt}"
@@ -155,6 +178,7 @@ def other(offices: Offices, record: str) -> str:
     return str(next(ident for ident in found if ident != record))
 
 
+@on_one_log
 def test_an_order_is_refused_with_its_reason(offices: Offices) -> None:
     thread = order(offices, NOWHERE)
     offices.refused("iom", "payload_invalid", "reason", "refuse-disclosure", thread, "--reason", PLANTED)
@@ -231,6 +255,7 @@ def sheets(offices: Offices) -> None:
         file.unlink()
 
 
+@on_one_log
 def test_she_asks_with_her_card_and_is_told_why_nothing_more_is_said(offices: Offices) -> None:
     offices.refer("iom", "k7t4", "DOSSIER-20")
     card = offices.files / "carte.html"
@@ -265,6 +290,7 @@ def test_she_asks_with_her_card_and_is_told_why_nothing_more_is_said(offices: Of
     card.unlink()
 
 
+@on_one_log
 def test_what_cannot_be_asked_for_her_is_said(offices: Offices) -> None:
     ask = ("access", "request", "--person", HER, "--file")
     offices.refused("iom", "payload_invalid", "checked_by", *ask, request(offices, checked_by=None))
@@ -287,5 +313,6 @@ def test_what_cannot_be_asked_for_her_is_said(offices: Offices) -> None:
     offices.mistyped("iom", "aucune demande de ce nom", "no such request", "access", "show", PLANTED)
 
 
+@on_one_log
 def test_nothing_of_hers_stands_in_any_file_of_the_domain(offices: Offices) -> None:
     assert traces([PLANTED], every_file(offices.domain.root)) == []

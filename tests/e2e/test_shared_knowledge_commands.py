@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.domain_on_disk import Member
+from tests.e2e.domain_on_disk import Member, on_one_log
 from tests.e2e.office import PLANTED, Offices, moment
 from tests.e2e.shell import Shell
 
@@ -21,8 +21,8 @@ DOCUMENT = "# Procédure (inventée)\n\nÉcouter d'abord.\n".encode()
 
 
 @pytest.fixture(scope="module")
-def offices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offices]:
-    with Shell() as sh, Offices.open(tmp_path_factory.mktemp("savoir"), sh, MEMBERS) as made:
+def offices(tmp_path_factory: pytest.TempPathFactory, log: str) -> Iterator[Offices]:
+    with Shell() as sh, Offices.open(tmp_path_factory.mktemp("savoir"), sh, MEMBERS, log) as made:
         yield made
 
 
@@ -73,6 +73,7 @@ def state(offices: Offices, asked: dict[str, Any], wanted: str) -> dict[str, Any
     return next((one for one in found if (one["thread"], one["state"]) == (asked["thread"], wanted)), None)
 
 
+@on_one_log
 def test_a_place_that_nobody_has_is_to_be_telephoned_for(offices: Offices) -> None:
     shown = offices.words("iom", "beds", "--service", "Health", code=1)
     assert "Personne n'a publié ce service pour cette personne : téléphonez." in shown
@@ -81,6 +82,7 @@ def test_a_place_that_nobody_has_is_to_be_telephoned_for(offices: Offices) -> No
     )
 
 
+@on_one_log
 def test_what_is_wrong_about_a_service_or_a_question_is_said(offices: Offices) -> None:
     for path, changes in (
         ("telephone", {"telephone": PLANTED}),
@@ -151,6 +153,7 @@ def read_by(offices: Offices, version: int) -> list[str]:
     return list(found)
 
 
+@on_one_log
 def test_what_is_wrong_about_a_procedure_is_said(offices: Offices) -> None:
     file = offices.file(DOCUMENT, ".md")
     publish = ("guidance", "publish", file, "--document", "autre", *TITLES)
@@ -235,6 +238,7 @@ def test_a_question_of_practice_comes_back_with_its_answer(offices: Offices) -> 
     assert "Answered" in offices.words("k7t4", "expertise", "list", language="en")
 
 
+@on_one_log
 def test_what_is_wrong_about_a_question_is_said(offices: Offices) -> None:
     ask = ("expertise", "ask", "--to", "bi/ccsprtp", "--topic", "data")
     offices.mistyped("iom", "--text ou --file, l'un des deux", "--text or --file, one of them", *ask)
