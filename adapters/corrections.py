@@ -238,7 +238,7 @@ class Corrections:
     def _attest(self, one: Erasure) -> None:
         if not one.thread:
             return
-        all_gone = one.deleted and "find-moved-copies" not in one.by_hand
+        all_gone = one.deleted and "find-moved-copies" not in one.by_hand  # of a copy not found nobody says so
         said = ErasureAttested(
             record=one.ident,
             gone=(("grant", "delivered-copies") if all_gone else ("grant",)) if one.held else ("never-held",),

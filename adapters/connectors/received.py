@@ -134,6 +134,8 @@ class Received:
         typed: dict[int, dict[str, str]] = {number: answer.texts for number, answer in kept.answers.items()}
         if before is None and await asyncio.to_thread(path.exists):
             return False  # a link or folder under that name: not ours to replace
+        if before is None and kept.written:
+            kept.moved = True
         if before is None and kept.to_write == "status":
             kept.to_write = ""  # its reader filed it elsewhere: the status is in nobody's way
             await asyncio.to_thread(self.threads.store, kept)
@@ -153,22 +155,22 @@ class Received:
             if before is None:
                 raise
             return False  # Excel on Windows holds it
-        kept.to_write = ""
+        kept.to_write, kept.written = "", True
         await asyncio.to_thread(self.threads.store, kept)
         return True
 
     def copies(self, ident: str) -> tuple[list[str], list[str]]:
-        """Files in `recus/` in which that event still is told: those at their place, those that are not there any more.
-        Blocks; nothing once it was erased, and nothing of a workbook that was never written."""
+        """Files in `recus/` in which that event still is told: those at their place, those of which a copy is not there
+        any more. Blocks; nothing once it was erased, and nothing of a workbook that was never written."""
         self.threads.load()
         kept = self.threads.of_ident(ident)
         event = None if kept is None else next((one for one in kept.events if one.ident == ident), None)
         if kept is None or event is None or not event.sections:
             return [], []
-        unwritten = kept.to_write == "event" and len(kept.events) == 1
-        names = [*([] if unwritten else [kept.file]), *event.files]
+        names = [*([kept.file] if kept.written else []), *event.files]
         there = [name for name in names if (self.places.received / name).exists()]
-        return there, [name for name in names if name not in there]
+        moved = [name for name in names if name not in there or (kept.moved and name == kept.file)]
+        return there, moved
 
     async def erase(self, ident: str) -> bool:
         """Take what an event said out of its workbook; the whole workbook when nothing else is said in it.

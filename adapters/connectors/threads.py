@@ -94,6 +94,10 @@ class Kept(_Kept):
     """By row, as the author sees it."""
     to_write: Literal["", "status", "event"] = ""
     """What this file says and the workbook does not show yet."""
+    written: bool = False
+    """Whether the workbook has ever been there."""
+    moved: bool = False
+    """Whether it was once not where we had put it: somebody has a copy that we do not find."""
     read: str = ""
     """SHA-256 of the workbook in which nothing new was found."""
 
@@ -116,6 +120,8 @@ class Threads:
                 kept = Kept.model_validate_json(path.read_bytes())
             except ValidationError:
                 continue
+            if kept.to_write != "event":
+                kept.written = True  # by a version that did not say so
             self._remember(kept)
         self._loaded = True
 

@@ -92,6 +92,15 @@ def test_of_a_workbook_that_was_moved_nobody_says_that_it_is_gone_and_somebody_i
     assert not (served.root / "rapports" / "A-TRAITER.txt").exists()
 
 
+def test_a_workbook_written_anew_does_not_hide_that_an_older_copy_was_moved(served: Office) -> None:
+    (served.root / "recus" / WORKBOOK).rename(served.root.parent / "ailleurs.xlsx")
+    served.deliver(arrived("record.retracted", evt="0192d3a0-0000-7000-8000-00000000beef", facts=answered()))
+    assert served.names("recus") == [WORKBOOK]
+    found = asyncio.run(served.connector.erase(arrived().ident))
+    assert found.by_hand == ("find-moved-copies", "destroy-other-copies")
+    assert f"recus/{WORKBOOK}" in left_to_do(served)
+
+
 def test_of_a_workbook_at_its_place_it_is_said_that_it_is_gone_and_what_people_must_still_do(served: Office) -> None:
     found = asyncio.run(served.connector.erase(arrived().ident))
     assert found == Erased(deleted=True, by_hand=("destroy-other-copies",))
