@@ -116,7 +116,7 @@ def shown_flow(name: str) -> Shown:
     """One flow: who has a mailbox, what travels in it."""
     rules = policy()
     events = [rule for rule in rules.events.values() if rule.flow in (name, "*")]
-    value = {
+    value: dict[str, Any] = {
         "flow": name,
         "mailbox": sorted(rules.mailboxes[name]),
         "where": _where(f"flow.{name}.mailbox"),

@@ -63,7 +63,7 @@ def read_correction(
     if row.problems or not all(gone):
         return (*row.problems, *(_unknown(text) for text, name in zip(wrong, gone, strict=True) if not name))
     fields = (*_paths(referral, of), *_all_of(gone, of), *(f"htcds.{name}" for name in codes))
-    said = {
+    said: dict[str, Any] = {
         "evt": evt,
         "fields": tuple(dict.fromkeys(fields)),
         "reason": reason,
