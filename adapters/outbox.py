@@ -160,7 +160,7 @@ class Outbox:
 
     def _take(self, source: str, draft: Draft, connector: str) -> Outcome:
         try:
-            if draft.type in _BY_COMMAND:
+            if draft.type in _BY_COMMAND or self._is_withdrawal(draft):
                 raise OrderError("command_needed", "type")
             self._expires_in_time(draft)
             with self._desk.mailbox.attempt():
@@ -172,6 +172,15 @@ class Outbox:
             self._note_refusal(source, draft.line, exc.code, exc.path, draft)
             return Outcome(draft.line, None, _problem(draft, exc.code, exc.path))
         return Outcome(draft.line, evt, None)
+
+    def _is_withdrawal(self, draft: Draft) -> bool:
+        """Whether somebody whom we know withdraws: alone, the words would reach one holder and stop nothing here."""
+        if draft.type != "consent.withdrawn":
+            return False
+        box = self._desk.mailbox
+        wanted = draft.thread or (None if draft.ref is None else box.thread_of(draft.ref, draft.to))
+        thread = None if wanted is None else box.thread(wanted)
+        return draft.person is not None or (thread is not None and thread.person is not None)
 
     def _note_refusal(self, source: str, line: str, code: str, path: str | None, draft: Draft | None = None) -> None:
         self._refusals.note(

@@ -156,6 +156,15 @@ def test_a_gateway_that_has_it_says_so_when_its_number_is_called_void_and_its_re
     ]
 
 
+def test_a_withdrawal_drafted_by_hand_would_stop_nothing_here_and_is_sent_to_its_command(town: Agencies) -> None:
+    thread, iom = in_the_shelter(town), town[IOM]
+    said_so = Facts(occurred_at=at(60), said=ConsentWithdrawn(scope="sharing"))
+    refused = iom.draft(SHELTER, "consent.withdrawn", said_so, thread=thread)
+    assert refused.problem is not None
+    assert (refused.problem.code, refused.problem.path) == ("command_needed", "type")
+    assert "withdraw" in refused.problem.fr
+
+
 def test_a_consent_renewed_and_not_sent_yet_does_not_keep_her_from_withdrawing_it(town: Agencies) -> None:
     thread, iom = in_the_shelter(town), town[IOM]
     renewed = iom.evt(iom.draft(SHELTER, "consent.granted", granted(), thread=thread))
@@ -184,8 +193,11 @@ def test_nor_does_it_stop_the_mailbox_of_who_is_told_by_another(town: Agencies) 
 @pytest.mark.parametrize("type", ["consent.withdrawn", "consent.granted"])
 def test_a_gateway_that_refuses_what_is_said_of_consent_stops_nothing_else(town: Agencies, type: str) -> None:
     thread, iom = in_the_shelter(town), town[IOM]
-    facts = granted() if type == "consent.granted" else Facts(occurred_at=at(), said=ConsentWithdrawn(scope="service"))
-    refused = iom.evt(iom.draft(SHELTER, type, facts, thread=thread))
+    if type == "consent.granted":
+        iom.evt(iom.draft(SHELTER, type, granted(), thread=thread))
+    else:
+        iom.consents.withdraw(HER, "service")
+    [refused] = [one.evt for one in iom.sent(type)]
     iom.runner.log = Gate(
         town.log, lambda entry: RegistryError("key_revoked") if entry.ident.endswith(refused) else None
     )
@@ -290,7 +302,7 @@ def test_holders_that_boast_of_many_more_do_not_stop_the_mailbox(town: Agencies)
 def test_who_handed_her_over_cannot_end_her_stay(town: Agencies) -> None:
     """On a case no service runs: police that say she wants no service any more stop nothing but sharing."""
     police, iom = town[POLICE], town[IOM]
-    police.evt(police.draft(IOM, "case.identified", identified(), person="PV-4"))
+    police.evt(police.draft(IOM, "case.identified", identified()))
     town.settle()
     case = thread_with(iom, POLICE)
     consents(iom).link(case, HER)
@@ -308,14 +320,7 @@ def test_who_handed_her_over_cannot_end_her_stay(town: Agencies) -> None:
 def test_what_is_told_on_a_withdrawn_consent_is_not_taken_by_its_reader_either(town: Agencies) -> None:
     """An adapter that does not hold back what it must (or a hostile one) is held to it by the other side."""
     thread, iom, shelter = in_the_shelter(town), town[IOM], town[SHELTER]
-    iom.evt(
-        iom.draft(
-            SHELTER,
-            "consent.withdrawn",
-            Facts(occurred_at=at(60), said=ConsentWithdrawn(scope="sharing")),
-            thread=thread,
-        )
-    )
+    iom.consents.withdraw(HER, "sharing")
     town.settle()
     seq, head = iom.box.head("bi.referral.k7t4")
     old = town.seal(IOM, SHELTER, "information.answered", told(), thread=thread, seq=seq + 1, prev=head)
