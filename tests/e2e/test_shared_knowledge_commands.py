@@ -45,6 +45,7 @@ def service(**changes: object) -> dict[str, object]:
     }
 
 
+@on_one_log
 def test_one_place_is_published_asked_for_without_a_name_held_and_given_back(offices: Offices) -> None:
     told = offices.json("k7t4", "publish-service", "--file", offices.file(service()))
     assert (told["entry"], set(told["told"])) == ("nuit", {"bi/iom", "bi/ccsprtp"})
