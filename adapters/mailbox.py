@@ -433,7 +433,7 @@ class Mailbox:
             at: the log's time of it, seconds since the epoch; the first one counts. None: not known.
         """
         with self._tx():
-            if self._promised(evt, offset, promise, at):
+            if self._promised(evt, offset, promise, at) and self._rows(f"{STOPPED[1:-1]} LIMIT 1"):
                 had_left = self._run("UPDATE stopped SET state = 'had-left' WHERE evt = ?", evt)
                 for item in self._outgoing("evt = ?", evt):
                     if had_left:

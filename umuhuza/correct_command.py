@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from adapters.connectors.columns import FORMS
+from adapters.connectors.column_type import FORMS
 from adapters.connectors.contract import Batch, Draft, Problem
 from adapters.connectors.correction import read_correction
 from adapters.connectors.sheets import read_tables

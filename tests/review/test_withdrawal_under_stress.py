@@ -196,7 +196,7 @@ def test_a_gateway_that_refuses_what_is_said_of_consent_stops_nothing_else(town:
     if type == "consent.granted":
         iom.evt(iom.draft(SHELTER, type, granted(), thread=thread))
     else:
-        iom.consents.withdraw(HER, "service")
+        consents(iom).withdraw(HER, "service")
     [refused] = [one.evt for one in iom.sent(type)]
     iom.runner.log = Gate(
         town.log, lambda entry: RegistryError("key_revoked") if entry.ident.endswith(refused) else None
@@ -320,7 +320,7 @@ def test_who_handed_her_over_cannot_end_her_stay(town: Agencies) -> None:
 def test_what_is_told_on_a_withdrawn_consent_is_not_taken_by_its_reader_either(town: Agencies) -> None:
     """An adapter that does not hold back what it must (or a hostile one) is held to it by the other side."""
     thread, iom, shelter = in_the_shelter(town), town[IOM], town[SHELTER]
-    iom.consents.withdraw(HER, "sharing")
+    consents(iom).withdraw(HER, "sharing")
     town.settle()
     seq, head = iom.box.head("bi.referral.k7t4")
     old = town.seal(IOM, SHELTER, "information.answered", told(), thread=thread, seq=seq + 1, prev=head)
