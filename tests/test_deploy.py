@@ -22,6 +22,8 @@ from umuhuza.ledger_process import Health
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 KAFKA = ROOT / "deploy" / "systemd" / "umuhuza-kafka.service"
+WITNESS = ROOT / "deploy" / "systemd" / "umuhuza-witness.service"
+"""Uses no log at all."""
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 
 HARDENED = {
@@ -57,6 +59,7 @@ def test_there_is_a_unit_for_each_process() -> None:
         "umuhuza-gateway.service",
         "umuhuza-kafka.service",
         "umuhuza-ledger.service",
+        "umuhuza-witness.service",
     ]
 
 
@@ -70,7 +73,7 @@ def test_a_unit_gives_its_process_no_more_than_it_needs(path: Path) -> None:
 
 def test_who_uses_kafka_starts_after_it_and_stops_before_it() -> None:
     for path in UNITS:
-        if path != KAFKA:
+        if path not in (KAFKA, WITNESS):
             assert KAFKA.name in unit(path)["Unit"]["After"].split()
 
 
