@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import Language
-from tests.e2e.commands import umuhuza
 from tests.e2e.terminal import Terminal, picture_of, shown_in
 from umuhuza.publish import DOCS
 
 RECORDINGS = DOCS / "recordings"
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
 PASSPHRASE = "farine blanchir bustier moufle avide cruel"
+_KEY = re.compile(r"[A-Za-z0-9_-]{87}")
+_ROW = re.compile(r"^ +\d+ \w+ +\d+ \w+ +\d+ \w+(?=\r?$)", re.MULTILINE)
+"""Three of the twelve words, numbered."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def recorded(folder: Path, language: Language) -> Recorded:
     say = {name: both[language] for name, both in SAID.items()}
     session = Terminal(folder, language)
     session.note(say["begin"])
-    code, _ = session.run(say["holder"], "registry", "init", "--dir", "registre", "--domain", "bi")
-    assert code == 0
-    key = umuhuza("registry", "show", "--dir", folder / "registre", "--json").json["registry_key"]
+    code, told = session.run(say["holder"], "registry", "init", "--dir", "registre", "--domain", "bi")
+    assert code == 0, told
+    [key] = _KEY.findall(told)
     session.note(say["house begins"])
     code, told = session.run(
         say["house"],
@@ -86,7 +88,7 @@ def recorded(folder: Path, language: Language) -> Recorded:
     assert code == 0, told
     assert PASSPHRASE not in told
     session.note(say["telephone"])
-    words = umuhuza("agency", "words", "--dir", folder / "maison", "--json").json["words"][language]
+    words = re.findall(r" \d+ (\w+)", "\n".join(_ROW.findall(told)))[:12]
     misheard = [*words[:6], words[0], *words[7:]]
     approve = ("registry", "approve", "maison/inscription.json", "--dir", "registre")
     code, told = session.run(say["holder"], *approve, answers=[(say["heard"], " ".join(misheard))])
@@ -101,9 +103,9 @@ def recorded(folder: Path, language: Language) -> Recorded:
 
 def without_words(cast: str) -> str:
     """What a recording shows, but for what is new with every key."""
-    text = re.sub(r"[A-Za-z0-9_-]{87}", "KEY", shown_in(cast))
+    text = _KEY.sub("KEY", shown_in(cast))
     text = re.sub(r"(?:[0-9a-f]{4} ){7}[0-9a-f]{4}", "FINGERPRINT", text)
-    text = re.sub(r"^ +\d+ \w+ +\d+ \w+ +\d+ \w+$", "WORDS", text, flags=re.MULTILINE)
+    text = _ROW.sub("WORDS", text)
     return re.sub(r"(?<= : |d: )(?:\w+ ){11}\w+", "WORDS", text)
 
 
