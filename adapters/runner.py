@@ -89,6 +89,8 @@ class Runner:
     arrival_grace_s: float = ARRIVAL_GRACE_S
     """How long after she was expected a missing arrival alarms."""
     on_escalation: Callable[[Escalation], None] = lambda _escalation: None
+    before_send: Callable[[], None] = lambda: None
+    """Raises UmuhuzaError when nothing may leave now."""
     on_trouble: Callable[[str, UmuhuzaError], None] = lambda _turn, _exc: None
     troubles: dict[str, str] = field(default_factory=dict)
     """Turn -> code of what stops it now; empty when all is well."""
@@ -135,7 +137,12 @@ class Runner:
         return count
 
     async def send(self) -> int:
-        """Sign and send what is due. Returns how many records moved."""
+        """Sign and send what is due. Returns how many records moved.
+
+        Raises:
+            UmuhuzaError: what `before_send` holds back; everything waits where it is.
+        """
+        self.before_send()
         return await self.outbox.send(self.log, self.step)
 
     async def receive(self, wait_s: float = 0.0) -> int:

@@ -22,15 +22,15 @@ class AgencySettings(BaseModel):
 
     agency: str = Field(pattern=r"^[a-z]{2}/[a-z0-9][a-z0-9-]{0,31}$", description="This agency's id, bi/iom.")
     gateway: str = Field(pattern=r"^https?://", description="Address of the domain's gateway.")
-    registry_key: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{87}$", description="The domain's public key; compare its fingerprint by telephone."
+    registry_root: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{43}$", description="Fingerprint of the domain's root; compare it by telephone."
     )
     gateway_agency: str = Field(
         pattern=r"^[a-z]{2}/[a-z0-9-]+$", description="The agency whose registry entry holds the gateway's key."
     )
     keys: Path = Field(Path("keys.json"), description="Private keys of this agency, mode 0600.")
     mailbox: Path = Field(Path("mailbox.db"), description="Outbox, inbox and cursors: one SQLite file. Back it up.")
-    registry: Path = Field(Path("registry.jws"), description="Copy of the domain's registry; renewed by itself.")
+    registry: Path = Field(Path("registry.json"), description="Copy of the domain's registry; renewed by itself.")
     folder: Path | None = Field(None, description="Watched folder for spreadsheets, with its sub-folders.")
     kobo: Path | None = Field(None, description="Folder in which KoboToolbox submissions (JSON) are dropped.")
     kobo_to: str | None = Field(None, description="Agency that Kobo submissions are sent to.")

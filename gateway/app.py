@@ -37,8 +37,9 @@ from gateway.log_routes import add_log_routes
 from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.receipt_routes import add_receipt_routes
+from gateway.registry_routes import add_registry_pages
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
-from gateway.settings import Settings, read_root_key, read_signing_key
+from gateway.settings import Settings, read_registry_root, read_signing_key
 from gateway.witness_routes import add_witness_routes
 from gateway.workers import Threads, seldom_collect
 from schemas.errors import AccessError, LogError, UmuhuzaError
@@ -184,6 +185,7 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     add_witness_routes(app)
     add_log_routes(app)
     add_receipt_routes(app)
+    add_registry_pages(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -211,7 +213,7 @@ def build(
         RegistryError: registry_invalid.
     """
     key = read_signing_key(settings.signing_key)
-    registry_file = RegistryFile(settings.registry, read_root_key(settings), now)
+    registry_file = RegistryFile(settings.registry, read_registry_root(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
     cores = os.cpu_count() or 1
     checkers = (0 if cores == 1 else min(cores, 4)) if settings.checkers is None else settings.checkers

@@ -22,6 +22,7 @@ from gateway.index import Index
 from gateway.intake import Intake
 from gateway.judging import Placed
 from gateway.metrics import Metrics
+from gateway.objections import OBJECTIONS, ObjectionBook
 from gateway.quota import Limits, Quotas
 from gateway.settings import Settings
 from schemas.errors import LogError
@@ -68,6 +69,7 @@ class Door:
     run: Runner
     now: Callable[[], float]
     limits: Limits
+    objections: ObjectionBook
     witness: Witness | LogError | None = None
     """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
     ledger: ServedLedger | None = None
@@ -244,6 +246,7 @@ async def open_door(
         storage=storage,
         registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
         registry_refused=lambda: float(registry_file.problem is not None),
+        registry_ends=lambda: float(registry_file.trusted.ends_at(int(now())) - now()),
         pending=lambda: float(intake.pending()),
     )
     door = Door(
@@ -260,6 +263,7 @@ async def open_door(
         run=run,
         now=now,
         limits=limits,
+        objections=ObjectionBook(settings.index.with_name(OBJECTIONS), lambda: registry_file.registry, now),
         witness=witness,
         ledger=ledger,
         receipts=None if ledger is None or settings.ledger is None else ReceiptMaker(settings.ledger, ledger),

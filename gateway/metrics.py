@@ -83,6 +83,11 @@ class Metrics:
             "1 when the registry file on disk is damaged or older",
             registry=self.collectors,
         )
+        self._registry_ends = Gauge(
+            "umuhuza_gateway_registry_ends_seconds",
+            "Until the root, the targets or the last key of a member end, whichever is first",
+            registry=self.collectors,
+        )
         self.request = lru_cache(maxsize=4096)(self._requests.labels)
         self.record = lru_cache(maxsize=4096)(self._records.labels)
         self.witness_request = lru_cache(maxsize=64)(self._witness_requests.labels)
@@ -93,6 +98,7 @@ class Metrics:
         storage: Callable[[], float],
         registry_age: Callable[[], float],
         registry_refused: Callable[[], float],
+        registry_ends: Callable[[], float],
         pending: Callable[[], float],
     ) -> None:
         """Gauges that are asked for when they are read."""
@@ -100,6 +106,7 @@ class Metrics:
         self._storage.set_function(storage)
         self._registry_age.set_function(registry_age)
         self._registry_refused.set_function(registry_refused)
+        self._registry_ends.set_function(registry_ends)
 
     def text(self) -> bytes:
         return generate_latest(self.collectors)

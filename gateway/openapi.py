@@ -218,6 +218,18 @@ TWINS: dict[str, Any] = {
 }
 
 
+_FOR_MEMBERS = (
+    "/v1/sent",
+    "/v1/ends",
+    "/v1/grants",
+    "/v1/registry",
+    "/v1/registry/{path}",
+    "/v1/objections",
+    "/v1/receipts",
+)
+"""Routes of pages that need an access token."""
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The whole OpenAPI 3.1 document."""
     made = get_openapi(
@@ -240,7 +252,7 @@ def document(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
             if path.startswith("/v1/log/"):
                 operation["responses"].update(_problems(400, 401, 403, 404, 503))
-            if path in ("/v1/sent", "/v1/ends", "/v1/grants", "/v1/registry", "/v1/receipts"):
+            if path in _FOR_MEMBERS:
                 operation["security"] = [{"token": []}]
                 operation["responses"].update(_problems(400, 401, 403, 404, 503))
     token = made["paths"]["/v1/token"]["post"]
@@ -308,10 +320,12 @@ def text() -> str:
     from gateway.log_routes import add_log_routes
     from gateway.pages import add_pages
     from gateway.receipt_routes import add_receipt_routes
+    from gateway.registry_routes import add_registry_pages
     from gateway.witness_routes import add_witness_routes
 
     app = FastAPI()
     add_pages(app)
+    add_registry_pages(app)
     add_witness_routes(app)
     add_log_routes(app)
     add_receipt_routes(app)

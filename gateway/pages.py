@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ordinary routes, as ordinary FastAPI: token, sent, ends, grants, registry, health, metrics.
+"""The ordinary routes, as ordinary FastAPI: token, sent, ends, grants, health, metrics.
 
 Each answers for the calling agency only: what is another's cannot even be named.
 """
@@ -179,16 +179,6 @@ def add_pages(app: FastAPI) -> None:
             one: orjson.loads(data) for one, data in found.items() if not door.index.is_erased(one.partition("|")[0])
         }
         return GrantsAnswer(grants=kept)
-
-    @app.get("/v1/registry", tags=["registry"], summary="The signed registry file")
-    async def registry(request: Request, door: TheDoor, caller: Caller) -> Response:
-        del caller  # only members: the file names protected places
-        _ = door.registry
-        held = door.registry_file
-        fields = {"etag": held.etag, "cache-control": "no-cache"}
-        if request.headers.get("if-none-match") == held.etag:
-            return Response(status_code=304, headers=fields)
-        return Response(held.data, headers=fields, media_type="application/jose")
 
     @app.get("/healthz", tags=["operation"], summary="The process answers")
     async def healthz() -> Health:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.errors import RegistryError
-from schemas.keys import SigningKey, VerifyKey, unb64url
+from schemas.keys import SigningKey, unb64url
+from schemas.registry_bundle import RootPin
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 
 PREFIX = "UMUHUZA_GATEWAY_"
@@ -29,8 +30,8 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
-    registry: Path = Field(description="The domain's registry file; read again when it changes.")
-    registry_key: str = Field(description="The domain's public root key: base64url of the 65-byte point.")
+    registry: Path = Field(description="The domain's registry, a file or a folder; read again when it changes.")
+    registry_root: str = Field(description="Fingerprint of the domain's root, 43 characters; compare it by telephone.")
     signing_key: Path = Field(description="File with this gateway's private key (base64url scalar), mode 0600.")
     agency: str = Field(description="The agency whose registry entry holds this gateway's key, bi/operator.")
     log: Path | None = Field(None, description="The domain's log as one SQLite file; this or `kafka`.")
@@ -124,9 +125,6 @@ def read_signing_key(file: Path) -> SigningKey:
         raise SettingsError("signing_key: not a key", "signing_key : ce n'est pas une clé") from None
 
 
-def read_root_key(settings: Settings) -> VerifyKey:
-    """The domain's root key, against which registry files are checked. Raises SettingsError."""
-    try:
-        return VerifyKey(unb64url(settings.registry_key))
-    except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
+def read_registry_root(settings: Settings) -> RootPin:
+    """The domain's root, against which registries are checked. Raises SettingsError."""
+    return registry_pin(settings.registry_root)

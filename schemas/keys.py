@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, utils, x25519
 
@@ -106,13 +106,36 @@ class VerifyKey:
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "kid", kid_of(self.public))
 
+    @classmethod
+    def from_pem(cls, text: str) -> VerifyKey:
+        """From a SubjectPublicKeyInfo (RFC 5480) in PEM, as TUF metadata hold keys; exactly as `pem` writes it.
+
+        Raises:
+            RegistryError: registry_invalid, when it is another key's kind or another spelling of the same key.
+        """
+        try:
+            key = serialization.load_pem_public_key(text.encode("ascii"))
+        except (ValueError, UnsupportedAlgorithm):
+            raise RegistryError("registry_invalid", "pub") from None
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise RegistryError("registry_invalid", "pub")
+        found = cls(key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint))
+        if found.pem() != text:
+            raise RegistryError("registry_invalid", "pub")
+        return found
+
+    def pem(self) -> str:
+        """SubjectPublicKeyInfo (RFC 5480) in PEM, with a final LF."""
+        return self._key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode("ascii")
+
     def verifies(self, message: bytes, signature: bytes) -> bool:
         """Whether `signature` (64 bytes, r||s) is one of this key over `message`."""
         if len(signature) != 64:
             return False
-        der = utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
         try:
-            self._key.verify(der, message, _ES256)
+            self._key.verify(der_signature(signature), message, _ES256)
         except InvalidSignature:
             return False
         return True
@@ -200,6 +223,11 @@ class SigningKey:
         """64 bytes r||s over SHA-256 of `message`; deterministic."""
         r, s = utils.decode_dss_signature(self._key.sign(message, _ES256_DETERMINISTIC))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def der_signature(signature: bytes) -> bytes:
+    """A signature r||s (64 bytes) as the DER sequence of RFC 3279 section 2.2.3, which TUF metadata carry."""
+    return utils.encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
 
 
 def signature_twin(signature: bytes) -> bytes:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who: the agencies of a domain, their roles and keys, as one signed file.
+"""Who: the agencies of a domain, their roles and keys, as values that everybody works with.
 
-The file is a compact JWS over the registry as JSON, signed by the domain's key, whose fingerprint every installation
-was told out of band when it was set up. Whoever holds the file can hand it on; nobody can change it unnoticed. A
-registry only ever grows in `version`; an older one is never accepted after a newer (the holder of the file checks).
+They come out of TUF metadata that were verified against the domain's root (`schemas/registry_trust.py`) and nowhere
+else; whoever hands them on can change nothing unnoticed. A registry only ever grows in `version`.
 
 Protected places (shelters) are members under a neutral handle, `bi/k7t4`; their name stands in the registry for those
 entitled and nowhere else.
@@ -20,13 +19,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from schemas import ijson
-from schemas.envelope import is_agency, jws_header, sign_jws
+from schemas.envelope import is_agency
 from schemas.errors import RecordError, RegistryError
-from schemas.keys import SUITES, SealTo, SigningKey, Suite, VerifyKey, b64url, unb64url
+from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, unb64url
 
-REGISTRY_TYP = "umuhuza-registry+jws"
-MAX_REGISTRY_BYTES = 8 << 20
 STALE_AFTER_S = 30 * 86_400
 """A registry older than this stops requests (`registry_stale`); answers and everything else still pass."""
 
@@ -62,8 +58,18 @@ class Key:
     activated: int
     expires: int
     revoked: int | None = None
+    compromised_since: int | None = None
+    """A size of the home ledger's tree: what stands there at this index or later was not signed by the agency,
+    whatever the time says. None: no such doubt."""
 
-    def counts_at(self, at: int) -> bool:
+    def counts_at(self, at: int, index: int | None = None) -> bool:
+        """Whether it counts at time `at` (seconds), for a record at `index` of the home ledger where that is known.
+
+        Where a tree size is named, it decides alone instead of `revoked`: what had its place in the ledger before the
+        theft keeps its worth, also when the revocation came days later.
+        """
+        if self.compromised_since is not None and index is not None:
+            return self.activated <= at < self.expires and index < self.compromised_since
         return self.activated <= at < min(self.expires, self.expires if self.revoked is None else self.revoked)
 
 
@@ -104,8 +110,8 @@ class Registry:
             raise RegistryError("agency_unknown")
         return found
 
-    def signing_key(self, iss: str, kid: str, at: int) -> VerifyKey:
-        """The key with which `iss` signed at time `at`.
+    def signing_key(self, iss: str, kid: str, at: int, index: int | None = None) -> VerifyKey:
+        """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known.
 
         Raises:
             RegistryError: agency_unknown, key_unknown, key_revoked.
@@ -114,7 +120,7 @@ class Registry:
         owner = self.agency(iss)
         for key in owner.keys:
             if key.kid == kid and key.use == "sig":
-                if not key.counts_at(at):
+                if not key.counts_at(at, index):
                     raise RegistryError("key_revoked")
                 cached = self._verifiers.get((iss, kid))
                 if cached is None:
@@ -156,8 +162,9 @@ class Registry:
             _sealers={},
         )
 
-    def with_key_revoked(self, agency: str, kid: str, now: int) -> Registry:
-        """The next version, in which this key counts for nothing signed from now on.
+    def with_key_revoked(self, agency: str, kid: str, now: int, compromised_since: int | None = None) -> Registry:
+        """The next version, in which this key counts for nothing signed from now on; with a size of the home ledger's
+        tree, for nothing that stands there from that index on.
 
         Raises:
             RegistryError: agency_unknown, key_unknown.
@@ -165,12 +172,18 @@ class Registry:
         owner = self.agency(agency)
         if all(key.kid != kid for key in owner.keys):
             raise RegistryError("key_unknown")
-        keys = tuple(replace(key, revoked=now) if key.kid == kid and key.revoked is None else key for key in owner.keys)
+        keys = tuple(_revoked(key, now, compromised_since) if key.kid == kid else key for key in owner.keys)
         return self.with_agency(replace(owner, keys=keys), now)
 
     def renewed(self, now: int) -> Registry:
         """The same content, issued again: keeps installations from seeing a stale registry."""
         return replace(self, version=self.version + 1, issued=now, _verifiers={}, _sealers={})
+
+
+def _revoked(key: Key, now: int, compromised_since: int | None) -> Key:
+    """A revocation is never taken back and never moved later; a doubt about the past may still grow."""
+    sizes = [size for size in (key.compromised_since, compromised_since) if size is not None]
+    return replace(key, revoked=now if key.revoked is None else key.revoked, compromised_since=min(sizes, default=None))
 
 
 def _suite(text: str) -> Suite:
@@ -184,13 +197,8 @@ def empty_registry(domain: str, now: int, training: bool = False) -> Registry:
     return Registry(domain, 1, now, MappingProxyType({}), training)
 
 
-def sign_registry(registry: Registry, key: SigningKey) -> bytes:
-    """The registry file."""
-    return sign_jws(REGISTRY_TYP, registry_to_json(registry), key) + b"\n"
-
-
 def registry_to_json(registry: Registry) -> dict[str, Any]:
-    """What is signed."""
+    """For a process beside this one, which takes our word for it; what is signed are the targets."""
     return {
         "v": 1,
         "domain": registry.domain,
@@ -216,6 +224,7 @@ def agency_to_json(agency: Agency) -> dict[str, Any]:
                 "activated": key.activated,
                 "expires": key.expires,
                 "revoked": key.revoked,
+                **({} if key.compromised_since is None else {"compromised_since": key.compromised_since}),
             }
             for key in agency.keys
         ],
@@ -223,29 +232,8 @@ def agency_to_json(agency: Agency) -> dict[str, Any]:
     }
 
 
-def read_registry(data: bytes, root: VerifyKey) -> Registry:
-    """Verify and read a registry file.
-
-    Raises:
-        RegistryError: registry_invalid, with the path that is wrong.
-    """
-    if len(data) > MAX_REGISTRY_BYTES:
-        raise RegistryError("registry_invalid", "file")
-    try:
-        text = data.decode("ascii").removesuffix("\n")
-        header, payload, signature = text.split(".")
-        kid = jws_header(header, REGISTRY_TYP)
-        signed = f"{header}.{payload}".encode("ascii")
-        if kid != root.kid or not root.verifies(signed, unb64url(signature)):
-            raise RegistryError("registry_invalid", "signature")
-        raw = ijson.loads(unb64url(payload), max_bytes=MAX_REGISTRY_BYTES, max_depth=6)
-    except (ValueError, ijson.IJsonError, RecordError):
-        raise RegistryError("registry_invalid", "file") from None
-    return registry_from_json(raw)
-
-
 def registry_from_json(raw: Any) -> Registry:
-    """Read what was signed; whose signature it was is the caller's to know.
+    """Read what `registry_to_json` wrote; whether to believe it is the caller's to know.
 
     Raises:
         RegistryError: registry_invalid, with the path that is wrong.
@@ -265,10 +253,15 @@ def registry_from_json(raw: Any) -> Registry:
         if agency.id in agencies or agency.id.partition("/")[0] != raw["domain"]:
             raise RegistryError("registry_invalid", f"agencies[{index}].id")
         agencies[agency.id] = agency
+    refuse_shared_keys(agencies)
+    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"])
+
+
+def refuse_shared_keys(agencies: Mapping[str, Agency]) -> None:
+    """One key, one agency: else who signed? Raises RegistryError `registry_invalid`."""
     kids = [key.kid for agency in agencies.values() for key in agency.keys]
     if len(kids) != len(set(kids)):
         raise RegistryError("registry_invalid", "agencies.keys")
-    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"])
 
 
 def agency_from_json(raw: Any, path: str = "agency") -> Agency:
@@ -304,8 +297,12 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
 
 
 def _key_from_json(raw: Any, path: str) -> Key:
-    if not isinstance(raw, dict) or raw.keys() != {"kid", "use", "suite", "pub", "activated", "expires", "revoked"}:
+    members = {"kid", "use", "suite", "pub", "activated", "expires", "revoked"}
+    if not isinstance(raw, dict) or raw.keys() - {"compromised_since"} != members:
         raise RegistryError("registry_invalid", f"{path}.*")
+    since = raw.get("compromised_since")
+    if "compromised_since" in raw and (type(since) is not int or since < 0 or raw["revoked"] is None):
+        raise RegistryError("registry_invalid", f"{path}.compromised_since")
     for name in ("activated", "expires", "revoked"):
         if type(raw[name]) is not int and not (name == "revoked" and raw[name] is None):
             raise RegistryError("registry_invalid", f"{path}.{name}")
@@ -320,7 +317,7 @@ def _key_from_json(raw: Any, path: str) -> Key:
         raise RegistryError("registry_invalid", f"{path}.pub") from None
     if kid != raw["kid"]:
         raise RegistryError("registry_invalid", f"{path}.kid")
-    return Key(kid, raw["use"], raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"])
+    return Key(kid, raw["use"], raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"], since)
 
 
 def dumps_agency(agency: Agency) -> str:

@@ -25,7 +25,10 @@ from schemas.envelope import (
     sign_manifest,
 )
 from schemas.keys import HYBRID, RandomBytes, SealingKey, SigningKey
-from schemas.registry import Agency, Key, Registry, Role, empty_registry, sign_registry
+from schemas.registry import Agency, Key, Registry, Role, empty_registry
+from schemas.registry_bundle import RootPin
+from schemas.registry_metadata import Holder, read_root, read_targets
+from schemas.registry_signing import Contents, published, root_metadata, targets_metadata, with_signature
 from schemas.sealing import make_grant, parse_grant, seal_parts
 from topics.log import Entry, grant_key
 
@@ -121,6 +124,11 @@ class Domain:
     def registry_file(self) -> bytes:
         return sign_registry(self.registry, self.root)
 
+    @property
+    def pin(self) -> RootPin:
+        """What installations of this domain are told."""
+        return RootPin.of(signed_root(self.registry, self.root))
+
     def record(
         self,
         iss: str = "bi/iom",
@@ -181,6 +189,21 @@ class Domain:
     def sized_entry(self, iss: str, to: str, padded: int) -> Entry:
         """An entry whose content part is padded to `padded` bytes (a size of `PADDED_SIZES`)."""
         return self.record(iss, to, content=b"x" * (padded - 10)).entry
+
+
+def signed_root(registry: Registry, holder: SigningKey) -> bytes:
+    """The domain's first root, of one holder. It follows from the domain and not from the registry's version."""
+    data = root_metadata(registry.domain, registry.training, [Holder("a", holder.public)], 1, 1, 1, NOW + 5 * YEAR)
+    return with_signature(read_root(data)[0], holder, Holder("a", holder.public).keyid)
+
+
+def sign_registry(registry: Registry, holder: SigningKey) -> bytes:
+    """A registry in its own version and of its own time, whatever was published before."""
+    contents = Contents(registry.agencies, {})
+    targets = read_targets(targets_metadata(contents, registry.version, registry.issued))
+    listed = with_signature(targets, holder, Holder("a", holder.public).keyid)
+    root = signed_root(registry, holder)
+    return published([root], listed, contents.targets(), registry.version, holder, registry.issued)
 
 
 def _key(kid: str, suite: str, public: bytes, now: int) -> Key:

@@ -22,7 +22,6 @@ from gateway.app import Gateway
 from gateway.checking import AtOnce
 from gateway.door import Door, open_door
 from gateway.settings import Settings
-from schemas.keys import b64url
 from tests.domain import Domain
 from tests.sim_network import Link, Network, UnreachableError
 from tests.sim_time import VirtualLoop
@@ -50,7 +49,7 @@ class Front:
         # Not validated: in virtual time a wait of a day costs what a wait of a minute does.
         settings = Settings.model_construct(
             registry=self.registry_file,
-            registry_key=b64url(self.domain.root.public.public),
+            registry_root=self.domain.pin.text,
             signing_key=self.registry_file,
             agency=OPERATOR,
             log=Path("/log.db"),
@@ -60,7 +59,7 @@ class Front:
             token_seconds=TOKEN_S,
             log_requests=False,
         )
-        registry = RegistryFile(self.registry_file, self.domain.root.public, now)
+        registry = RegistryFile(self.registry_file, self.domain.pin, now)
 
         async def opener() -> Door:
             return await open_door(

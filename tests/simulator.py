@@ -31,8 +31,8 @@ from adapters.mailbox import Mailbox
 from adapters.outbox import Desk
 from adapters.runner import Pace, Runner
 from schemas.errors import UmuhuzaError
-from schemas.registry import Registry, sign_registry
-from tests.domain import Domain, Member
+from schemas.registry import Registry
+from tests.domain import Domain, Member, sign_registry
 from tests.power_cut import PowerCut
 from tests.sim_agency import DAY, HOUR, Desktop, Habits, System
 from tests.sim_checks import Remains, unsettled, violations
@@ -248,7 +248,7 @@ class World:
         self.registry: Registry = self.domain.registry
         topics = [topic for topic in topics_of(self.registry) if ".grants." not in topic]
         self.directory = TemporaryDirectory(prefix="umuhuza-simulator-")
-        self.registry_file = Path(self.directory.name, "registry.jws")
+        self.registry_file = Path(self.directory.name, "registry.json")
         self._publish(self.registry)
         front = Front(self.domain, self.registry_file, self.loop, _child(self.rng)) if way == "http" else None
         self.server = LogServer(self.loop, _child(self.rng), self.trace, f"sim-{next(_DISKS)}-log", topics, front)

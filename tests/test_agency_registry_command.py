@@ -14,25 +14,24 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.runner import Runner
-from schemas.keys import b64url
 from schemas.registry import Role
 from topics.catalogue import topics_of
 from topics.sqlite_log import SqliteLog
 from umuhuza.agency import opened_agency
 from umuhuza.agency_command import init_agency
 from umuhuza.cli import build
-from umuhuza.registry_command import add_agency, init_registry, read_enrolment
+from umuhuza.registry_holder import add_agency, init_registry, read_enrolment
 
 
 def folders(root: Path, members: dict[str, Role]) -> None:
     """One folder per agency, named as in its id, each with the same registry."""
-    _, key = init_registry(root / "registre", "bi", False)
+    _, pin = init_registry(root / "registre", "bi", False)
     for name, role in members.items():
         request = init_agency(
             root / name,
             agency=f"bi/{name}",
             gateway="http://127.0.0.1:9",
-            registry_key=b64url(key.public.public),
+            registry_root=pin.text,
             gateway_agency="bi/operator",
             names={"fr": f"Agence {name} (inventée)"},
             roles=(role,),
@@ -41,7 +40,7 @@ def folders(root: Path, members: dict[str, Role]) -> None:
         )
         add_agency(root / "registre", read_enrolment(request))
     for name in members:
-        shutil.copyfile(root / "registre" / "registry.jws", root / name / "registry.jws")
+        shutil.copyfile(root / "registre" / "registry.json", root / name / "registry.json")
 
 
 def run(*words: str) -> Result:

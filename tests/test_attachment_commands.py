@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from adapters.keystore import write_keys
 from adapters.settings import FILE_NAME
 from schemas.errors import SourceError
-from schemas.keys import b64url
 from schemas.plain.attachment import ANNOUNCED
 from tests.agencies import PLANTED, Agencies
 from tests.domain import NOW
@@ -44,7 +43,7 @@ class Offices:
         (folder / "registry.txt").write_bytes(self.town.domain.registry_file)
         (folder / FILE_NAME).write_text(
             f'agency = "{agency}"\ngateway = "http://127.0.0.1:1"\ngateway_agency = "bi/operator"\n'
-            f'registry_key = "{b64url(self.town.domain.root.public.public)}"\nregistry = "registry.txt"\n'
+            f'registry_root = "{self.town.domain.pin.text}"\nregistry = "registry.txt"\n'
             f'mailbox = "{self.town.path(agency)}"\n{more}',
             encoding="utf-8",
         )

@@ -134,7 +134,13 @@ def alerts() -> list[Alert]:
 def sample_names() -> set[str]:
     """Every name that /metrics can show."""
     metrics = Metrics()
-    metrics.watch(storage=lambda: 0.0, registry_age=lambda: 0.0, registry_refused=lambda: 0.0, pending=lambda: 0.0)
+    metrics.watch(
+        storage=lambda: 0.0,
+        registry_age=lambda: 0.0,
+        registry_refused=lambda: 0.0,
+        registry_ends=lambda: 0.0,
+        pending=lambda: 0.0,
+    )
     metrics.request("/v1/records", "200").inc()
     metrics.record("referral", "request", "accepted").inc()
     metrics.witness_request("cosigned").inc()

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread
-from schemas.keys import b64url
 from tests.domain import Domain
 from umuhuza.agency_command import app, init_agency
 
@@ -26,7 +25,7 @@ def agency(folder: Path, answered_within_s: int) -> Path:
         folder,
         agency="bi/iom",
         gateway="https://passerelle.invalid",
-        registry_key=b64url(Domain("overdue").root.public.public),
+        registry_root=Domain("overdue").pin.text,
         gateway_agency="bi/operator",
         names={"fr": "OIM (inventée)"},
         roles=("assistance",),

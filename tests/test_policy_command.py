@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from schemas.data_files import read_together
 from schemas.envelope import FLOWS, KINDS, mailbox_topic
 from schemas.event_types import EVENTS
-from schemas.keys import b64url
 from schemas.registry import ROLES
 from tests.domain import Domain
 from topics.catalogue import Act, may, policy
@@ -170,16 +169,16 @@ def test_a_misspelt_agency_or_event_is_answered_with_the_nearest() -> None:
 
 def test_ones_own_registry_is_asked_and_its_signature_checked(tmp_path: Path) -> None:
     domain = Domain()
-    file = tmp_path / "registry.jws"
+    file = tmp_path / "registry.json"
     file.write_bytes(domain.registry_file)
-    key = b64url(domain.root.public.public)
-    own = ("--registry", str(file), "--registry-key", key)
+    key = domain.pin.text
+    own = ("--registry", str(file), "--registry-root", key)
     assert asked("explain", "bi/iom", "send referral.requested to bi/k7t4", *own)[1]["allowed"]
     assert asked("explain", "bi/unicef", "read bi.case.unicef", *own)[1]["rule"] == "registry"
-    other = b64url(Domain(seed="another").root.public.public)
-    said = told("explain", "bi/iom", "read bi.case.iom", "--registry", str(file), "--registry-key", other, code=1)
+    other = Domain(seed="another").pin.text
+    said = told("explain", "bi/iom", "read bi.case.iom", "--registry", str(file), "--registry-root", other, code=1)
     assert "YES" not in said
-    assert "registry-key" in refused("explain", "bi/iom", "read bi.case.iom", "--registry", str(file))
+    assert "registry-root" in refused("explain", "bi/iom", "read bi.case.iom", "--registry", str(file))
 
 
 @pytest.mark.parametrize("what", [*EVENTS, *policy().mailboxes, *ROLES])

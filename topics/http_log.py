@@ -457,6 +457,14 @@ class HttpLog:
             return None
         return response.content, response.headers.get("etag", "")
 
+    async def object_to_keys(self, objection: bytes) -> None:
+        """Tell the domain that keys in our entry are not ours (`schemas/objections.py`); durable when it returns."""
+        await self._call("POST", "/v1/objections", body=objection, headers={"content-type": "application/jose"})
+
+    async def objections(self) -> list[bytes]:
+        """What members say of keys in their entries, one signed line each; unverified."""
+        return (await self._call("GET", "/v1/objections")).content.splitlines()
+
     async def sent_heads(self) -> dict[str, SentHead]:
         """Topic -> the own chain's end there: what a restored adapter continues from."""
         told = await self._json("/v1/sent", {})

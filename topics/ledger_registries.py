@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registry files kept by their hash, for ever: what the ledger's `registry` entries stand for.
 
-    <folder>/<hex SHA-256>.jws     as it was published, mode 0644, never changed or removed
+    <folder>/<hex SHA-256>.json    as it was published, mode 0644, never changed or removed
 
 An auditor who wants to know whether a key counted at some entry takes the file of the last `registry` entry before it.
 A file is durable here before its entry is in the ledger. If we crash in between, it stands here for nothing.
@@ -15,8 +15,9 @@ import os
 from pathlib import Path
 
 from schemas.errors import LogError, RegistryError
-from schemas.keys import VerifyKey
-from schemas.registry import Registry, read_registry
+from schemas.registry import Registry
+from schemas.registry_bundle import RootPin
+from schemas.registry_trust import trusted
 from topics.ledger import Published
 from topics.registry_file import RegistryFile
 from topics.sqlite_transaction import code_of
@@ -27,18 +28,18 @@ class KeptRegistries:
 
     Args:
         path: the domain's registry file.
-        root: the domain's public root key.
+        pin: the domain's root.
         folder: where files are kept; made when it is not there.
 
     Raises RegistryError `registry_invalid`: there is no such file now.
     """
 
-    def __init__(self, path: Path, root: VerifyKey, folder: Path) -> None:
+    def __init__(self, path: Path, pin: RootPin, folder: Path) -> None:
         # The ledger looks at every round, not once a second: what a gateway has taken in under a new version must not
         # be judged by the old one.
         looks = itertools.count()
-        self._file = RegistryFile(path, root, lambda: float(next(looks)))
-        self._root = root
+        self._file = RegistryFile(path, pin, lambda: float(next(looks)))
+        self._pin = pin
         self._folder = folder
 
     def held(self) -> Published:
@@ -78,9 +79,9 @@ class KeptRegistries:
         if hashlib.sha256(data).digest() != sha256:
             return None
         try:
-            return read_registry(data, self._root)
+            return trusted(data, self._pin).registry
         except RegistryError:
             return None
 
     def _path(self, sha256: bytes) -> Path:
-        return self._folder / f"{sha256.hex()}.jws"
+        return self._folder / f"{sha256.hex()}.json"

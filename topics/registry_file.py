@@ -1,86 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry as a process holds it: read from its file, read again when the file changes, never an older one.
+"""The registry as a process holds it: read from its file, read again when it changes, never an older one.
 
-A file that is damaged, not signed by the domain's key or older than what is held changes nothing: the held registry
-stays, and `problem` says why. Owns no thread: `registry` is asked by whoever needs it and looks at the file at
+What is on disk is one file (`schemas/registry_bundle.py`) or a folder with the same TUF repository, as a web server or
+another TUF client has it. Whatever cannot be believed, or is older than what is held, changes nothing: the held
+registry stays, and `problem` says why. Owns no thread: `registry` is asked by whoever needs it and looks at the file at
 most once a second.
+
+If we crash while writing: the file is written beside and renamed, so the one before is there, whole. A folder is
+written so that its timestamp comes last; a reader that finds it half there keeps what it holds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from schemas.errors import RegistryError
-from schemas.keys import VerifyKey
-from schemas.registry import MAX_REGISTRY_BYTES, Registry, read_registry
+from schemas.registry import Registry
+from schemas.registry_bundle import MAX_REGISTRY_BYTES, TIMESTAMP, RootPin, pack
+from schemas.registry_trust import TrustedRegistry, called_for, trusted
+from topics.settings import SettingsError
 
 LOOK_EVERY_S = 1.0
 
 
 class RegistryFile:
-    """Raises RegistryError `registry_invalid` when the file cannot be read at the start."""
+    """Raises RegistryError (as `trusted` does) when the file cannot be believed at the start."""
 
-    def __init__(self, path: Path, root: VerifyKey, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, pin: RootPin, now: Callable[[], float]) -> None:
         self._path = path
-        self._root = root
+        self._pin = pin
         self._now = now
         self._stamp: tuple[int, int, int] | None = None
         self._looked = float("-inf")
         self.problem: str | None = None
         """Code of why the file on disk is not the one held; None when it is."""
-        self.data = b""
-        self.etag = ""
-        self._registry = self._read()
+        self._stamp, self._held = self._read(None)
 
     @property
-    def registry(self) -> Registry:
-        """The newest registry seen."""
+    def trusted(self) -> TrustedRegistry:
+        """The newest registry seen, with all that was signed."""
         now = self._now()
         if not 0 <= now - self._looked < LOOK_EVERY_S:
             self._looked = now
             self._look()
-        return self._registry
+        return self._held
+
+    @property
+    def registry(self) -> Registry:
+        """The newest registry seen."""
+        return self.trusted.registry
+
+    @property
+    def data(self) -> bytes:
+        """The held registry as one file, whatever it was read from."""
+        return self._held.data
 
     def _look(self) -> None:
         try:
-            if self._stat() == self._stamp:
+            if _stamp(self._path) == self._stamp:
                 return
-            self._registry = self._read()
+            self._stamp, self._held = self._read(self._held)
             self.problem = None
         except RegistryError as exc:
             self.problem = exc.code
 
-    def _stat(self) -> tuple[int, int, int]:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            raise RegistryError("registry_invalid", "file") from None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def _read(self) -> Registry:
+    def _read(self, held: TrustedRegistry | None) -> tuple[tuple[int, int, int], TrustedRegistry]:
         # The stamp is taken before the bytes: a change in between is seen at the next look.
-        stamp = self._stat()
-        try:
-            with self._path.open("rb") as stream:
-                data = stream.read(MAX_REGISTRY_BYTES + 1)
-        except OSError:
-            raise RegistryError("registry_invalid", "file") from None
-        registry = read_registry(data, self._root)
-        held = getattr(self, "_registry", None)
-        if held is not None and data != self.data and not self._follows(held, registry):
-            raise RegistryError("registry_invalid", "version")
-        self._stamp = stamp
-        self.data = data
-        self.etag = '"' + hashlib.sha256(data).hexdigest()[:32] + '"'
-        return registry
+        stamp = _stamp(self._path)
+        return stamp, trusted(read_registry_data(self._path), self._pin, held)
 
-    @staticmethod
-    def _follows(held: Registry, read: Registry) -> bool:
-        """Two files of one version that differ are two histories: the second is refused as an older one is."""
-        return read.version > held.version and read.domain == held.domain and read.training == held.training
+
+def registry_pin(text: str, name: str = "registry_root") -> RootPin:
+    """The domain's root as settings and commands hold it. Raises SettingsError, with the setting's name."""
+    try:
+        return RootPin.read(text)
+    except ValueError:
+        raise SettingsError(
+            f"{name}: not the fingerprint of a root, 43 characters",
+            f"{name} : ce n'est pas l'empreinte d'une racine, 43 caractères",
+        ) from None
+
+
+def read_registry_data(path: Path) -> bytes:
+    """What lies there, a file or a repository's folder, as one file; not verified.
+
+    Raises:
+        RegistryError: registry_invalid, path `file`, when there is nothing or nothing whole.
+    """
+    if not path.is_dir():
+        return _bytes(path)
+
+    def read(name: str) -> bytes | None:
+        file = path / name
+        return _bytes(file) if file.is_file() else None
+
+    return pack(called_for(read))
+
+
+def read_registry(path: Path, pin: RootPin) -> TrustedRegistry:
+    """The registry at a file or folder. Raises RegistryError, as `trusted` does."""
+    return trusted(read_registry_data(path), pin)
 
 
 def replace_registry_file(path: Path, data: bytes) -> None:
@@ -91,8 +112,39 @@ def replace_registry_file(path: Path, data: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def write_repository(folder: Path, held: TrustedRegistry) -> None:
+    """The same as a folder of `metadata/` and `targets/`, as TUF's static repositories are: on a stick, or for a web
+    server. What older versions left there stays, by its hash or version; the timestamp is written last."""
+    for name in sorted(held.files, key=lambda name: name == TIMESTAMP):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists() or file.read_bytes() != held.files[name]:
+            replace_registry_file(file, held.files[name])
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
     try:
-        os.fsync(folder)
+        stat = (path / TIMESTAMP if path.is_dir() else path).stat()
+    except OSError:
+        raise RegistryError("registry_invalid", "file") from None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_REGISTRY_BYTES + 1)
+    except OSError:
+        raise RegistryError("registry_invalid", "file") from None
+
+
+def _sync(folder: Path) -> None:
+    """A new name survives a power cut only once its directory is synced."""
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
     finally:
-        os.close(folder)
+        os.close(directory)

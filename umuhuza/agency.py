@@ -25,37 +25,36 @@ from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
 from adapters.directory import DirectoryDesk
+from adapters.held_back import FILE_NAME as OBJECTIONS
+from adapters.held_back import Disputes, HeldBack
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_key_file
 from adapters.mailbox import Mailbox
 from adapters.outbox import Desk, Outbox
+from adapters.own_entry import FILE_NAME as OWN_KEYS
+from adapters.own_entry import OwnEntry
 from adapters.receipt_book import PER_ROUND, ReceiptBook
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
 from schemas.errors import LogError, PayloadError, RegistryError, UmuhuzaError
-from schemas.keys import VerifyKey, unb64url
-from schemas.registry import Registry, empty_registry, read_registry
+from schemas.keys import VerifyKey
+from schemas.registry import Registry, empty_registry
+from schemas.registry_bundle import RootPin
+from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import read_policy
 from topics.catalogue import flows_of
 from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
 from topics.log import Log
+from topics.policy_target import same_policy
 from topics.promise import origin_of
-from topics.registry_file import RegistryFile, replace_registry_file
+from topics.registry_file import RegistryFile, registry_pin, replace_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
 from umuhuza.asking import current_passphrase, current_pin
 
 LOOK_S = 1.0
 """How soon another log is noticed."""
-
-
-def root_key(text: str) -> VerifyKey:
-    """The domain's key as settings hold it. Raises SettingsError."""
-    try:
-        return VerifyKey(unb64url(text))
-    except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
 
 
 @dataclass
@@ -72,6 +71,8 @@ class AgencyParts:
     registry: Callable[[], Registry]
     collecting: Turn
     """Whoever looks at the agency's folders holds it, `agency run` and `agency send` alike: else both take one file."""
+    trusted: Callable[[], TrustedRegistry | None]
+    """The registry with all that was signed; None before the first contact."""
     clock_offset_s: Callable[[], float] = lambda: 0.0
 
     @cached_property
@@ -112,7 +113,7 @@ def open_agency(folder: Path) -> AgencyParts:
     settings = load_agency(folder)
     if settings.kafka_write and settings.kafka is None:
         raise SettingsError("kafka_write: `kafka` is missing", "kafka_write : il manque « kafka »")
-    root = root_key(settings.registry_key)
+    pin = registry_pin(settings.registry_root)
     if settings.kobo is not None and settings.kobo_to is None:
         raise SettingsError(
             "kobo_to is missing: the agency that Kobo submissions are sent to",
@@ -125,11 +126,11 @@ def open_agency(folder: Path) -> AgencyParts:
         raise SettingsError("keys: the file cannot be read", "keys : le fichier ne peut pas être lu") from None
     if file.agency != settings.agency:
         raise SettingsError("keys: they are another agency's", "keys : ce sont celles d'une autre agence")
-    held = _RegistryCopy(settings.registry, root, settings.domain)
+    held = _RegistryCopy(settings.registry, pin, settings.domain)
     box = Mailbox.open(settings.mailbox)
     turn = Turn(f"{settings.mailbox}-collecting")
     ask = current_pin if file.kind == "device" else current_passphrase
-    return AgencyParts(folder, settings, lambda: file.open(ask), box, held.registry, turn)
+    return AgencyParts(folder, settings, lambda: file.open(ask), box, held.registry, turn, held.trusted)
 
 
 @contextmanager
@@ -145,16 +146,20 @@ def opened_agency(folder: Path) -> Iterator[AgencyParts]:
 class _RegistryCopy:
     """The registry as this agency last saw it; an empty one before the first contact."""
 
-    def __init__(self, path: Path, root: VerifyKey, domain: str) -> None:
-        self._path, self._root, self._domain = path, root, domain
+    def __init__(self, path: Path, pin: RootPin, domain: str) -> None:
+        self._path, self._pin, self._domain = path, pin, domain
         self._file: RegistryFile | None = None
 
-    def registry(self) -> Registry:
+    def trusted(self) -> TrustedRegistry | None:
         if self._file is None:
             if not self._path.exists():
-                return empty_registry(self._domain, int(time.time()))
-            self._file = RegistryFile(self._path, self._root, time.monotonic)
-        return self._file.registry
+                return None
+            self._file = RegistryFile(self._path, self._pin, time.monotonic)
+        return self._file.trusted
+
+    def registry(self) -> Registry:
+        found = self.trusted()
+        return empty_registry(self._domain, int(time.time())) if found is None else found.registry
 
 
 def recipients_of(parts: AgencyParts) -> list[tuple[str, str]]:
@@ -258,16 +263,19 @@ async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> 
     """Fetch a newer registry if there is one; returns its etag.
 
     Raises:
-        UmuhuzaError: unreachable, or not signed by the domain's key, or older than ours: ours stays.
+        UmuhuzaError: unreachable, or not to be believed, or older than ours: ours stays. A first one that is out of
+            date is not taken (`registry_stale`).
     """
     fetched = await log.fetch_registry(etag or None)
     if fetched is None:
         return etag
     data, new_etag = fetched
-    settings = parts.settings
-    read = read_registry(data, root_key(settings.registry_key))
-    if read.version > parts.registry().version or not settings.registry.exists():
-        replace_registry_file(settings.registry, data)
+    settings, held = parts.settings, parts.trusted()
+    found = trusted(data, registry_pin(settings.registry_root), held)
+    if held is None:
+        found.require_fresh(int(parts.now()))
+    if held is None or found.data != held.data:
+        replace_registry_file(settings.registry, found.data)
     return new_etag
 
 
@@ -281,14 +289,17 @@ async def run_agency(
     """Run until `stop`: the registry is kept fresh beside the runner's turns."""
     settings = parts.settings
     gateway = gateway_log(parts)
-    log = agency_log(parts, gateway, on_trouble)
+    disputes = Disputes(settings.mailbox.with_name(OBJECTIONS), parts.registry, parts.now)
+    log = HeldBack(agency_log(parts, gateway, on_trouble), disputes.agencies)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds, settings.watch_seconds)
+    own = OwnEntry(settings.mailbox.with_name(OWN_KEYS), parts.keys, parts.registry, parts.now)
     runner = Runner(
         parts.desk,
         log,
         parts.connectors,
         pace=pace,
         collecting=parts.collecting,
+        before_send=own.require_ours,
         on_trouble=on_trouble,
         arrival_grace_s=settings.arrival_grace_minutes * 60.0,
         on_escalation=on_escalation,
@@ -299,7 +310,7 @@ async def run_agency(
         if stop.is_set():
             return
         beside = [
-            asyncio.create_task(_keep_up(parts, runner, gateway, on_trouble, stop)),
+            asyncio.create_task(_keep_up(parts, runner, gateway, own, disputes, on_trouble, stop)),
             asyncio.create_task(_keep_receipts(parts, gateway, on_trouble, stop)),
         ]
         try:
@@ -364,16 +375,24 @@ async def _keep_up(
     parts: AgencyParts,
     runner: Runner,
     log: HttpLog,
+    own: OwnEntry,
+    disputes: Disputes,
     on_trouble: Callable[[str, UmuhuzaError], None],
     stop: asyncio.Event,
 ) -> None:
-    """Beside the work: a newer registry, and whether the gateway still has what it promised us."""
+    """Beside the work: a newer registry, whether it says the truth of us and what others say of it, and whether the
+    gateway still has what it promised us."""
     etag, wait = "", 0.5
     while not stop.is_set():
         try:
             etag = await refresh_registry(parts, log, etag)
+            objection = own.objection(parts.keys.sig)
+            if objection is not None:
+                await log.object_to_keys(objection)
+            disputes.told(await log.objections())
             await runner.reconcile(log)
             _escalate_children(parts, on_trouble)
+            _warn_of_registry(parts, on_trouble)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
             wait = min(60.0, wait * 2)
@@ -406,6 +425,16 @@ def _escalate_children(parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaErr
     now = parts.now()
     if any(one.due_at <= now for one in ConsentBook(parts.mailbox).representatives_due()):
         on_trouble("children", PayloadError("safeguard_missing", "caregiver.status"))
+
+
+def _warn_of_registry(parts: AgencyParts, on_trouble: Callable[[str, UmuhuzaError], None]) -> None:
+    """Sixty days ahead: a new key, a new root and new targets take people who have to meet. And at once, when another
+    policy is applied here than the domain has agreed on."""
+    held = parts.trusted()
+    for one in () if held is None else held.expiring(int(parts.now()), of=parts.settings.agency):
+        on_trouble(f"registry.{one.what}", RegistryError("registry_expiring", one.what))
+    if held is not None and not same_policy(held):
+        on_trouble("policy", RegistryError("policy_differs", "policy"))
 
 
 async def _pause_in(log: HttpLog, stop: asyncio.Event, seconds: float) -> None:

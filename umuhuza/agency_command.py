@@ -38,6 +38,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 from umuhuza import agency_directory_command, attachment_command, correct_command, refusal_command, rights_command
 from umuhuza.agency import (
@@ -46,7 +47,6 @@ from umuhuza.agency import (
     opened_agency,
     recipients_of,
     refresh_registry,
-    root_key,
     run_agency,
 )
 from umuhuza.options import Folder, Json, outgoing_named
@@ -71,7 +71,7 @@ def init_agency(
     *,
     agency: str,
     gateway: str,
-    registry_key: str,
+    registry_root: str,
     gateway_agency: str,
     names: dict[str, str],
     roles: tuple[Any, ...],
@@ -91,27 +91,27 @@ def init_agency(
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
-        SettingsError: registry_key is no key, or another setting is wrong; nothing was written.
+        SettingsError: registry_root is no fingerprint, or another setting is wrong; nothing was written.
     """
     # Before the keys: a folder that holds keys is never prepared again, so it must not be left with wrong settings.
-    check_settings(agency, gateway, registry_key, gateway_agency, kobo_to)
+    check_settings(agency, gateway, registry_root, gateway_agency, kobo_to)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if make_keys is None:
         keys = Keys.generate(agency, os.urandom, CLASSICAL if hardware_suite else HYBRID)
         write_keys(folder / "keys.json", keys)
     else:
         keys = make_keys(folder / "keys.json")
-    write_settings(folder, agency, gateway, registry_key, gateway_agency, kobo_to, language=language, quick=quick)
+    write_settings(folder, agency, gateway, registry_root, gateway_agency, kobo_to, language=language, quick=quick)
     request = folder / "inscription.json"
     at = int(time.time() if now is None else now)
     request.write_text(dumps_agency(keys.enrolment(names, roles, protected, at)), encoding="utf-8")
     return request
 
 
-def check_settings(agency: str, gateway: str, registry_key: str, gateway_agency: str, kobo_to: str | None) -> None:
+def check_settings(agency: str, gateway: str, registry_root: str, gateway_agency: str, kobo_to: str | None) -> None:
     """Raises SettingsError."""
-    root_key(registry_key)
-    given = {"agency": agency, "gateway": gateway, "gateway_agency": gateway_agency, "registry_key": registry_key}
+    registry_pin(registry_root)
+    given = {"agency": agency, "gateway": gateway, "gateway_agency": gateway_agency, "registry_root": registry_root}
     load(AgencySettings, prefix=PREFIX, arguments=given, environment={})
     if kobo_to is not None and not is_agency(kobo_to):
         raise SettingsError("kobo_to: not an agency's id, such as bi/iom", "kobo_to : attendu un identifiant, bi/iom")
@@ -121,7 +121,7 @@ def write_settings(
     folder: Path,
     agency: str,
     gateway: str,
-    registry_key: str,
+    registry_root: str,
     gateway_agency: str,
     kobo_to: str | None = None,
     *,
@@ -133,7 +133,7 @@ def write_settings(
         f'agency = "{agency}"',
         f'gateway = "{gateway}"',
         f'gateway_agency = "{gateway_agency}"',
-        f'registry_key = "{registry_key}"',
+        f'registry_root = "{registry_root}"',
         f'timezone = "{_ZONES.get(agency.partition("/")[0], "UTC")}"',
         f'language = "{language}"',
         'folder = "dossier"',
@@ -169,12 +169,10 @@ def init(
         typer.Option(help=t("Rôle ; plusieurs fois possible : ", "Role; may be repeated: ") + ", ".join(ROLES)),
     ],
     gateway: Annotated[str, typer.Option(help=t("Adresse de la passerelle.", "The gateway's address."))],
-    registry_key: Annotated[
+    registry_root: Annotated[
         str,
         typer.Option(
-            help=t(
-                "Clé publique du domaine ; comparez son empreinte.", "The domain's public key; compare its fingerprint."
-            )
+            help=t("Empreinte de la racine du domaine ; comparez-la.", "Fingerprint of the domain's root; compare it.")
         ),
     ],
     gateway_agency: Annotated[
@@ -218,7 +216,7 @@ def init(
             folder,
             agency=agency,
             gateway=gateway,
-            registry_key=registry_key,
+            registry_root=registry_root,
             gateway_agency=gateway_agency or f"{domain}/operator",
             names={"fr": name, **({} if name_en is None else {"en": name_en})},
             roles=tuple(role),

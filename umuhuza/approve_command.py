@@ -2,8 +2,8 @@
 """`umuhuza registry approve`, `words`: the registry holder's half of an enrolment by telephone.
 
 The holder types the twelve words that she hears; the program compares them with the file. It never shows them first:
-whoever approves has to have heard them from a person. A request that says `lost` revokes the agency's earlier keys
-before it adds the new ones: if we crash in between, the lost keys count no more, and the command is given again.
+whoever approves has to have heard them from a person. A request that says `lost` revokes the agency's
+earlier keys and adds the new ones in one version: if we crash before it is published, the command is given again.
 
 Must never: approve without the words; let a request change what an agency is when it has only lost its keys.
 """
@@ -23,8 +23,11 @@ from schemas.registry import Agency, Registry
 from schemas.spoken import fingerprint_words, grouped
 from umuhuza.asking import line
 from umuhuza.options import Json
-from umuhuza.registry_command import Folder, add_agency, held, read_enrolment_request, revoke_keys
+from umuhuza.registry_holder import change_agencies, held, read_enrolment_request, with_request
+from umuhuza.registry_words import published_lines
 from umuhuza.words import language, result, say, t
+
+Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 
 
 def approve(
@@ -67,7 +70,8 @@ def approve(
     if not request.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
     asked = read_enrolment_request(request)
-    registry, key = held(folder)
+    mine = held(folder)
+    registry = mine.registry
     agency = _as_known(asked, registry)
     if not hardware_suite and any(one.suite == CLASSICAL for one in agency.keys):
         raise RegistryError("registry_invalid", "agency.keys.suite", expected="--hardware-suite")
@@ -79,51 +83,59 @@ def approve(
     if not words:
         raise typer.BadParameter(t("il faut les douze mots", "the twelve words are needed"), param_hint="--words")
     asked.require_words(words)
-    if gone:
-        revoke_keys(folder, agency.id, gone)
-    registry = add_agency(folder, agency, direct)
-    domain = fingerprint_words("registry", key.public.public, language())
+
+    def approved(registry: Registry, now: int) -> Registry:
+        for one in gone:
+            registry = registry.with_key_revoked(agency.id, one, now)
+        return registry.with_agency(with_request(registry, agency, direct), now)
+
+    changed = change_agencies(mine, approved)
+    version, entry = changed.registry.version, changed.registry.agencies.get(agency.id)
+    domain = fingerprint_words("registry", mine.first_root.digest, language())
     result(
         {
             "ok": True,
             "agency": agency.id,
-            "version": registry.version,
+            "version": version,
+            "published": changed.published,
             "lost": asked.lost,
             "revoked": gone,
-            "direct": registry.agency(agency.id).direct,
+            "direct": entry is not None and entry.direct,
         },
         as_json=as_json,
         lines=[
-            t(
-                f"Ce sont les mots de la demande : {agency.id} est au registre (version {registry.version}).",
-                f"They are the request's words: {agency.id} is in the registry (version {registry.version}).",
+            *published_lines(
+                changed,
+                t(
+                    f"Ce sont les mots de la demande : {agency.id} est au registre (version {version}).",
+                    f"They are the request's words: {agency.id} is in the registry (version {version}).",
+                ),
             ),
             *([t(f"Clés révoquées : {len(gone)}", f"Keys revoked: {len(gone)}")] if gone else []),
             t("Lisez à l'agence les mots du domaine :", "Read the domain's words to the agency:"),
             *(f"    {row}" for row in grouped(domain)),
             t(
-                "Publiez ensuite registry.jws là où la passerelle le lit.",
-                "Then put registry.jws where the gateway reads it.",
+                "Publiez ensuite registry.json là où la passerelle le lit.",
+                "Then put registry.json where the gateway reads it.",
             ),
         ],
     )
 
 
 def words(folder: Folder, as_json: Json = False) -> None:
-    _, key = held(folder)
-    public = key.public.public
+    root = held(folder).first_root.digest
     result(
         {
             "ok": True,
             "words": {
-                "fr": list(fingerprint_words("registry", public, "fr")),
-                "en": list(fingerprint_words("registry", public, "en")),
+                "fr": list(fingerprint_words("registry", root, "fr")),
+                "en": list(fingerprint_words("registry", root, "en")),
             },
         },
         as_json=as_json,
         lines=[
             t("Les mots du domaine, à lire au téléphone :", "The domain's words, to be read on the telephone:"),
-            *(f"    {row}" for row in grouped(fingerprint_words("registry", public, language()))),
+            *(f"    {row}" for row in grouped(fingerprint_words("registry", root, language()))),
         ],
     )
 

@@ -21,10 +21,12 @@ from pathlib import Path
 
 from adapters.mailbox import Mailbox
 from schemas.errors import LogError, RegistryError
-from schemas.keys import VerifyKey, fingerprint_of, unb64url
+from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, SignatureType
 from schemas.proof_texts import PROOF_HEADER
-from schemas.registry import Registry, read_registry
+from schemas.registry import Registry
+from schemas.registry_bundle import RootPin
+from schemas.registry_trust import trusted
 from schemas.trust_policy import NONE, TrustedLog, TrustPolicy, read_policy
 from topics.audit_domain import DomainSource
 from topics.audit_findings import AuditSource, Held, RegistryReader, Trust
@@ -34,6 +36,7 @@ from topics.evidence_files import ABOUT, EvidenceSource
 from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_batch, decode_entry
 from topics.ledger_store import LedgerStore
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.witness_folder import read_note_keys
 from umuhuza.ledger_command import PUBLIC_FILE
@@ -70,7 +73,7 @@ class Opened:
         keys: list[NoteKey] = [one.key for one in self.policy.logs]
         keys += [one.key for one in self.policy.witnesses]
         named = [(f"{key.name} {_ALGORITHMS[key.kind]}", fingerprint_of(key.public)) for key in keys]
-        return [*named, (t("racine du registre", "registry's root"), fingerprint_of(unb64url(self.root)))]
+        return [*named, (t("racine du registre", "registry's root"), RootPin.read(self.root).spoken)]
 
 
 @contextmanager
@@ -99,7 +102,7 @@ def opened_source(
     settings = load_ledger_settings(folder / FILE_NAME)
     stated = tuple(name for name, value in (("policy", given), ("root", root)) if value is None)
     believed = _own_policy(settings) if given is None else given
-    root = settings.registry_key if root is None else root
+    root = settings.registry_root if root is None else root
     reader = registry_reader(root)
     with _domain(where, settings, reader, brought) as domain:
         yield Opened(domain, Trust(believed, reader), root, believed, stated)
@@ -107,13 +110,10 @@ def opened_source(
 
 def registry_reader(root: str) -> RegistryReader:
     """Reads registry files under this root. Raises SettingsError: it is none."""
-    try:
-        key = VerifyKey(unb64url(root))
-    except (ValueError, RegistryError):
-        raise SettingsError("--root: not a registry's root", "--root : ce n'est pas la racine d'un registre") from None
+    pin = registry_pin(root, "--root")
 
     def read(data: bytes) -> tuple[Registry, bytes]:
-        return read_registry(data, key), hashlib.sha256(data).digest()
+        return trusted(data, pin).registry, hashlib.sha256(data).digest()
 
     return read
 

@@ -41,7 +41,7 @@ from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
-from umuhuza.registry_command import add_agency, init_registry
+from umuhuza.registry_holder import add_agency, init_registry
 from umuhuza.words import result, say, t, table
 
 BATCH = 100
@@ -165,12 +165,12 @@ def start(folder: Path, kafka: Prepare | None = None, connections: int = CONNECT
     Raises RuntimeError when it does not come up within 30 s.
     """
     registry, root = init_registry(folder / "registry", "bi", False)
-    root_key = b64url(root.public.public)
+    root_key = root.text
     operator = init_gateway(
         folder / "gateway",
         agency="bi/operator",
-        registry=(folder / "registry" / "registry.jws").resolve(),
-        registry_key=root_key,
+        registry=(folder / "registry" / "registry.json").resolve(),
+        registry_root=root_key,
         host="127.0.0.1",
         port=0,
     )

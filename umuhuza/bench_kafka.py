@@ -40,7 +40,7 @@ from umuhuza.bench_command import BATCH, READER, Bench, start, through
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
-from umuhuza.registry_command import add_agency, held
+from umuhuza.registry_holder import add_agency, held
 
 FLOWS = ("referral", "receipt")
 """Of the two mailboxes that are written to straight, in turns."""
@@ -313,10 +313,10 @@ def _children(pid: int) -> list[int]:
 def _adapter(bench: Bench, cluster: Cluster, folder: Path) -> int:
     """An adapter that is at rest: enrolled, its mailboxes read."""
     home, command = folder / "adapter", [sys.executable, "-m", "umuhuza", "agency"]
-    root = b64url(held(folder / "registry")[1].public.public)
+    root = held(folder / "registry").first_root.text
     about = ["--agency", "bi/repos", "--name", "Agence inventée", "--role", "assistance", "--gateway", bench.address]
     subprocess.run(
-        [*command, "init", "--dir", str(home), *about, "--registry-key", root, "--json"],
+        [*command, "init", "--dir", str(home), *about, "--registry-root", root, "--json"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

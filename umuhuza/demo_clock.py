@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.app import serve
-from gateway.settings import Settings, load_settings, read_root_key
+from gateway.settings import Settings, load_settings, read_registry_root
 from schemas.errors import UmuhuzaError
-from schemas.registry import read_registry
 from topics.log import Appended, Ends, Entry, Log, Stored
+from topics.registry_file import read_registry
 from topics.settings import SettingsError
 from umuhuza.gateway_command import SETTINGS_FILE
 from umuhuza.words import language
@@ -149,7 +149,7 @@ class TimesOf:
 
 def refuse_elsewhere(settings: Settings) -> None:
     """Raises SettingsError: not a domain for training, or not for this machine alone."""
-    registry = read_registry(settings.registry.read_bytes(), read_root_key(settings))
+    registry = read_registry(settings.registry, read_registry_root(settings)).registry
     if not registry.training:
         raise SettingsError(
             "registry: this clock is for domains for training only",

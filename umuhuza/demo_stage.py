@@ -36,8 +36,7 @@ from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Outbox
 from schemas.events import Opened
 from schemas.forms import Facts
-from schemas.keys import VerifyKey, b64url
-from schemas.registry import Registry, Role, read_registry
+from schemas.registry import Registry, Role
 from topics.catalogue import mailboxes_of
 from umuhuza import demo_witnesses
 from umuhuza.agency import AgencyParts, opened_agency
@@ -46,7 +45,7 @@ from umuhuza.demo_clock import DemoClock
 from umuhuza.demo_log import OPERATOR, DemoLog, unhurried
 from umuhuza.gateway_command import init_gateway
 from umuhuza.ledger_command import init_ledger
-from umuhuza.registry_command import add_agency, init_registry, read_enrolment
+from umuhuza.registry_holder import add_agency, held, init_registry, read_enrolment
 from umuhuza.words import t
 
 WAIT_S = 120.0
@@ -322,22 +321,22 @@ def prepare(stage: Stage) -> None:
     """A registry for training, a gateway whose clock is behind and its ledger, six agencies enrolled and connected. The
     stage's clock has been moved to when the story begins."""
     registry_folder = stage.root / "registre"
-    _, key = init_registry(registry_folder, "bi", True)
-    stage.root_key = b64url(key.public.public)
+    _, root = init_registry(registry_folder, "bi", True)
+    stage.root_key = root.text
     began = stage.clock()
     gateway = stage.root / GATEWAY
     operator = init_gateway(
         gateway,
         agency=OPERATOR,
-        registry=(registry_folder / "registry.jws").resolve(),
-        registry_key=stage.root_key,
+        registry=(registry_folder / "registry.json").resolve(),
+        registry_root=stage.root_key,
         host="127.0.0.1",
         port=0,
         kafka=stage.log.for_gateway(),
         now=began,
     )
     add_agency(registry_folder, operator)
-    stage.log.know(_registry(registry_folder, key.public))
+    stage.log.know(held(registry_folder).registry)
     init_ledger(gateway / LEDGER, gateway, port=0)
     demo_witnesses.make_own(gateway, gateway / LEDGER)
     ready = gateway / "adresse"
@@ -351,7 +350,7 @@ def prepare(stage: Stage) -> None:
             stage.root / member.folder,
             agency=member.id,
             gateway=stage.address,
-            registry_key=stage.root_key,
+            registry_root=stage.root_key,
             gateway_agency=OPERATOR,
             names={"fr": member.name_fr, "en": member.name_en},
             roles=member.roles,
@@ -362,13 +361,9 @@ def prepare(stage: Stage) -> None:
         )
         add_agency(registry_folder, read_enrolment(request))
         stage.log.settle_in(member.id, stage.root / member.folder)
-    stage.registry = _registry(registry_folder, key.public)
+    stage.registry = held(registry_folder).registry
     stage.log.know(stage.registry)
     for member in MEMBERS:
         stage.run_agency(member.id)
     for member in MEMBERS:
         stage.connected(member.id)
-
-
-def _registry(folder: Path, key: VerifyKey) -> Registry:
-    return read_registry((folder / "registry.jws").read_bytes(), key)

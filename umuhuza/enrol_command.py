@@ -27,9 +27,8 @@ from schemas.errors import KeyStoreError
 from schemas.keys import CLASSICAL, HYBRID, SealTo
 from schemas.registry import ROLES, Agency
 from schemas.spoken import fingerprint_words, grouped
-from topics.registry_file import RegistryFile
+from topics.registry_file import RegistryFile, registry_pin
 from topics.settings import SettingsError
-from umuhuza.agency import root_key
 from umuhuza.agency_command import check_settings, init_agency, write_settings
 from umuhuza.asking import current_passphrase, new_passphrase, new_pin
 from umuhuza.options import Folder, Json
@@ -96,8 +95,8 @@ class KeyPlace:
 
 
 def domain_words(settings: AgencySettings) -> dict[str, tuple[str, ...]]:
-    """The words of the domain's key, in both languages: the registry holder reads them out."""
-    public = root_key(settings.registry_key).public
+    """The words of the domain's root, in both languages: the registry holder reads them out."""
+    public = registry_pin(settings.registry_root).digest
     return {"fr": fingerprint_words("registry", public, "fr"), "en": fingerprint_words("registry", public, "en")}
 
 
@@ -118,7 +117,7 @@ def enrol(
         typer.Option(help=t("Rôle ; plusieurs fois possible : ", "Role; may be repeated: ") + ", ".join(ROLES)),
     ],
     gateway: Annotated[str, typer.Option(help=t("Adresse de la passerelle.", "The gateway's address."))],
-    registry_key: Annotated[str, typer.Option(help=t("Clé publique du domaine.", "The domain's public key."))],
+    registry_root: Annotated[str, typer.Option(help=t("Empreinte de la racine.", "Fingerprint of the root."))],
     gateway_agency: Annotated[
         str | None,
         typer.Option(
@@ -154,7 +153,7 @@ def enrol(
             folder,
             agency=agency,
             gateway=gateway,
-            registry_key=registry_key,
+            registry_root=registry_root,
             gateway_agency=gateway_agency or f"{agency.partition('/')[0]}/operator",
             names={"fr": name, **({} if name_en is None else {"en": name_en})},
             roles=tuple(role),
@@ -196,9 +195,9 @@ def lost(
         str | None,
         typer.Option(help=t("Dans un dossier vide : la passerelle.", "In an empty folder: the gateway's address.")),
     ] = None,
-    registry_key: Annotated[
+    registry_root: Annotated[
         str | None,
-        typer.Option(help=t("Dans un dossier vide : la clé du domaine.", "In an empty folder: the domain's key.")),
+        typer.Option(help=t("Dans un dossier vide : la racine.", "In an empty folder: the root's fingerprint.")),
     ] = None,
     keep_opening: Annotated[
         bool,
@@ -215,7 +214,7 @@ def lost(
     token_label: TokenLabel = None,
     as_json: Json = False,
 ) -> None:
-    settings = _prepared(folder, agency, gateway, registry_key)
+    settings = _prepared(folder, agency, gateway, registry_root)
     made = _new_keys(settings, KeyPlace(settings.agency, hardware_suite, token_module, token_label), keep_opening)
     # Names and roles stand in the registry already; these are only there for the form's sake.
     asks = made.enrolment({"fr": settings.agency}, (), False, int(time.time()))
@@ -247,7 +246,7 @@ def renew(
     as_json: Json = False,
 ) -> None:
     settings = load_agency(folder)
-    registry = RegistryFile(settings.registry, root_key(settings.registry_key), time.monotonic).registry
+    registry = RegistryFile(settings.registry, registry_pin(settings.registry_root), time.monotonic).registry
     known = registry.agency(settings.agency)
     place = KeyPlace(settings.agency, hardware_suite, token_module, token_label)
     made = _new_keys(settings, place, keep_opening=True)
@@ -277,7 +276,7 @@ def words(folder: Folder, as_json: Json = False) -> None:
     _tell(folder, read_request(file.read_bytes()), as_json=as_json, first=[], then="")
 
 
-def _prepared(folder: Path, agency: str | None, gateway: str | None, registry_key: str | None) -> AgencySettings:
+def _prepared(folder: Path, agency: str | None, gateway: str | None, registry_root: str | None) -> AgencySettings:
     """The settings that are there; in an empty folder those that are given."""
     if (folder / FILE_NAME).exists():
         found = load_agency(folder)
@@ -286,18 +285,18 @@ def _prepared(folder: Path, agency: str | None, gateway: str | None, registry_ke
                 t("ce dossier est d'une autre agence", "this folder is another agency's"), param_hint="--agency"
             )
         return found
-    if agency is None or gateway is None or registry_key is None:
+    if agency is None or gateway is None or registry_root is None:
         raise typer.BadParameter(
             t(
-                "dossier vide : donnez aussi --agency, --gateway et --registry-key",
-                "an empty folder: give --agency, --gateway and --registry-key too",
+                "dossier vide : donnez aussi --agency, --gateway et --registry-root",
+                "an empty folder: give --agency, --gateway and --registry-root too",
             ),
             param_hint="--dir",
         )
     operator = f"{agency.partition('/')[0]}/operator"
-    check_settings(agency, gateway, registry_key, operator, None)
+    check_settings(agency, gateway, registry_root, operator, None)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_settings(folder, agency, gateway, registry_key, operator, language=language())
+    write_settings(folder, agency, gateway, registry_root, operator, language=language())
     return load_agency(folder)
 
 

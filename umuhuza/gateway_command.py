@@ -15,9 +15,9 @@ from adapters.keystore import KEY_LIFETIME_S, write_private
 from gateway.app import serve
 from gateway.settings import load_settings
 from schemas.envelope import is_agency
-from schemas.errors import RegistryError
-from schemas.keys import SigningKey, VerifyKey, b64url, fingerprint_of, unb64url
+from schemas.keys import SigningKey, b64url, fingerprint_of
 from schemas.registry import Agency, Key, dumps_agency
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.options import Json
@@ -35,7 +35,7 @@ def init_gateway(
     *,
     agency: str,
     registry: Path,
-    registry_key: str,
+    registry_root: str,
     host: str,
     port: int,
     kafka: Path | None = None,
@@ -49,12 +49,9 @@ def init_gateway(
 
     Raises:
         FileExistsError: a key is there already; it is never overwritten.
-        SettingsError: registry_key is no key, or agency no id; nothing was written.
+        SettingsError: registry_root is no fingerprint, or agency no id; nothing was written.
     """
-    try:
-        VerifyKey(unb64url(registry_key))
-    except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
+    registry_pin(registry_root)
     if not is_agency(agency):
         raise SettingsError("agency: not an id, such as bi/operator", "agency : attendu un identifiant, bi/operator")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,7 +59,7 @@ def init_gateway(
     write_private(folder / "gateway.key", b64url(key.private_bytes()) + "\n")
     log = 'log = "log.db"' if kafka is None else f'kafka = "{kafka}"'
     (folder / SETTINGS_FILE).write_text(
-        f'agency = "{agency}"\nregistry = "{registry}"\nregistry_key = "{registry_key}"\n'
+        f'agency = "{agency}"\nregistry = "{registry}"\nregistry_root = "{registry_root}"\n'
         f'signing_key = "gateway.key"\n{log}\nindex = "index.db"\n'
         f'host = "{host}"\nport = {port}\n',
         encoding="utf-8",
@@ -85,9 +82,9 @@ def init_gateway(
 def init(
     folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
     registry: Annotated[
-        Path, typer.Option(help=t("Fichier du registre (registry.jws).", "The registry file (registry.jws)."))
+        Path, typer.Option(help=t("Fichier du registre (registry.json).", "The registry file (registry.json)."))
     ],
-    registry_key: Annotated[str, typer.Option(help=t("Clé publique du domaine.", "The domain's public key."))],
+    registry_root: Annotated[str, typer.Option(help=t("Empreinte de la racine.", "Fingerprint of the root."))],
     agency: Annotated[str, typer.Option(help=t("Identifiant de l'exploitant.", "The operator's id."))],
     host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
     port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8440,
@@ -107,7 +104,7 @@ def init(
             folder,
             agency=agency,
             registry=registry.resolve(),
-            registry_key=registry_key,
+            registry_root=registry_root,
             host=host,
             port=port,
             kafka=None if kafka is None else kafka.resolve(),

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from schemas.errors import RegistryError
-from schemas.keys import VerifyKey, b64url, unb64url
-from schemas.registry import Registry, read_registry
+from schemas.keys import b64url
+from schemas.registry import Registry
+from topics.registry_file import read_registry, registry_pin
 from topics.settings import SettingsError
 from umuhuza.kafka import artefacts, certificates
 from umuhuza.kafka.artefacts import KafkaMissingError
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster, NodeState
 from umuhuza.options import Json
-from umuhuza.registry_command import REGISTRY_FILE, held
+from umuhuza.registry_holder import REGISTRY_FILE, held
 from umuhuza.words import language, people, result, say, t, table
 
 if TYPE_CHECKING:
@@ -100,20 +100,20 @@ def up(
         Path | None,
         typer.Option(
             help=t(
-                "Fichier du registre (registry.jws), ou dossier fait par « registry init ».",
-                "The registry file (registry.jws), or the folder made by `registry init`.",
+                "Fichier du registre (registry.json), ou dossier fait par « registry init ».",
+                "The registry file (registry.json), or the folder made by `registry init`.",
             )
         ),
     ] = None,
-    registry_key: Annotated[
+    registry_root: Annotated[
         str | None,
-        typer.Option(help=t("Clé publique du domaine, avec un fichier.", "The domain's public key, with a file.")),
+        typer.Option(help=t("Empreinte de la racine, avec un fichier.", "Fingerprint of the root, with a file.")),
     ] = None,
     as_json: Json = False,
 ) -> None:
     if nodes not in (None, 1, 3):
         raise typer.BadParameter(t("1 ou 3", "1 or 3"), param_hint="--nodes")
-    members = None if registry is None else read_members(registry, registry_key)
+    members = None if registry is None else read_members(registry, registry_root)
     where = default_folder() if folder is None else folder
     with explained(as_json):
         cluster = Cluster.open_or_make(where, nodes)
@@ -320,25 +320,21 @@ def restored(
     )
 
 
-def read_members(registry: Path, registry_key: str | None) -> Registry:
-    """The registry that `--registry` and `--registry-key` name.
+def read_members(registry: Path, registry_root: str | None) -> Registry:
+    """The registry that `--registry` and `--registry-root` name.
 
     Raises:
-        SettingsError: no such file, no key, or not a key.
+        SettingsError: no fingerprint, or none of a root.
         RegistryError: registry_invalid.
     """
-    if registry.is_dir() and registry_key is None:
-        return held(registry)[0]
-    file = registry / REGISTRY_FILE if registry.is_dir() else registry
-    if registry_key is None:
+    if registry.is_dir() and registry_root is None:
+        return held(registry).registry
+    file = registry / REGISTRY_FILE if (registry / REGISTRY_FILE).exists() else registry
+    if registry_root is None:
         raise SettingsError(
-            "--registry-key is needed with a registry file", "--registry-key est nécessaire avec un fichier"
+            "--registry-root is needed with a registry file", "--registry-root est nécessaire avec un fichier"
         )
-    try:
-        root = VerifyKey(unb64url(registry_key))
-    except (ValueError, RegistryError):
-        raise SettingsError("--registry-key: not a public key", "--registry-key : pas une clé publique") from None
-    return read_registry(file.read_bytes(), root)
+    return read_registry(file, registry_pin(registry_root, "--registry-root")).registry
 
 
 def administrator(folder: Path | None, kafka_files: Path | None, kafka: str | None) -> KafkaAccess:

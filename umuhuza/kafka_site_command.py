@@ -42,15 +42,15 @@ Members = Annotated[
     typer.Option(
         "--registry",
         help=t(
-            "Fichier du registre (registry.jws), ou dossier fait par « registry init ».",
-            "The registry file (registry.jws), or the folder made by `registry init`.",
+            "Fichier du registre (registry.json), ou dossier fait par « registry init ».",
+            "The registry file (registry.json), or the folder made by `registry init`.",
         ),
     ),
 ]
 RegistryKey = Annotated[
     str | None,
     typer.Option(
-        "--registry-key", help=t("Clé publique du domaine, avec un fichier.", "The domain's key, with a file.")
+        "--registry-root", help=t("Empreinte de la racine, avec un fichier.", "Fingerprint of the root, with a file.")
     ),
 ]
 
@@ -84,10 +84,10 @@ def prepare(
             )
         ),
     ] = None,
-    registry_key: RegistryKey = None,
+    registry_root: RegistryKey = None,
     as_json: Json = False,
 ) -> None:
-    members = None if registry is None else read_members(registry, registry_key)
+    members = None if registry is None else read_members(registry, registry_root)
     site = Site.open_or_make(folder, Hosts(tuple(broker), tuple(controller or ())))
     now = time.time()
     issued = [*site.prepare(now)]
@@ -107,7 +107,7 @@ def prepare(
 
 def apply(
     registry: Members,
-    registry_key: RegistryKey = None,
+    registry_root: RegistryKey = None,
     folder: Folder = None,
     kafka_files: KafkaFiles = None,
     kafka: Addresses = None,
@@ -126,7 +126,7 @@ def apply(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    members = read_members(registry, registry_key)
+    members = read_members(registry, registry_root)
     applied = _apply(administrator(folder, kafka_files, kafka), members, rights, dry_run)
     heading = t("Rien n'a été changé (--dry-run) ; serait fait :", "Nothing was changed (--dry-run); it would be:")
     result(
@@ -139,13 +139,13 @@ def apply(
 def strimzi(
     registry: Members,
     out: Annotated[Path, typer.Option(help=t("Dossier à écrire.", "Folder to write."))],
-    registry_key: RegistryKey = None,
+    registry_root: RegistryKey = None,
     storage: Annotated[
         str, typer.Option(help=t("Disque de chaque nœud.", "Disk of each node."), metavar="20Gi")
     ] = "20Gi",
     as_json: Json = False,
 ) -> None:
-    members = read_members(registry, registry_key)
+    members = read_members(registry, registry_root)
     out.mkdir(parents=True, exist_ok=True)
     made = resources(members, storage)
     for name, text in made.items():

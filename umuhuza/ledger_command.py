@@ -16,12 +16,12 @@ from adapters.keystore import write_private
 from gateway.settings import load_settings
 from schemas.errors import LogError
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
-from schemas.registry import read_registry
 from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
 from topics.ledger_retention import Due, Trims, due, execute
 from topics.ledger_view import LedgerView
 from topics.log import Log
 from topics.promise import origin_of
+from topics.registry_file import read_registry
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.gateway_command import SETTINGS_FILE as GATEWAY_FILE
@@ -55,10 +55,8 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) 
         SettingsError: the gateway's settings cannot be used.
     """
     settings = load_settings(gateway / GATEWAY_FILE, {}, {})
-    try:
-        registry_data = settings.registry.read_bytes()
-    except OSError:
-        raise SettingsError("registry: cannot be read", "registry : ne peut pas être lu") from None
+    if not settings.registry.exists():
+        raise SettingsError("registry: cannot be read", "registry : ne peut pas être lu")
     if settings.log is not None:
         log = f'log = "{settings.log.resolve()}"\nstore = "ledger.db"'
     elif settings.kafka is not None:
@@ -66,13 +64,15 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) 
     else:
         raise SettingsError("log: the gateway has none", "log : la passerelle n'en a pas")
     text = (
-        f'registry = "{settings.registry.resolve()}"\nregistry_key = "{settings.registry_key}"\n{log}\n'
+        f'registry = "{settings.registry.resolve()}"\nregistry_root = "{settings.registry_root}"\n{log}\n'
         f'keys = "{KEYS_FILE}"\nport = {port}\n'
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(text, encoding="utf-8")
     read = load_ledger_settings(folder / FILE_NAME, {}, {})
-    origin = origin_of(read_registry(registry_data, read_root(read)).domain) + ("" if number == 1 else str(number))
+    origin = origin_of(read_registry(settings.registry, read_root(read)).registry.domain) + (
+        "" if number == 1 else str(number)
+    )
     signers = tuple(
         NoteSigner.generate(origin, kind, os.urandom) for kind in (SignatureType.ED25519, SignatureType.ML_DSA_44)
     )
@@ -178,7 +178,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
         signers = read_signers(settings.keys)
         signed, cosigned = (read_checkpoint(settings.keys.parent / name, signers) for name in (CHECKPOINT, COSIGNED))
         registry = view.registry()
-        root = read_registry(settings.registry.read_bytes(), read_root(settings))
+        root = read_registry(settings.registry, read_root(settings)).registry
         behind = asyncio.run(_behind(settings, view, root.domain))
         told = {
             "ok": True,

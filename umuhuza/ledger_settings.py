@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.errors import LogError, RegistryError
-from schemas.keys import VerifyKey, unb64url
+from schemas.errors import LogError
 from schemas.notes import NoteSigner, read_skey
+from schemas.registry_bundle import RootPin
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 
 PREFIX = "UMUHUZA_LEDGER_"
@@ -31,7 +32,7 @@ class LedgerSettings(BaseSettings):
     )
 
     registry: Path = Field(description="The domain's registry file; every version becomes an entry.")
-    registry_key: str = Field(description="The domain's public root key: base64url of the 65-byte point.")
+    registry_root: str = Field(description="Fingerprint of the domain's root, 43 characters; compare it by telephone.")
     log: Path | None = Field(None, description="The domain's log as one SQLite file; this or `kafka`.")
     kafka: Path | None = Field(
         None,
@@ -84,12 +85,9 @@ def load_ledger_settings(
     return found
 
 
-def read_root(settings: LedgerSettings) -> VerifyKey:
-    """The domain's root key. Raises SettingsError."""
-    try:
-        return VerifyKey(unb64url(settings.registry_key))
-    except (ValueError, RegistryError):
-        raise SettingsError("registry_key: not a public key", "registry_key : ce n'est pas une clé publique") from None
+def read_root(settings: LedgerSettings) -> RootPin:
+    """The domain's root. Raises SettingsError."""
+    return registry_pin(settings.registry_root)
 
 
 def read_signers(file: Path) -> tuple[NoteSigner, ...]:

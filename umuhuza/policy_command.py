@@ -24,13 +24,13 @@ import typer
 
 from schemas.claims import AgreementClaim, Claims, ConsentClaim, SafeguardClaim
 from schemas.envelope import FLOWS, is_agency, mailbox_topic, split_topic
-from schemas.errors import CODES, RecordError, RegistryError
+from schemas.errors import CODES, RecordError
 from schemas.event_types import EVENTS, PURPOSES
 from schemas.forms import Basis
-from schemas.registry import MAX_REGISTRY_BYTES, ROLES, Registry, read_registry
+from schemas.registry import ROLES, Registry
 from topics.catalogue import Act, Verdict, may, policy
 from topics.policy_lines import line_of, words_of
-from umuhuza.agency import root_key
+from topics.registry_file import read_registry, registry_pin
 from umuhuza.fictional import fictional_registry
 from umuhuza.options import Json
 from umuhuza.policy_shown import listed, shown_event, shown_flow, shown_role, summary
@@ -289,17 +289,12 @@ def _registry(file: Path | None, key: str | None) -> Registry:
     if key is None:
         raise typer.BadParameter(
             t(
-                "un registre se lit avec la clé publique du domaine (umuhuza registry show la montre).",
-                "a registry is read with the domain's public key (umuhuza registry show tells it).",
+                "un registre se lit avec l'empreinte de sa racine (umuhuza registry show la montre).",
+                "a registry is read with the fingerprint of its root (umuhuza registry show tells it).",
             ),
-            param_hint="--registry-key",
+            param_hint="--registry-root",
         )
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_REGISTRY_BYTES + 1)
-    except OSError:
-        raise RegistryError("registry_invalid", "file") from None
-    return read_registry(data, root_key(key))
+    return read_registry(file, registry_pin(key, "--registry-root")).registry
 
 
 @app.command(
@@ -325,18 +320,18 @@ def explain(
         Path | None,
         typer.Option(
             help=t(
-                "Fichier du registre (registry.jws). Sans lui, un domaine fictif répond.",
-                "Registry file (registry.jws). Without it a fictional domain is asked.",
+                "Fichier du registre (registry.json). Sans lui, un domaine fictif répond.",
+                "Registry file (registry.json). Without it a fictional domain is asked.",
             )
         ),
     ] = None,
-    registry_key: Annotated[
+    registry_root: Annotated[
         str | None,
-        typer.Option(help=t("Clé publique du domaine, pour lire son registre.", "The domain's public key.")),
+        typer.Option(help=t("Empreinte de la racine, pour lire le registre.", "Fingerprint of the root.")),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    held = _registry(registry, registry_key)
+    held = _registry(registry, registry_root)
     found = answer(questions(agency, action, held, datetime.now(UTC)), held)
     line = line_of(found.verdict.rule)
     if as_json:
@@ -363,8 +358,8 @@ def explain(
         if registry is None:
             say(
                 t(
-                    "Domaine fictif ; pour le vôtre : --registry FICHIER --registry-key CLÉ",
-                    "A fictional domain; for yours: --registry FILE --registry-key KEY",
+                    "Domaine fictif ; pour le vôtre : --registry FICHIER --registry-root CLÉ",
+                    "A fictional domain; for yours: --registry FILE --registry-root KEY",
                 )
             )
         result(None, as_json=False, lines=list(_lines(found)))

@@ -47,7 +47,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
     "agency": {
         "agency": "Identifiant de cette agence, bi/iom.",
         "gateway": "Adresse de la passerelle du domaine.",
-        "registry_key": "Clé publique du domaine ; comparez son empreinte par téléphone.",
+        "registry_root": "Empreinte de la racine du domaine ; comparez-la par téléphone.",
         "gateway_agency": "Agence dont l'inscription au registre porte la clé de la passerelle.",
         "keys": "Clés privées de cette agence, mode 0600.",
         "mailbox": "Boîte d'envoi, boîte de réception et curseurs : un fichier SQLite. À sauvegarder.",
@@ -72,8 +72,8 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "kafka_write": "Écrire aussi dans Kafka, si le registre le permet à cette agence (`direct`).",
     },
     "gateway": {
-        "registry": "Fichier du registre du domaine ; relu quand il change.",
-        "registry_key": "Clé publique racine du domaine : base64url du point de 65 octets.",
+        "registry": "Registre du domaine, un fichier ou un dossier ; relu quand il change.",
+        "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
         "signing_key": "Fichier de la clé privée de cette passerelle (scalaire base64url), mode 0600.",
         "agency": "Agence dont l'inscription au registre porte la clé de cette passerelle, bi/operator.",
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
@@ -104,7 +104,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
     },
     "ledger": {
         "registry": "Fichier du registre du domaine ; chaque version devient une entrée.",
-        "registry_key": "Clé publique racine du domaine : base64url du point de 65 octets.",
+        "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "store": "Le registre de preuve lui-même en un fichier SQLite, à sauvegarder ; sans lui, le sujet de Kafka.",

@@ -1,140 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`umuhuza registry`: who is a member of the domain, with which keys. Held by the domain's registry holder.
+"""`umuhuza registry`: who is a member of the domain, with which keys. For the domain's registry holders.
 
-The folder holds `domain.key` (the domain's private key: keep it off line, mode 0600) and `registry.jws` (the signed
-file that everybody reads).
+What the folder holds stands in `umuhuza/registry_holder.py`. A change is published when enough holders have signed it;
+until then it waits in `proposal.json`, and the command says who has still to sign and what to compare on the telephone.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adapters.keystore import write_private
-from schemas.enrolment import MAX_BYTES, Request, read_request
 from schemas.errors import RegistryError
-from schemas.keys import SigningKey, b64url, fingerprint_of, unb64url
-from schemas.registry import (
-    Agency,
-    Registry,
-    empty_registry,
-    read_registry,
-    sign_registry,
-)
-from topics.registry_file import replace_registry_file
-from topics.settings import SettingsError
+from schemas.keys import fingerprint_of
+from schemas.registry import Agency, Registry
+from schemas.registry_bundle import RootPin
+from schemas.registry_trust import TrustedRegistry
+from topics.policy_target import same_policy
+from umuhuza import registry_carry_command, registry_rotate_command, registry_terms_command
 from umuhuza.options import Json
-from umuhuza.words import result, t, table
+from umuhuza.registry_holder import (
+    HOLDERS,
+    Changed,
+    change_agencies,
+    change_registry,
+    found_domain,
+    held,
+    init_registry,
+    read_enrolment,
+    with_request,
+)
+from umuhuza.registry_words import day, ending_line, published_lines, read_holders, waiting_lines
+from umuhuza.words import labelled, result, t, table
 
 app = typer.Typer(
     no_args_is_help=True,
     help=t("Le registre du domaine : qui, avec quelles clés.", "The domain's registry: who, with which keys."),
 )
-
-KEY_FILE = "domain.key"
-REGISTRY_FILE = "registry.jws"
+registry_rotate_command.add_to(app)
+registry_carry_command.add_to(app)
+registry_terms_command.add_to(app)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 
 
-def init_registry(folder: Path, domain: str, training: bool) -> tuple[Registry, SigningKey]:
-    """Make a domain: its key and an empty registry. Raises FileExistsError rather than overwrite a key."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = SigningKey.generate(os.urandom)
-    write_private(folder / KEY_FILE, b64url(key.private_bytes()) + "\n")
-    registry = empty_registry(domain, int(time.time()), training)
-    replace_registry_file(folder / REGISTRY_FILE, sign_registry(registry, key))
-    return registry, key
-
-
-def held(folder: Path) -> tuple[Registry, SigningKey]:
-    """The registry and the key that signs it.
-
-    Raises:
-        SettingsError: there is no registry in this folder.
-        RegistryError: registry_invalid.
-    """
-    if not (folder / KEY_FILE).exists() and not (folder / REGISTRY_FILE).exists():
-        raise SettingsError("no registry in this folder", "pas de registre dans ce dossier")
-    try:
-        key = SigningKey.from_scalar(unb64url((folder / KEY_FILE).read_text(encoding="ascii").strip()))
-        return read_registry((folder / REGISTRY_FILE).read_bytes(), key.public), key
-    except (OSError, ValueError):
-        raise RegistryError("registry_invalid", "dir") from None
-
-
-def publish(folder: Path, registry: Registry, key: SigningKey) -> None:
-    """Replace the signed file, durably and at once."""
-    replace_registry_file(folder / REGISTRY_FILE, sign_registry(registry, key))
-
-
-def read_enrolment(file: Path) -> Agency:
-    """An agency's request file. Raises RegistryError `registry_invalid`."""
-    return read_enrolment_request(file).agency
-
-
-def read_enrolment_request(file: Path) -> Request:
-    """A request file with all that it says. Raises RegistryError `registry_invalid`."""
-    try:
-        with file.open("rb") as stream:
-            return read_request(stream.read(MAX_BYTES + 1))
-    except OSError:
-        raise RegistryError("registry_invalid", "file") from None
-
-
-def add_agency(folder: Path, agency: Agency, direct: bool | None = None) -> Registry:
-    """Sign the next version with this agency in it.
-
-    An agency that is known keeps the keys that its request does not repeat: a new sealing key must not make what was
-    sealed to the old one unverifiable. Whether it writes to the brokers itself is the operator's word, never its
-    request's: None leaves it as it was, and a new agency does not.
-
-    Raises:
-        RegistryError: registry_invalid (agency of another domain, a key that another agency holds).
-    """
-    registry, key = held(folder)
-    if agency.id.partition("/")[0] != registry.domain:
-        raise RegistryError("registry_invalid", "agency.id", expected=registry.domain)
-    others = {k.kid for other in registry.agencies.values() if other.id != agency.id for k in other.keys}
-    if others & {k.kid for k in agency.keys}:
-        raise RegistryError("registry_invalid", "agency.keys")
-    known = registry.agencies.get(agency.id)
-    if known is not None:
-        fresh = {k.kid for k in agency.keys}
-        kept = tuple(k for k in known.keys if k.kid not in fresh)
-        revoked = {k.kid: k for k in known.keys if k.revoked is not None}
-        keys = kept + tuple(revoked.get(k.kid, k) for k in agency.keys)
-        agency = Agency(agency.id, agency.names, agency.roles, keys, agency.protected)
-    if direct is None:
-        direct = known is not None and known.direct
-    agency = replace(agency, direct=direct)
-    registry = registry.with_agency(agency, int(time.time()))
-    publish(folder, registry, key)
-    return registry
-
-
-def revoke_keys(folder: Path, agency: str, kids: Sequence[str]) -> Registry:
-    """Sign the next version, in which these keys count for nothing signed from now on.
-
-    Raises:
-        RegistryError: agency_unknown, key_unknown.
-    """
-    registry, key = held(folder)
-    now = int(time.time())
-    for one in kids:
-        registry = registry.with_key_revoked(agency, one, now)
-    publish(folder, registry, key)
-    return registry
-
-
-@app.command(help=t("Crée un domaine : sa clé et un registre vide.", "Make a domain: its key and an empty registry."))
+@app.command(
+    help=t(
+        "Crée un domaine : ses détenteurs et un registre vide. Sans --holder, les clés sont faites ici : trois, dont "
+        "deux doivent signer pour changer de détenteurs ; une seule pour la formation.",
+        "Make a domain: its holders and an empty registry. Without --holder the keys are made here: three, of which "
+        "two must sign a change of holders; one alone for training.",
+    )
+)
 def init(
     folder: Folder,
     domain: Annotated[str, typer.Option(help=t("Code du domaine : bi, tn.", "The domain's code: bi, tn."))],
@@ -145,6 +64,32 @@ def init(
             help=t("Domaine de formation, jamais mêlé à la production.", "For training, never mixed with production."),
         ),
     ] = False,
+    holder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=t(
+                "Détenteur dont la clé est faite ailleurs : nom=clé publique ; plusieurs fois possible.",
+                "Holder whose key was made elsewhere: name=public key; may be repeated.",
+            )
+        ),
+    ] = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=t(
+                "Combien de détenteurs signent un changement de détenteurs (2 par défaut).",
+                "How many holders sign a change of holders (default: 2).",
+            ),
+        ),
+    ] = None,
+    members_threshold: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help=t("Combien de détenteurs signent qui est membre.", "How many holders sign who is a member."),
+        ),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     if len(domain) != 2 or not domain.isascii() or not domain.isalpha() or not domain.islower():
@@ -152,29 +97,53 @@ def init(
             t("deux lettres minuscules, comme bi", "two small letters, such as bi"), param_hint="--domain"
         )
     try:
-        _, key = init_registry(folder, domain, training)
+        if holder is None and threshold is None and members_threshold == 1:
+            registry, pin = init_registry(folder, domain, training)
+            changed, root = Changed(registry, {}), pin
+        else:
+            changed, maybe = found_domain(
+                folder,
+                domain,
+                training,
+                read_holders(holder or []),
+                threshold=threshold,
+                targets_threshold=members_threshold,
+            )
+            if maybe is None:
+                _say_waiting(changed, domain, as_json)
+                return
+            root = maybe
     except FileExistsError:
         raise typer.BadParameter(
             t(
-                "une clé de domaine s'y trouve déjà ; elle n'est jamais écrasée",
-                "a domain key is there already; it is never overwritten",
+                "un registre ou des clés s'y trouvent déjà ; rien n'est jamais écrasé",
+                "a registry or keys are there already; nothing is ever overwritten",
             ),
             param_hint="--dir",
         ) from None
-    public = key.public.public
     result(
-        {"ok": True, "domain": domain, "registry_key": b64url(public), "fingerprint": fingerprint_of(public)},
+        {"ok": True, "domain": domain, "published": True, "registry_root": root.text, "fingerprint": root.spoken},
         as_json=as_json,
         lines=[
             t(f"Domaine {domain} créé dans {folder}.", f"Domain {domain} made in {folder}."),
-            t("Clé publique (registry_key) : ", "Public key (registry_key): ") + b64url(public),
-            t("Empreinte, à lire au téléphone : ", "Fingerprint, to be read on the telephone: ")
-            + fingerprint_of(public),
+            labelled("Racine (registry_root)", "Root (registry_root)", root.text),
+            labelled("Empreinte, à lire au téléphone", "Fingerprint, to be read on the telephone", root.spoken),
             t(
-                f"Gardez {KEY_FILE} hors ligne, avec une copie en lieu sûr : qui la détient décide qui est membre.",
-                f"Keep {KEY_FILE} off line, with a copy in a safe place: who holds it decides who is a member.",
+                f"Les clés sont dans {folder / HOLDERS} : remettez chacune à son détenteur, sur un support à garder "
+                "hors ligne, avec une copie en lieu sûr ; ne laissez ici que celles qui signent ici.",
+                f"The keys are in {folder / HOLDERS}: hand each to its holder, on a medium kept off line, with a copy "
+                "in a safe place; leave only those here that sign here.",
             ),
         ],
+    )
+
+
+def _say_waiting(changed: Changed, domain: str, as_json: bool) -> None:
+    result(
+        {"ok": True, "domain": domain, "published": False, "missing": dict(changed.missing)}
+        | {"proposal": str(changed.proposal)},
+        as_json=as_json,
+        lines=waiting_lines(changed),
     )
 
 
@@ -202,16 +171,21 @@ def add(
     if not request.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
     agency = read_enrolment(request)
-    registry = add_agency(folder, agency, direct)
-    writes = registry.agency(agency.id).direct
+    mine = held(folder)
+    entry = with_request(mine.registry, agency, direct)
+    changed = change_agencies(mine, lambda registry, now: registry.with_agency(entry, now))
     prints = {key.kid: fingerprint_of(key.public) for key in agency.keys}
     result(
-        {"ok": True, "agency": agency.id, "version": registry.version, "direct": writes, "fingerprints": prints},
+        {"ok": True, "agency": agency.id, "version": changed.registry.version, "published": changed.published}
+        | {"direct": entry.direct, "fingerprints": prints},
         as_json=as_json,
         lines=[
-            t(
-                f"{agency.id} est au registre (version {registry.version}).",
-                f"{agency.id} is in the registry (version {registry.version}).",
+            *published_lines(
+                changed,
+                t(
+                    f"{agency.id} est au registre (version {changed.registry.version}).",
+                    f"{agency.id} is in the registry (version {changed.registry.version}).",
+                ),
             ),
             *(
                 [
@@ -220,7 +194,7 @@ def add(
                         "It writes to Kafka itself: run umuhuza kafka up, which gives it the rights.",
                     )
                 ]
-                if writes
+                if entry.direct
                 else []
             ),
             t("Comparez au téléphone avec l'agence :", "Compare on the telephone with the agency:"),
@@ -239,30 +213,57 @@ def revoke(
     agency: Annotated[str, typer.Argument(help=t("Identifiant de l'agence : bi/iom.", "The agency's id: bi/iom."))],
     folder: Folder,
     kid: Annotated[str | None, typer.Option(help=t("Une seule clé ; sinon toutes.", "One key only; else all."))] = None,
+    compromised_since: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help=t(
+                "Taille du registre de preuve depuis laquelle la clé était volée : rien de ce qui y est inscrit "
+                "ensuite ne compte.",
+                "Size of the ledger's tree since which the key was stolen: nothing that stands there from then on "
+                "counts.",
+            ),
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
     ] = False,
     as_json: Json = False,
 ) -> None:
-    registry, _ = held(folder)
-    kids = [k.kid for k in registry.agency(agency).keys if k.revoked is None and kid in (None, k.kid)]
+    mine = held(folder)
+    kids = [
+        key.kid
+        for key in mine.registry.agency(agency).keys
+        if kid in (None, key.kid) and (key.revoked is None or compromised_since is not None)
+    ]
     if not kids:
         raise RegistryError("key_unknown", "kid")
-    if not dry_run:
-        registry = revoke_keys(folder, agency, kids)
+
+    def without(registry: Registry, now: int) -> Registry:
+        for one in kids:
+            registry = registry.with_key_revoked(agency, one, now, compromised_since)
+        return registry
+
+    changed = Changed(mine.registry, {}) if dry_run else change_agencies(mine, without)
+    version = changed.registry.version
     result(
-        {"ok": True, "agency": agency, "revoked": kids, "version": registry.version, "dry_run": dry_run},
+        {"ok": True, "agency": agency, "revoked": kids, "version": version, "dry_run": dry_run}
+        | {"published": changed.published and not dry_run},
         as_json=as_json,
         lines=[
             *(
                 t(f"Clé qui serait révoquée : {one}", f"Key that would be revoked: {one}")
-                if dry_run
+                if dry_run or not changed.published
                 else t(f"Clé révoquée : {one}", f"Key revoked: {one}")
                 for one in kids
             ),
-            t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")
-            if dry_run
-            else t(f"Registre version {registry.version} publié.", f"Registry version {registry.version} published."),
+            *(
+                [t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")]
+                if dry_run
+                else published_lines(
+                    changed, t(f"Registre version {version} publié.", f"Registry version {version} published.")
+                )
+            ),
         ],
     )
 
@@ -274,41 +275,45 @@ def revoke(
     )
 )
 def renew(folder: Folder, as_json: Json = False) -> None:
-    registry, key = held(folder)
-    registry = registry.renewed(int(time.time()))
-    publish(folder, registry, key)
+    changed = change_registry(held(folder))
+    version = changed.registry.version
     result(
-        {"ok": True, "version": registry.version},
+        {"ok": True, "version": version, "published": changed.published},
         as_json=as_json,
-        lines=[t(f"Registre version {registry.version} publié.", f"Registry version {registry.version} published.")],
+        lines=published_lines(
+            changed, t(f"Registre version {version} publié.", f"Registry version {version} published.")
+        ),
     )
 
 
-@app.command(help=t("Montre les membres, leurs rôles et leurs clés.", "Show the members, their roles and keys."))
-def show(folder: Folder, as_json: Json = False) -> None:
-    registry, key = held(folder)
-    now = int(time.time())
+@app.command(
+    help=t(
+        "Montre les membres, leurs rôles et leurs clés, les détenteurs et ce qui expire ; ou ce qu'une proposition "
+        "changerait.",
+        "Show the members, their roles and keys, the holders and what ends soon; or what a proposal would change.",
+    )
+)
+def show(
+    folder: Folder,
+    proposal: Annotated[
+        Path | None,
+        typer.Argument(help=t("Proposition à montrer (proposal.json).", "Proposal to show (proposal.json).")),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    if proposal is not None:
+        registry_rotate_command.show_proposal(folder, proposal, as_json)
+        return
+    mine = held(folder)
+    registry, now = mine.registry, int(time.time())
     agencies = [_shown(agency, now) for agency in registry.agencies.values()]
     if as_json:
-        result(
-            {
-                "ok": True,
-                "domain": registry.domain,
-                "version": registry.version,
-                "issued": registry.issued,
-                "training": registry.training,
-                "stale": registry.is_stale(now),
-                "registry_key": b64url(key.public.public),
-                "agencies": agencies,
-            },
-            as_json=True,
-        )
+        result(_as_json(mine.trusted, mine.first_root, now) | {"agencies": agencies}, as_json=True)
         return
-    issued = datetime.fromtimestamp(registry.issued, UTC).strftime("%Y-%m-%d %H:%M UTC")
     table(
         t(
-            f"Domaine {registry.domain}, version {registry.version}, du {issued}",
-            f"Domain {registry.domain}, version {registry.version}, of {issued}",
+            f"Domaine {registry.domain}, version {registry.version}, du {day(registry.issued)}",
+            f"Domain {registry.domain}, version {registry.version}, of {day(registry.issued)}",
         ),
         (
             t("Agence", "Agency"),
@@ -328,6 +333,42 @@ def show(folder: Folder, as_json: Json = False) -> None:
             for agency in agencies
         ],
     )
+    thresholds = mine.trusted.thresholds
+    lines = [
+        labelled(
+            f"Détenteurs ({thresholds['root']} pour en changer, {thresholds['targets']} pour les membres)",
+            f"Holders ({thresholds['root']} to change them, {thresholds['targets']} for members)",
+            ", ".join(holder.name for holder in mine.trusted.holders),
+        ),
+        labelled("Racine (registry_root)", "Root (registry_root)", mine.trusted.pin.text),
+        *(ending_line(one) for one in mine.trusted.expiring(now)),
+    ]
+    result({}, as_json=False, lines=lines)
+
+
+def _as_json(found: TrustedRegistry, first_root: RootPin, now: int) -> dict[str, Any]:
+    registry = found.registry
+    return {
+        "ok": True,
+        "domain": registry.domain,
+        "version": registry.version,
+        "issued": registry.issued,
+        "training": registry.training,
+        "stale": registry.is_stale(now),
+        "registry_root": first_root.text,
+        "newest_root": found.pin.text,
+        "digest": found.digest.hex(),
+        "versions": dict(found.versions),
+        "expires": dict(found.expires),
+        "thresholds": dict(found.thresholds),
+        "holders": [
+            {"name": one.name, "kid": one.key.kid, "fingerprint": fingerprint_of(one.key.public)}
+            for one in found.holders
+        ],
+        "expiring": [{"what": one.what, "of": one.of, "at": one.at} for one in found.expiring(now)],
+        "agreements": sorted(found.agreements),
+        "policy": None if found.policy is None else same_policy(found),
+    }
 
 
 def _shown(agency: Agency, now: int) -> dict[str, Any]:
@@ -345,6 +386,7 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
                 "fingerprint": fingerprint_of(key.public),
                 "expires": key.expires,
                 "revoked": key.revoked,
+                "compromised_since": key.compromised_since,
                 "counts": key.counts_at(now),
             }
             for key in agency.keys

@@ -21,7 +21,8 @@ import apsw
 from schemas.envelope import chain_hash
 from schemas.notes import Checkpoint, NoteSigner, SignatureType, read_note, sign_checkpoint
 from schemas.proof_texts import TlogProof
-from schemas.registry import Registry, read_registry
+from schemas.registry import Registry
+from schemas.registry_trust import trusted
 from schemas.trust_policy import TrustedLog, TrustedWitness, TrustPolicy
 from tests.domain import Domain, Signed, seeded
 from tests.topics.ledger_world import ORIGIN, SIGNERS, World
@@ -230,7 +231,7 @@ class Town:
             return export(source, head, path, choice=choice, made_at=self.world.at_ms // 1000)
 
     def read_registry(self, data: bytes) -> tuple[Registry, bytes]:
-        return read_registry(data, self.domain.root.public), hashlib.sha256(data).digest()
+        return trusted(data, self.domain.pin).registry, hashlib.sha256(data).digest()
 
     def found(self, *brought: Held) -> list[tuple[str, str]]:
         """What an audit contradicts: code and what about."""

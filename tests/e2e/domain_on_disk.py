@@ -37,19 +37,17 @@ from adapters.connectors.template import write_form
 from adapters.keystore import Keys, read_keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
-from schemas.keys import b64url
-from schemas.registry import Registry, Role, read_registry
+from schemas.registry import Registry, Role
 from tests.e2e.commands import environment, until
 from tests.kafka.conftest import _shared
 from tests.topics.kafka_harness import wipe
 from topics import kafka_admin
-from topics.registry_file import RegistryFile
-from umuhuza.agency import root_key
+from topics.registry_file import RegistryFile, registry_pin
 from umuhuza.agency_command import init_agency
 from umuhuza.gateway_command import init_gateway
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
-from umuhuza.registry_command import add_agency, init_registry, read_enrolment
+from umuhuza.registry_holder import add_agency, held, init_registry, read_enrolment
 
 on_one_log = pytest.mark.parametrize("log", ["sqlite"], indirect=True, scope="module")
 """For a test of a module's domain in which nothing reaches the log: the other one would show nothing more."""
@@ -94,13 +92,13 @@ class DomainOnDisk:
         if log == "kafka":
             domain.cluster = _shared()
             wipe(domain.cluster.access(ADMIN))
-        _, key = init_registry(domain.registry_folder, "bi", False)
-        domain.root_key = b64url(key.public.public)
+        _, pin = init_registry(domain.registry_folder, "bi", False)
+        domain.root_key = pin.text
         operator = init_gateway(
             domain.gateway_folder,
             agency="bi/operator",
-            registry=(domain.registry_folder / "registry.jws").resolve(),
-            registry_key=domain.root_key,
+            registry=(domain.registry_folder / "registry.json").resolve(),
+            registry_root=domain.root_key,
             host="127.0.0.1",
             port=0,
             kafka=handed if domain.cluster else None,
@@ -162,7 +160,7 @@ class DomainOnDisk:
 
     @property
     def registry(self) -> Registry:
-        return read_registry((self.registry_folder / "registry.jws").read_bytes(), root_key(self.root_key))
+        return held(self.registry_folder).registry
 
     def keys(self, agency: str) -> Keys:
         return read_keys(self.folder(agency) / "keys.json")
@@ -179,7 +177,7 @@ class DomainOnDisk:
             self.folder(member.id),
             agency=member.id,
             gateway=self.address,
-            registry_key=self.root_key,
+            registry_root=self.root_key,
             gateway_agency="bi/operator",
             names={"fr": f"Agence {member.name} (inventée)"},
             roles=member.roles,
@@ -297,7 +295,7 @@ class DomainOnDisk:
 
     def watch_registry(self, agency: str) -> RegistryFile:
         """The agency's own copy."""
-        return RegistryFile(self.folder(agency) / "registry.jws", root_key(self.root_key), time.monotonic)
+        return RegistryFile(self.folder(agency) / "registry.json", registry_pin(self.root_key), time.monotonic)
 
 
 def words_of(path: Path, sheet: int = 0) -> str:

@@ -21,7 +21,7 @@ from umuhuza.publish import DOCS
 RECORDINGS = DOCS / "recordings"
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
 PASSPHRASE = "farine blanchir bustier moufle avide cruel"
-_KEY = re.compile(r"[A-Za-z0-9_-]{87}")
+_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _ROW = re.compile(r"^ +\d+ \w+ +\d+ \w+ +\d+ \w+(?=\r?$)", re.MULTILINE)
 """Three of the twelve words, numbered."""
 
@@ -51,8 +51,8 @@ SAID: dict[str, dict[Language, str]] = {
     "heard": {"fr": "Les douze mots entendus : ", "en": "The twelve words that you heard: "},
     "begin": {"fr": "Le détenteur du registre, une seule fois :", "en": "The registry holder, once:"},
     "house begins": {
-        "fr": "La maison, sur son ordinateur (la clé du domaine lui a été donnée sur papier) :",
-        "en": "The house, on its computer (it was given the domain's key on paper):",
+        "fr": "La maison, sur son ordinateur (la racine du domaine lui a été donnée sur papier) :",
+        "en": "The house, on its computer (it was given the domain's root on paper):",
     },
     "telephone": {
         "fr": "inscription.json est envoyé par courriel. Le détenteur appelle la maison : il entend les douze mots.",
@@ -82,7 +82,7 @@ def recorded(folder: Path, language: Language) -> Recorded:
         say["house"],
         *("agency", "enrol", "--dir", "maison", "--agency", "bi/k7t4", "--name", say["name"]),
         *("--role", "assistance", "--role", "shelter", "--protected"),
-        *("--gateway", "https://passerelle.exemple.bi", "--registry-key", key),
+        *("--gateway", "https://passerelle.exemple.bi", "--registry-root", key),
         answers=[(say["new"], PASSPHRASE), (say["again"], PASSPHRASE)],
     )
     assert code == 0, told

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from schemas.keys import b64url
 from tests.cheating.cheats import POLICY, TO_IOM, Town
 from tests.e2e.shell import Shell
 from tests.topics.ledger_world import SIGNERS
@@ -39,18 +38,17 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "registries").mkdir()
         for digest, data in town.world.registries.files.items():
             (folder / "registries" / f"{digest.hex()}.jws").write_bytes(data)
-        (folder / "registry.jws").write_bytes(domain.registry_file)
+        (folder / "registry.json").write_bytes(domain.registry_file)
         (folder / "ledger.pub").write_text("".join(f"{one.public.vkey}\n" for one in SIGNERS))
         (folder / "ledger.toml").write_text(
-            f'registry = "registry.jws"\nregistry_key = "{b64url(domain.root.public.public)}"\n'
-            'log = "log.db"\nstore = "ledger.db"\n'
+            f'registry = "registry.json"\nregistry_root = "{domain.pin.text}"\nlog = "log.db"\nstore = "ledger.db"\n'
         )
         held = root / "held"
         held.mkdir()
         for one in (*town.brought, *town.receipts, *town.promises):
             (held / one.name).write_bytes(one.data)
         (root / "trusted").write_bytes(POLICY.dumps())
-        (root / "root").write_text(b64url(domain.root.public.public))
+        (root / "root").write_text(domain.pin.text)
     return root
 
 

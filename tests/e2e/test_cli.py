@@ -29,6 +29,13 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("registry", "revoke"): True,
     ("registry", "renew"): True,
     ("registry", "show"): True,
+    ("registry", "holder"): True,
+    ("registry", "rotate"): True,
+    ("registry", "sign"): True,
+    ("registry", "export"): True,
+    ("registry", "agree"): True,
+    ("registry", "policy"): True,
+    ("registry", "import"): True,
     ("gateway", "init"): True,
     ("gateway", "run"): False,
     ("gateway", "restored"): True,
@@ -269,8 +276,8 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     ),
     "a domain's key that is there": (
         ["registry", "init", "--dir", "{registry}", "--domain", "bi"],
-        "elle n'est jamais écrasée",
-        "it is never overwritten",
+        "rien n'est jamais écrasé",
+        "nothing is ever overwritten",
     ),
     "a gateway's key that is there": (
         [
@@ -278,7 +285,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
             "init",
             "--dir",
             "{gateway}",
-            *["--registry", "r", "--agency", "bi/operator", "--registry-key", "{key}"],
+            *["--registry", "r", "--agency", "bi/operator", "--registry-root", "{key}"],
         ],
         "une clé de passerelle s'y trouve déjà",
         "a gateway key is there already",
@@ -304,10 +311,10 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
             "init",
             "--dir",
             "{empty}/g",
-            *["--registry", "r", "--agency", "bi/operator", "--registry-key", "abc"],
+            *["--registry", "r", "--agency", "bi/operator", "--registry-root", "abc"],
         ],
-        "registry_key : ce n'est pas une clé publique",
-        "registry_key: not a public key",
+        "registry_root : ce n'est pas l'empreinte d'une racine",
+        "registry_root: not the fingerprint of a root",
     ),
     "an unknown event": (
         ["agency", "cancel", "abcdef123456", "--dir", "{iom}"],
@@ -330,7 +337,7 @@ def typed(domain: DomainOnDisk, words: list[str], empty: Path) -> list[str]:
         "iom": domain.folder("bi/iom"),
         "key": domain.root_key,
     }
-    to = ["--gateway", domain.address, "--registry-key", domain.root_key]
+    to = ["--gateway", domain.address, "--registry-root", domain.root_key]
     return [one for word in words for one in (to if word == "{to}" else [word.format(**places)])]
 
 
@@ -385,9 +392,9 @@ def test_a_refusal_ends_with_1_its_code_and_its_advice(sh: Shell, domain: Domain
     refused(sh("registry", "revoke", "bi/iom", "--kid", "abc", "--dir", registry, "--json"), "key_unknown")
     spoilt = tmp_path / "registre"
     spoilt.mkdir()
-    for file in ("domain.key", "registry.jws"):
+    for file in ("root", "registry.json"):
         data = bytearray((registry / file).read_bytes())
-        data[len(data) // 2] ^= 1 if file == "registry.jws" else 0
+        data[-20] ^= 1 if file == "registry.json" else 0  # in the last member's entry
         (spoilt / file).write_bytes(data)
     refused(sh("registry", "show", "--dir", spoilt, "--json"), "registry_invalid")
     request = tmp_path / "inscription.json"
@@ -411,7 +418,7 @@ def test_what_has_to_wait_ends_with_3(sh: Shell, domain: DomainOnDisk, tmp_path:
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
     new = tmp_path / "nouvelle"
     words = ["--agency", "bi/nouvelle", "--name", "Nouvelle (inventée)", "--role", "assistance"]
-    done = sh("agency", "init", "--dir", new, *words, "--gateway", address, "--registry-key", domain.root_key)
+    done = sh("agency", "init", "--dir", new, *words, "--gateway", address, "--registry-root", domain.root_key)
     assert done.code == 0
     refused(sh("agency", "template", tmp_path / "f.xlsx", "--dir", new, "--json"), "unavailable", 3)
     assert not (tmp_path / "f.xlsx").exists()
@@ -423,7 +430,12 @@ def test_a_gateway_that_cannot_start_says_why(sh: Shell, domain: DomainOnDisk, t
     done = sh("gateway", "run", "--dir", domain.gateway_folder, "--port", port)
     assert done.code == 2
     assert "pris par un autre programme" in said(done)
-    words: list[str | Path] = ["--registry", domain.registry_folder / "registry.jws", "--registry-key", domain.root_key]
+    words: list[str | Path] = [
+        "--registry",
+        domain.registry_folder / "registry.json",
+        "--registry-root",
+        domain.root_key,
+    ]
     assert sh("gateway", "init", "--dir", tmp_path / "g", *words, "--agency", "bi/autre", "--json").json["ok"]
     done = sh("gateway", "run", "--dir", tmp_path / "g")
     assert done.code == 1
@@ -565,7 +577,7 @@ def test_one_agencys_day_at_the_command_line(sh: Shell, domain: DomainOnDisk, tm
 def test_the_registry_is_renewed_shown_and_revoked_with_care(sh: Shell, domain: DomainOnDisk) -> None:
     here = ("--dir", domain.registry_folder)
     first = sh("registry", "show", *here, "--json").json
-    assert first["registry_key"] == domain.root_key
+    assert first["registry_root"] == domain.root_key
     assert {agency["id"] for agency in first["agencies"]} == {"bi/operator", "bi/iom", "bi/k7t4"}
     tried = sh("registry", "revoke", "bi/k7t4", *here, "--dry-run", "--json").json
     assert (len(tried["revoked"]), tried["dry_run"]) == (2, True)
@@ -590,11 +602,11 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
     registry, gateway, agency = (tmp_path / name for name in ("registre", "passerelle", "agence"))
     made = sh("registry", "init", "--dir", registry, "--domain", "bi", "--json").json
     assert made["fingerprint"].count(" ") == 7
-    key = made["registry_key"]
+    key = made["registry_root"]
     words: list[str | Path] = [
         "--registry",
-        registry / "registry.jws",
-        "--registry-key",
+        registry / "registry.json",
+        "--registry-root",
         key,
         "--agency",
         "bi/operator",
@@ -606,11 +618,11 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
     words = ["--agency", "bi/k7t4", "--name", "Maison (inventée)", "--role", "assistance", "--role", "shelter"]
     told = sh(
         "agency", "init", "--dir", agency, *words, "--protected", "--gateway", "http://127.0.0.1:1",
-        "--registry-key", key, "--json",
+        "--registry-root", key, "--json",
     ).json  # fmt: skip
     added = sh("registry", "add", told["request"], "--dir", registry, "--json").json
     assert sorted(added["fingerprints"].values()) == sorted(told["fingerprints"])
-    assert all(path.stat().st_mode & 0o077 == 0 for path in (agency / "keys.json", registry / "domain.key"))
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (agency / "keys.json", registry / "holders" / "a.key"))
 
 
 def test_bench_gives_ratios_as_json() -> None:

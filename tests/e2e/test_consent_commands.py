@@ -16,7 +16,6 @@ from adapters.keystore import write_keys
 from adapters.settings import FILE_NAME
 from adapters.ticket_card import card
 from schemas.forms import Birth, Caregiver, Facts, Lawful
-from schemas.keys import b64url
 from tests.agencies import PLANTED, Agencies, referral, said
 from tests.domain import seeded
 from tests.e2e.planted import every_file, traces
@@ -58,7 +57,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
         (folder / "registry.txt").write_bytes(town.domain.registry_file)
         (folder / FILE_NAME).write_text(
             f'agency = "{IOM}"\ngateway = "http://127.0.0.1:1"\ngateway_agency = "bi/operator"\n'
-            f'registry_key = "{b64url(town.domain.root.public.public)}"\nregistry = "registry.txt"\n'
+            f'registry_root = "{town.domain.pin.text}"\nregistry = "registry.txt"\n'
             f'mailbox = "{town.path(IOM)}"\n',
             encoding="utf-8",
         )

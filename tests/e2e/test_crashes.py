@@ -86,7 +86,7 @@ def connect(domain: DomainOnDisk, *agencies: str) -> None:
 
 def first_contact(domain: DomainOnDisk) -> None:
     """`bi/iom` has met its gateway once, so that it knows whom it can write to; then its adapter is stopped."""
-    if not (domain.folder("bi/iom") / "registry.jws").exists():
+    if not (domain.folder("bi/iom") / "registry.json").exists():
         domain.start_agency("bi/iom")
     if "iom" in domain.processes:
         domain.stop("iom")

@@ -20,14 +20,13 @@ import httpx2
 import orjson
 import pytest
 
-from schemas.keys import b64url
 from tests.e2e.commands import Done, environment, umuhuza, until
 from tests.e2e.planted import every_file, forms, in_base64, traces
 from tests.kafka.conftest import needs_kafka
 from umuhuza.demo_clock import DemoClock
 from umuhuza.demo_proofs import search
 from umuhuza.gateway_command import init_gateway
-from umuhuza.registry_command import init_registry
+from umuhuza.registry_holder import init_registry
 
 EXPECTED = {
     "ok": True,
@@ -326,7 +325,11 @@ def test_the_gateways_metrics_count_and_name_nobody(story: Story) -> None:
 
 
 def test_nothing_private_is_readable_by_others(story: Story) -> None:
-    for path in [*story.root.glob("*/keys.json"), *story.root.glob("*/mailbox.db"), story.root / "registre/domain.key"]:
+    for path in [
+        *story.root.glob("*/keys.json"),
+        *story.root.glob("*/mailbox.db"),
+        story.root / "registre/holders/a.key",
+    ]:
         assert path.stat().st_mode & 0o077 == 0, path.name
 
 
@@ -390,12 +393,12 @@ def test_ended_at_any_moment_it_leaves_no_process_behind(tmp_path: Path, moment:
     ("training", "host", "word"), [(False, "127.0.0.1", "formation"), (True, "0.0.0.0", "cette machine")]
 )
 def test_its_clock_is_for_training_on_this_machine_only(tmp_path: Path, training: bool, host: str, word: str) -> None:
-    _, key = init_registry(tmp_path / "registre", "bi", training)
+    _, root = init_registry(tmp_path / "registre", "bi", training)
     init_gateway(
         tmp_path / "passerelle",
         agency="bi/operator",
-        registry=tmp_path / "registre" / "registry.jws",
-        registry_key=b64url(key.public.public),
+        registry=tmp_path / "registre" / "registry.json",
+        registry_root=root.text,
         host=host,
         port=0,
     )

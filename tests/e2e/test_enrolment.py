@@ -42,7 +42,7 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainOnDisk]:
 
 
 def at_the_gateway(domain: DomainOnDisk) -> tuple[str, ...]:
-    return "--agency", SHELTER, "--gateway", domain.address, "--registry-key", domain.root_key
+    return "--agency", SHELTER, "--gateway", domain.address, "--registry-root", domain.root_key
 
 
 def start(domain: DomainOnDisk, passphrase: str) -> None:
@@ -131,7 +131,7 @@ def heads(domain: DomainOnDisk) -> int:
 
 def test_keys_that_may_be_known_to_somebody_are_replaced_in_the_same_folder(domain: DomainOnDisk, sh: Shell) -> None:
     folder = domain.root / "autre"
-    place = ("--gateway", domain.address, "--registry-key", domain.root_key)
+    place = ("--gateway", domain.address, "--registry-root", domain.root_key)
     who = ("--agency", "bi/r5w2", "--name", "Foyer (inventé)", "--role", "shelter")
     sh("agency", "init", "--dir", folder, *who, *place)
     sh("registry", "add", folder / "inscription.json", "--dir", domain.registry_folder)
@@ -152,7 +152,7 @@ def test_keys_that_may_be_known_to_somebody_are_replaced_in_the_same_folder(doma
     assert {key.kid for key in now.keys if key.revoked is None} == {key["kid"] for key in asked}
 
     # Before they expire: further keys beside these, which count on; names and roles stay.
-    (folder / "registry.jws").write_bytes((domain.registry_folder / "registry.jws").read_bytes())
+    (folder / "registry.json").write_bytes((domain.registry_folder / "registry.json").read_bytes())
     both = {"UMUHUZA_PASSPHRASE": FIRST, "UMUHUZA_NEW_PASSPHRASE": SECOND}
     renewed = sh("agency", "renew", "--dir", folder, "--json", **both)
     assert (renewed.code, renewed.json["lost"]) == (0, False), renewed.err + renewed.out
@@ -178,7 +178,7 @@ def test_a_sealing_key_for_hardware_is_enrolled_only_if_the_registry_holder_allo
     folder = domain.root / "materiel"
     made = sh(
         *("agency", "enrol", "--dir", folder, "--agency", "bi/clinic", "--name", "Clinique (inventée)"),
-        *("--role", "clinic", "--gateway", domain.address, "--registry-key", domain.root_key),
+        *("--role", "clinic", "--gateway", domain.address, "--registry-root", domain.root_key),
         *("--hardware-suite", "--json"),
         UMUHUZA_NEW_PASSPHRASE=FIRST,
     )
@@ -195,7 +195,7 @@ def test_keys_in_a_card_are_enrolled_and_a_wrong_pin_or_no_card_ends_the_adapter
     folder = domain.root / "carte"
     made = sh(
         *("agency", "enrol", "--dir", folder, "--agency", "bi/police", "--name", "Police (inventée)"),
-        *("--role", "police", "--gateway", domain.address, "--registry-key", domain.root_key),
+        *("--role", "police", "--gateway", domain.address, "--registry-root", domain.root_key),
         *("--token-module", card.module, "--token-label", LABEL, "--json"),
         **card.settings,
         UMUHUZA_PASSPHRASE=PIN,
@@ -211,7 +211,7 @@ def test_keys_in_a_card_are_enrolled_and_a_wrong_pin_or_no_card_ends_the_adapter
 def test_a_folder_with_keys_is_never_enrolled_again(domain: DomainOnDisk, sh: Shell) -> None:
     folder = domain.folder(IOM)
     before = (folder / "keys.json").read_bytes()
-    place = ("--gateway", domain.address, "--registry-key", domain.root_key)
+    place = ("--gateway", domain.address, "--registry-root", domain.root_key)
     done = sh("agency", "enrol", "--dir", folder, "--agency", IOM, *ENROL, *place, UMUHUZA_NEW_PASSPHRASE=FIRST)
     assert done.code == 2
     assert "jamais écrasées" in done.err

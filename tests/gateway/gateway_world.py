@@ -90,7 +90,7 @@ class World:
 
     def registry_changed(self) -> None:
         """The file that the gateway reads is now the domain's registry; a new mtime for certain."""
-        path = self.directory / "registry.jws"
+        path = self.directory / "registry.json"
         path.write_bytes(self.domain.registry_file)
         stamp = path.stat().st_mtime_ns + 1_000_000_000
         os.utime(path, ns=(stamp, stamp))

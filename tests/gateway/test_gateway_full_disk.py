@@ -12,7 +12,7 @@ import httpx2
 from gateway.app import Gateway
 from gateway.checking import AtOnce
 from gateway.door import Door, open_door
-from gateway.settings import load_settings, read_root_key
+from gateway.settings import load_settings, read_registry_root
 from tests.domain import seeded
 from tests.gateway.gateway_world import World, count_of, line_of
 from tests.power_cut import PowerCutVFS
@@ -30,7 +30,7 @@ async def over(world: World, log: SqliteLog) -> Gateway:
         return await open_door(
             settings,
             log=log,
-            registry_file=RegistryFile(settings.registry, read_root_key(settings), world.clock),
+            registry_file=RegistryFile(settings.registry, read_registry_root(settings), world.clock),
             key=world.domain.members["bi/operator"].sig,
             now=world.clock,
             random=seeded("door"),

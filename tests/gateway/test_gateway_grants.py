@@ -259,10 +259,10 @@ def test_the_registry_is_fetched_once_and_again_when_it_changed(tmp_path: Path) 
             assert second is not None
             assert second[0] == world.domain.registry_file
             # An older file, a damaged one: what is held stays, and the metrics say so.
-            (tmp_path / "registry.jws").write_bytes(first[0])
+            (tmp_path / "registry.json").write_bytes(first[0])
             world.clock.at += 2
             assert await log.fetch_registry(second[1]) is None
-            (tmp_path / "registry.jws").write_bytes(b"damaged")
+            (tmp_path / "registry.json").write_bytes(b"damaged")
             world.clock.at += 2
             assert await log.fetch_registry(second[1]) is None
             assert b"umuhuza_gateway_registry_refused 1.0" in gateway.door.metrics.text()

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from gateway import openapi
 from gateway.metrics import Metrics
 from gateway.quota import Limits, Quotas
-from gateway.settings import load_settings, read_root_key, read_signing_key
+from gateway.settings import load_settings, read_registry_root, read_signing_key
 from gateway.workers import Threads
 from schemas.errors import PolicyError, RegistryError
 from tests.domain import Domain
@@ -67,7 +67,7 @@ def test_the_signing_key_is_its_owners_alone(tmp_path: Path) -> None:
     domain = Domain("settings")
     settings = load_settings(write_gateway(tmp_path, domain), environment={})
     assert read_signing_key(settings.signing_key).kid == domain.members["bi/operator"].sig.kid
-    assert read_root_key(settings).kid == domain.root.kid
+    assert read_registry_root(settings) == domain.pin
     settings.signing_key.chmod(0o640)
     with pytest.raises(SettingsError, match="chmod 600"):
         read_signing_key(settings.signing_key)
@@ -79,12 +79,12 @@ def test_the_signing_key_is_its_owners_alone(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         read_signing_key(tmp_path / "absent")
     with pytest.raises(SettingsError):
-        read_root_key(settings.model_copy(update={"registry_key": "AAAA"}))
+        read_registry_root(settings.model_copy(update={"registry_root": "AAAA"}))
 
 
 def test_a_registry_file_never_goes_back(tmp_path: Path) -> None:
     domain = Domain("settings")
-    path = tmp_path / "registry.jws"
+    path = tmp_path / "registry.json"
     now = [1000.0]
 
     def write() -> None:
@@ -93,7 +93,7 @@ def test_a_registry_file_never_goes_back(tmp_path: Path) -> None:
         now[0] += 2
 
     write()
-    held = RegistryFile(path, domain.root.public, lambda: now[0])
+    held = RegistryFile(path, domain.pin, lambda: now[0])
     first, old = held.registry.version, domain.registry
 
     def seen() -> tuple[int, str | None]:
@@ -104,11 +104,11 @@ def test_a_registry_file_never_goes_back(tmp_path: Path) -> None:
     assert seen() == (first + 1, None)
     domain.registry = old
     write()
-    assert seen() == (first + 1, "registry_invalid")
+    assert seen() == (first + 1, "registry_rollback")
     # Another file of the same version is another history.
     domain.registry = old.renewed(domain.now + 5)
     write()
-    assert seen() == (first + 1, "registry_invalid")
+    assert seen() == (first + 1, "registry_rollback")
     assert held.registry.issued == domain.now
     path.unlink()
     now[0] += 2
@@ -117,7 +117,7 @@ def test_a_registry_file_never_goes_back(tmp_path: Path) -> None:
     write()
     assert seen() == (first + 2, None)
     with pytest.raises(RegistryError):
-        RegistryFile(tmp_path / "absent", domain.root.public, lambda: now[0])
+        RegistryFile(tmp_path / "absent", domain.pin, lambda: now[0])
 
 
 def test_a_bucket_fills_evenly_and_never_above_its_size() -> None:
@@ -188,6 +188,8 @@ def test_the_document_describes_every_route_and_no_other(tmp_path: Path) -> None
                 "/v1/ends",
                 "/v1/grants",
                 "/v1/registry",
+                "/v1/registry/{path}",
+                "/v1/objections",
                 "/v1/witness/add-checkpoint",
                 "/v1/log/checkpoint",
                 "/v1/log/tile/{tile}",
@@ -258,7 +260,13 @@ def test_metrics_have_the_units_in_their_names_and_no_agency() -> None:
     metrics = Metrics()
     metrics.request("/v1/records", "200").inc()
     metrics.record("referral", "request", "accepted").inc()
-    metrics.watch(storage=lambda: 7.0, registry_age=lambda: 8.0, registry_refused=lambda: 0.0, pending=lambda: 3.0)
+    metrics.watch(
+        storage=lambda: 7.0,
+        registry_age=lambda: 8.0,
+        registry_refused=lambda: 0.0,
+        registry_ends=lambda: 9.0,
+        pending=lambda: 3.0,
+    )
     text = metrics.text().decode()
     for name in (
         'umuhuza_gateway_requests_total{code="200",route="/v1/records"} 1.0',

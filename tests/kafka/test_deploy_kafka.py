@@ -217,11 +217,11 @@ def registry_file(folder: Path) -> Path:
         return ran.stdout.encode()
 
     run("registry", "init", "--dir", str(folder), "--domain", "bi")
-    key = orjson.loads(run("registry", "show", "--dir", str(folder), "--json"))["registry_key"]
+    key = orjson.loads(run("registry", "show", "--dir", str(folder), "--json"))["registry_root"]
     for agency, role in (("bi/iom", "screener"), ("bi/k7t4", "shelter")):
         own = folder.parent / agency.rpartition("/")[2]
         init = ["agency", "init", "--dir", str(own), "--agency", agency, "--name", "Agence inventée", "--role", role]
-        run(*init, "--gateway", "http://127.0.0.1:1", "--registry-key", key)
+        run(*init, "--gateway", "http://127.0.0.1:1", "--registry-root", key)
         run("registry", "add", str(own / "inscription.json"), "--dir", str(folder))
     return folder
 

@@ -31,7 +31,6 @@ from adapters.runner import Runner
 from gateway.app import Gateway
 from schemas.errors import LogError, UmuhuzaError
 from schemas.forms import Birth, Consent, Facts, Lawful, Name, Referral
-from schemas.keys import b64url
 from tests.agencies import InMemory
 from tests.domain import Domain
 from tests.gateway.gateway_world import Clock, World, count_of
@@ -439,7 +438,7 @@ def folder_of(town_folder: Path, cluster: Cluster, domain: Domain, agency: str, 
         "agency": agency,
         "gateway": gateway,
         "gateway_agency": "bi/operator",
-        "registry_key": b64url(domain.root.public.public),
+        "registry_root": domain.pin.text,
         "kafka": "kafka",
     }
     text = [f"{name} = {json.dumps(value)}" for name, value in lines.items()]

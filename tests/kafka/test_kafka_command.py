@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from adapters.keystore import Keys
-from schemas.keys import b64url
 from schemas.registry import Role
 from tests.kafka.conftest import needs_kafka
 from umuhuza.kafka.cluster import Cluster
-from umuhuza.registry_command import add_agency, held, init_registry
+from umuhuza.registry_holder import add_agency, held, init_registry
 
 NOW = int(time.time())
 
@@ -91,8 +90,8 @@ def test_an_operators_day(folder: Path, registry: Path, tmp_path: Path) -> None:
     assert up["applied"]["findings"] == []
     assert {"admin", "node-1", "bi.iom", "bi.iom-gitega", "bi.operator"} == up["expires"].keys()
 
-    key = b64url(held(registry)[1].public.public)
-    again = answer("up", "--dir", str(folder), "--registry", str(registry / "registry.jws"), "--registry-key", key)
+    key = held(registry).first_root.text
+    again = answer("up", "--dir", str(folder), "--registry", str(registry / "registry.json"), "--registry-root", key)
     assert again["started"] == []
     assert not any(again["applied"].values())
     assert "marchait déjà" in ran("up", "--dir", str(folder))
@@ -131,8 +130,8 @@ def test_without_java_the_command_says_what_helps_and_ends_with_not_now(tmp_path
     ("words", "told"),
     [
         (["up", "--nodes", "2"], "1 ou 3"),
-        (["up", "--registry", "{}/registre/registry.jws"], "--registry-key"),
-        (["up", "--registry", "{}/registre/registry.jws", "--registry-key", "x"], "pas une clé publique"),
+        (["up", "--registry", "{}/registre/registry.json"], "--registry-root"),
+        (["up", "--registry", "{}/registre/registry.json", "--registry-root", "x"], "pas l'empreinte d'une racine"),
         (["up", "--registry", "{}"], "pas de registre"),
         (["down"], "umuhuza kafka up"),
         (["status"], "umuhuza kafka up"),

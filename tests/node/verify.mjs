@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A second opinion on the wire format, from off-the-shelf parts only: npm `jose` for JWS and JWE, npm `hpke` with
-// `@panva/hpke-noble` for grants, Node's own SHA-256. Follows docs/wire-format.md; shares nothing with the Python code.
+// `@panva/hpke-noble` for grants, Node's own SHA-256 and ECDSA. Follows docs/wire-format.md; shares nothing with the Python code.
 //
 //   node verify.mjs DIRECTORY-WITH-VECTORS
 //
@@ -9,7 +9,7 @@
 // counted how many are refused. The last line of standard output is one JSON object; the exit status says whether all
 // was as stated. Failures name vector ids and never print keys or plaintexts.
 
-import { createHash } from "node:crypto";
+import { createHash, verify as ecdsaVerify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { compactDecrypt, compactVerify, importJWK } from "jose";
@@ -99,13 +99,85 @@ async function readGrant(vector, record) {
   return { opened };
 }
 
+// OLPC's canonical JSON, which TUF signs: sorted names, nothing escaped but the quote and the backslash.
+function olpc(value) {
+  if (typeof value === "string") return `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  if (Array.isArray(value)) return `[${value.map(olpc).join(",")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.keys(value).sort().map((name) => `${olpc(name)}:${olpc(value[name])}`).join(",")}}`;
+}
+
+const hex = (text) => createHash("sha256").update(text, "utf8").digest("hex");
+
+function enough(root, role, metadata) {
+  const { keyids, threshold } = root.signed.roles[role];
+  const message = Buffer.from(olpc(metadata.signed), "utf8");
+  const signed = new Set();
+  for (const { keyid, sig } of metadata.signatures) {
+    if (!keyids.includes(keyid) || signed.has(keyid)) continue;
+    const { keytype, scheme, keyval } = root.signed.keys[keyid];
+    need(hex(olpc({ keytype, scheme, keyval })) === keyid, "key id");
+    if (ecdsaVerify("sha256", message, keyval.public, Buffer.from(sig, "hex"))) signed.add(keyid);
+  }
+  need(signed.size >= threshold, `${role} threshold`);
+}
+
 async function readRegistry(vector) {
-  const registry = await verified(joined(vector.input).replace(/\n$/, ""), vector.root, "umuhuza-registry+jws");
+  const whole = Buffer.from(joined(vector.input), "latin1").toString("utf8");
+  const { files } = JSON.parse(whole);
+  need(JSON.stringify({ v: 1, files }) === whole, "file");
+  const used = new Set();
+  const take = (path, stated) => {
+    const text = files[path];
+    need(typeof text === "string", "missing");
+    if (stated !== undefined) {
+      need(Buffer.byteLength(text) === stated.length && hex(text) === stated.hashes.sha256, "hash");
+    }
+    used.add(path);
+    return text;
+  };
+  const json = (text, role, version) => {
+    const metadata = JSON.parse(text);
+    need(metadata.signed._type === role && (version === undefined || metadata.signed.version === version), role);
+    need(new Set(metadata.signatures.map((one) => one.keyid)).size === metadata.signatures.length, "signatures");
+    return metadata;
+  };
+  let root;
+  let pinned = false;
+  let number = 0;
+  while (files[`metadata/${number + 1}.root.json`] !== undefined) {
+    number += 1;
+    const text = take(`metadata/${number}.root.json`);
+    const next = json(text, "root", number);
+    if (root !== undefined) {
+      enough(root, "root", next);
+      for (const name of ["x-umuhuza-domain", "x-umuhuza-training"]) need(root.signed[name] === next.signed[name], name);
+    }
+    enough(next, "root", next);
+    pinned ||= createHash("sha256").update(text, "utf8").digest("base64url") === vector.root;
+    root = next;
+  }
+  need(pinned, "root");
+  const timestamp = json(take("metadata/timestamp.json"), "timestamp");
+  enough(root, "timestamp", timestamp);
+  const stated = timestamp.signed.meta["snapshot.json"];
+  const snapshot = json(take(`metadata/${stated.version}.snapshot.json`, stated), "snapshot", stated.version);
+  enough(root, "snapshot", snapshot);
+  need(snapshot.signed.meta["root.json"].version === number, "root version");
+  take(`metadata/${number}.root.json`, snapshot.signed.meta["root.json"]);
+  const listed = snapshot.signed.meta["targets.json"];
+  const targets = json(take(`metadata/${listed.version}.targets.json`, listed), "targets", listed.version);
+  enough(root, "targets", targets);
   const members = {};
-  for (const agency of registry.agencies) {
+  for (const [name, one] of Object.entries(targets.signed.targets)) {
+    const [, folder, file] = /^([a-z]+\/)?([a-z0-9-]+\.json)$/.exec(name);
+    const text = take(`targets/${folder ?? ""}${one.hashes.sha256}.${file}`, one);
+    if (folder !== "agencies/") continue;
+    const agency = JSON.parse(text);
     members[agency.id] = agency.roles;
     for (const key of agency.keys) need(sha256(bytes(key.pub)).slice(0, 22) === key.kid, "kid");
   }
+  need(used.size === Object.keys(files).length, "file");
   return { members };
 }
 

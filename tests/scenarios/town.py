@@ -36,7 +36,7 @@ from adapters.runner import Runner
 from gateway.app import Gateway, json_line
 from gateway.checking import AtOnce
 from gateway.door import Door, open_door
-from gateway.settings import load_settings, read_root_key
+from gateway.settings import load_settings, read_registry_root
 from schemas.attachments import File
 from schemas.events import Opened
 from schemas.forms import Answer, Birth, Caregiver, Consent, Facts, Lawful, Name, Priority, Referral, Service
@@ -242,7 +242,7 @@ class Town(AbstractContextManager["Town"]):
                 threads=False,
             )
         settings = load_settings(write_gateway(self.folder, self.domain), arguments={"checkers": 0}, environment={})
-        registry = RegistryFile(settings.registry, read_root_key(settings), self.clock)
+        registry = RegistryFile(settings.registry, read_registry_root(settings), self.clock)
 
         async def opener() -> Door:
             return await open_door(
@@ -282,7 +282,7 @@ class Town(AbstractContextManager["Town"]):
     def changed(self, agency: Registered) -> None:
         """A new version of the registry, in force at once."""
         self.domain.registry = self.domain.registry.with_agency(agency, int(self.clock()))
-        (self.folder / "registry.jws").write_bytes(self.domain.registry_file)
+        (self.folder / "registry.json").write_bytes(self.domain.registry_file)
         self.clock.wait(2.0)
 
     def path(self, agency: str) -> Path:

@@ -45,14 +45,14 @@ def connect(domain: Domain, agency: str, address: str, shift: float) -> HttpLog:
 def write_gateway(directory: Path, domain: Domain, **more: str | int | float | None) -> Path:
     """Everything that a gateway of this domain needs, in files; returns the settings file. None: left out."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "registry.jws").write_bytes(domain.registry_file)
+    (directory / "registry.json").write_bytes(domain.registry_file)
     key = directory / "gateway.key"
     if not key.exists():
         key.touch(mode=0o600)
         key.write_text(b64url(domain.operator.sig.private_bytes()), encoding="ascii")
     values: dict[str, str | int | float | None] = {
-        "registry": "registry.jws",
-        "registry_key": b64url(domain.root.public.public),
+        "registry": "registry.json",
+        "registry_root": domain.pin.text,
         "signing_key": "gateway.key",
         "agency": domain.operator.id,
         "log": "log.db",

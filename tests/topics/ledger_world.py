@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.notes import NoteSigner, SignatureType
-from schemas.registry import Registry, read_registry
+from schemas.registry import Registry
+from schemas.registry_trust import trusted
 from tests.domain import NOW, Domain, Signed, seeded
 from topics.catalogue import is_mailbox_topic, topics_of
 from topics.ledger import Published, Sequencer
@@ -44,7 +45,7 @@ class Registries:
 
     def kept(self, sha256: bytes) -> Registry | None:
         data = self.files.get(sha256)
-        return None if data is None else read_registry(data, self.domain.root.public)
+        return None if data is None else trusted(data, self.domain.pin).registry
 
 
 @dataclass

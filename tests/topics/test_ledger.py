@@ -332,9 +332,9 @@ def test_a_view_made_again_is_the_same(tmp_path: Path) -> None:
 
 def test_registry_files_are_kept_by_their_hash_and_a_new_one_is_seen_at_once(tmp_path: Path) -> None:
     domain = Domain()
-    path = tmp_path / "registry.jws"
+    path = tmp_path / "registry.json"
     replace_registry_file(path, domain.registry_file)
-    registries = KeptRegistries(path, domain.root.public, tmp_path / "registries")
+    registries = KeptRegistries(path, domain.pin, tmp_path / "registries")
     first = registries.held()
     registries.keep(first)
     domain.revoke("bi/iom", domain.members["bi/iom"].sig.kid)
@@ -348,7 +348,7 @@ def test_registry_files_are_kept_by_their_hash_and_a_new_one_is_seen_at_once(tmp
     assert [one and one.version for one in kept.values()] == [first.registry.version, second.registry.version]
     replace_registry_file(path, first.data)
     assert registries.held() == second, "an older file changes nothing"
-    assert registries.problem == "registry_invalid"
-    file = tmp_path / "registries" / f"{first.sha256.hex()}.jws"
+    assert registries.problem == "registry_rollback"
+    file = tmp_path / "registries" / f"{first.sha256.hex()}.json"
     file.write_bytes(file.read_bytes()[:-1])
     assert registries.kept(first.sha256) is None, "altered"

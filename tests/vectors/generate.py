@@ -57,7 +57,7 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
     ),
     "registry.json": (
         _INPUT
-        + "Read the registry file with the signing key `root` of keys.json; `members` are the agencies and roles.",
+        + "Read the registry file, pinned to the root of the fingerprint `root`; `members` are the agencies and roles.",
         registry_vectors,
         {},
     ),

@@ -32,9 +32,8 @@ PLANTED = "Ndayizeye"
 DROP: Any = object()
 """As a member's new value: leave the member away."""
 
-SIGNERS = {
-    name: SigningKey.generate(seeded(f"vectors/sig/{name}")) for name in ("iom", "k7t4", "police", "root-bi", "gateway")
-}
+_NAMES = ("iom", "k7t4", "police", "root-bi", "gateway", "root-bi-2", "root-bi-3", "root-tn")
+SIGNERS = {name: SigningKey.generate(seeded(f"vectors/sig/{name}")) for name in _NAMES}
 SEALERS = {
     "k7t4": SealingKey.generate(seeded("vectors/seal/k7t4"), HYBRID),
     "k7t4-next": SealingKey.generate(seeded("vectors/seal/k7t4-next"), HYBRID),

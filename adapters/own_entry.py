@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the registry says of this agency what this agency knows: a key in its entry that it did not make is an alarm.
+
+Whoever could put a key of theirs into an agency's entry would read what is sent to it, and could write in its name. The
+holders' signatures do not tell that from an honest change; the agency itself does, and nobody else can.
+
+Which keys it made is remembered beside the mailbox (`own-keys.json`, ids only), so that an older key, no longer in the
+key store, is not taken for a foreign one. If we crash before it is written, it is written at the next start.
+While there is a foreign key nothing is sent: the same hand may have changed the entries of others. What arrives is
+read, receipts wait; and everybody is told, so that nobody seals to the stranger (`adapters/held_back.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from adapters.keystore import Keys
+from schemas import ijson
+from schemas.errors import RegistryError
+from schemas.keys import Signer
+from schemas.objections import sign_objection
+from schemas.registry import Agency, Key, Registry
+
+FILE_NAME = "own-keys.json"
+_MAX_BYTES = 64 * 1024
+
+
+def foreign_keys(entry: Agency, made: frozenset[str], now: int) -> tuple[Key, ...]:
+    """The keys of an agency's entry that count now and that it did not make."""
+    return tuple(key for key in entry.keys if key.kid not in made and key.counts_at(now))
+
+
+def kids_of(keys: Keys) -> frozenset[str]:
+    """The ids of the keys in a key store."""
+    return frozenset((keys.sig.kid, *keys.seal))
+
+
+class OwnEntry:
+    """One agency's watch over its entry. Looks again whenever there is another registry.
+
+    Raises:
+        RegistryError: registry_invalid (path `own-keys`), when what is remembered cannot be read: it is not guessed
+            anew, since a foreign key might then be taken for our own.
+    """
+
+    def __init__(self, file: Path, keys: Keys, registry: Callable[[], Registry], now: Callable[[], float]) -> None:
+        self._agency = keys.agency
+        self._registry = registry
+        self._now = now
+        remembered = _read(file)
+        self._made = remembered | kids_of(keys)
+        if self._made != remembered:
+            _write(file, self._made)
+
+    def foreign(self) -> tuple[Key, ...]:
+        """Keys that we did not make and that count; () where we are not a member yet."""
+        entry = self._registry().agencies.get(self._agency)
+        return () if entry is None else foreign_keys(entry, self._made, int(self._now()))
+
+    def objection(self, key: Signer) -> bytes | None:
+        """What to tell the domain, signed; None when all is as we know it."""
+        kids = [one.kid for one in self.foreign()]
+        return sign_objection(self._agency, kids, int(self._now()), key) if kids else None
+
+    def require_ours(self) -> None:
+        """Before anything is sent. Raises RegistryError `registry_key_foreign`, with the use of the first such key."""
+        for key in self.foreign():
+            raise RegistryError("registry_key_foreign", f"agency.keys.{key.use}")
+
+
+def _read(file: Path) -> frozenset[str]:
+    if not file.exists():
+        return frozenset()
+    try:
+        raw = ijson.loads(file.read_bytes(), max_bytes=_MAX_BYTES, max_depth=3)
+    except (OSError, ijson.IJsonError):
+        raise RegistryError("registry_invalid", "own-keys") from None
+    if not isinstance(raw, dict) or raw.keys() != {"v", "kids"} or raw["v"] != 1:
+        raise RegistryError("registry_invalid", "own-keys")
+    if not isinstance(raw["kids"], list) or not all(isinstance(kid, str) for kid in raw["kids"]):
+        raise RegistryError("registry_invalid", "own-keys")
+    return frozenset(raw["kids"])
+
+
+def _write(file: Path, kids: frozenset[str]) -> None:
+    part = file.with_name(file.name + ".part")
+    with part.open("w", encoding="ascii") as out:
+        json.dump({"v": 1, "kids": sorted(kids)}, out)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(file)

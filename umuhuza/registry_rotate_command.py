@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`umuhuza registry holder | rotate | sign`: who holds the registry, and how several of them agree.
+
+Two holders with a telephone: the first makes a change and carries `proposal.json` to the second, who looks at what it
+changes (`registry show proposal.json`), hears the same fingerprint read out, and signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schemas.keys import b64url, fingerprint_of
+from schemas.registry import Agency
+from schemas.registry_metadata import Holder, read_root
+from schemas.registry_signing import Contents, contents_now, missing, read_proposal
+from schemas.registry_trust import TrustedRegistry
+from umuhuza.options import Json
+from umuhuza.registry_holder import (
+    HOLDERS,
+    PROPOSAL_FILE,
+    REGISTRY_FILE,
+    change_registry,
+    held,
+    make_holder,
+    sign_proposal,
+)
+from umuhuza.registry_words import published_lines, read_holders, spoken
+from umuhuza.words import labelled, result, t
+
+Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
+
+
+def holder(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=t(
+                "Nom du détenteur dans le registre, lu par tous : une fonction (cenatrap-1), pas une personne.",
+                "The holder's name in the registry, read by all: an office (cenatrap-1), not a person.",
+            )
+        ),
+    ],
+    folder: Folder,
+    as_json: Json = False,
+) -> None:
+    try:
+        key = make_holder(folder, name)
+    except FileExistsError:
+        raise typer.BadParameter(
+            t(
+                "cette clé existe déjà ; elle n'est jamais écrasée",
+                "this key is there already; it is never overwritten",
+            ),
+            param_hint="NAME",
+        ) from None
+    public = f"{name}={b64url(key.public.public)}"
+    print_ = fingerprint_of(key.public.public)
+    result(
+        {"ok": True, "holder": public, "fingerprint": print_, "file": str(folder / HOLDERS / f"{name}.key")},
+        as_json=as_json,
+        lines=[
+            labelled("À donner à qui crée le domaine (--holder)", "For whoever makes the domain (--holder)", public),
+            labelled("Empreinte, à lire au téléphone", "Fingerprint, to be read on the telephone", print_),
+            t(
+                f"La clé privée est dans {folder / HOLDERS} : hors ligne, avec une copie en lieu sûr.",
+                f"The private key is in {folder / HOLDERS}: off line, with a copy in a safe place.",
+            ),
+        ],
+    )
+
+
+def rotate(
+    folder: Folder,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", help=t("Nouveau détenteur : nom=clé publique.", "New holder: name=public key.")),
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", help=t("Détenteur à retirer.", "Holder to remove."))
+    ] = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=t("Combien signent un changement de détenteurs.", "How many sign a change of holders."),
+        ),
+    ] = None,
+    members_threshold: Annotated[
+        int | None,
+        typer.Option(min=1, help=t("Combien signent qui est membre.", "How many sign who is a member.")),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    mine = held(folder)
+    gone = set(remove or [])
+    known = {one.name for one in mine.trusted.holders}
+    if gone - known:
+        raise typer.BadParameter(
+            t("ce détenteur n'est pas du registre", "this holder is not of the registry"), param_hint="--remove"
+        )
+    fresh = read_holders(add or [])
+    if {one.name for one in fresh} & (known - gone):
+        raise typer.BadParameter(
+            t("un détenteur porte déjà ce nom ; retirez-le d'abord", "a holder has this name; remove that one too"),
+            param_hint="--add",
+        )
+    holders = [one for one in mine.trusted.holders if one.name not in gone] + fresh
+    changed = change_registry(mine, holders=holders, threshold=threshold, targets_threshold=members_threshold)
+    pin = held(folder).trusted.pin
+    result(
+        {"ok": True, "published": changed.published, "version": changed.registry.version}
+        | {"missing": dict(changed.missing), "holders": [one.name for one in holders], "newest_root": pin.text},
+        as_json=as_json,
+        lines=published_lines(
+            changed,
+            t(
+                f"Registre version {changed.registry.version} publié ; détenteurs : {_names(holders)}.",
+                f"Registry version {changed.registry.version} published; holders: {_names(holders)}.",
+            ),
+            t(
+                "Les installations suivent d'elles-mêmes. Pour de nouvelles, la racine peut être celle-ci : ",
+                "Installations follow by themselves. New ones may be given this root: ",
+            )
+            + pin.text,
+        ),
+    )
+
+
+def sign(
+    proposal: Annotated[
+        Path, typer.Argument(help=t("Proposition d'un autre détenteur.", "Another holder's proposal."))
+    ],
+    folder: Folder,
+    as_json: Json = False,
+) -> None:
+    if not proposal.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="PROPOSAL")
+    data = proposal.read_bytes()
+    change, _ = read_proposal(data)
+    changed = sign_proposal(folder, data)
+    root = held(folder).first_root.text if changed.published else None
+    result(
+        {"ok": True, "published": changed.published, "version": changed.registry.version}
+        | {"missing": dict(changed.missing), "fingerprint": spoken(change), "registry_root": root}
+        | ({} if changed.published else {"proposal": str(folder / PROPOSAL_FILE)}),
+        as_json=as_json,
+        lines=published_lines(
+            changed,
+            t(
+                f"Registre version {changed.registry.version} publié : {folder / REGISTRY_FILE}.",
+                f"Registry version {changed.registry.version} published: {folder / REGISTRY_FILE}.",
+            ),
+        ),
+    )
+
+
+def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
+    """What a proposal would change, before one signs it. Raises RegistryError `registry_invalid`."""
+    if not file.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="PROPOSAL")
+    change, contents = read_proposal(file.read_bytes())
+    before = held(folder).trusted if (folder / REGISTRY_FILE).exists() else None
+    said = differences(Contents({}, {}) if before is None else contents_now(before), contents)
+    if change.root is not None:
+        root, holders = read_root(change.root)
+        said["holders"] = [one.name for one in holders]
+        said["thresholds"] = {role: one.threshold for role, one in root.signed.roles.items()}
+    lacking = dict(missing(change, before))
+    result(
+        {
+            "ok": True,
+            "fingerprint": spoken(change),
+            "missing": lacking,
+            "builds_on_ours": _builds_on(change.base, before),
+        }
+        | said,
+        as_json=as_json,
+        lines=[
+            labelled("Empreinte, à comparer au téléphone", "Fingerprint, to compare on the telephone", spoken(change)),
+            *(f"  {word}: {', '.join(map(str, what))}" for word, what in said.items() if what),
+            *(
+                []
+                if _builds_on(change.base, before)
+                else [
+                    t(
+                        "Attention : elle part d'une autre version du registre que la vôtre.",
+                        "Beware: it builds on another version of the registry than yours.",
+                    )
+                ]
+            ),
+        ],
+    )
+
+
+def differences(before: Contents, after: Contents) -> dict[str, Any]:
+    """What changes: members that come, go or change, keys that come or are revoked, agreements, the policy."""
+    old, new = before.agencies, after.agencies
+    keys_before = {(one.id, key.kid) for one in old.values() for key in one.keys}
+    revoked_before = _revoked(old.values())
+    return {
+        "members_added": sorted(new.keys() - old.keys()),
+        "members_removed": sorted(old.keys() - new.keys()),
+        "members_changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+        "keys_added": [
+            f"{one.id} {key.use} {fingerprint_of(key.public)}"
+            for one in after.sorted()
+            for key in one.keys
+            if (one.id, key.kid) not in keys_before
+        ],
+        "keys_revoked": sorted(f"{name} {kid}" for name, kid in _revoked(new.values()) - revoked_before),
+        "agreements": sorted(
+            name
+            for name in before.agreements.keys() | after.agreements.keys()
+            if before.agreements.get(name) != after.agreements.get(name)
+        ),
+        "policy": ["policy.json"] if before.policy != after.policy else [],
+    }
+
+
+def _revoked(agencies: Iterable[Agency]) -> set[tuple[str, str]]:
+    return {(one.id, key.kid) for one in agencies for key in one.keys if key.revoked is not None}
+
+
+def _builds_on(base: bytes, before: TrustedRegistry | None) -> bool:
+    return base == (b"" if before is None else before.digest)
+
+
+def _names(holders: list[Holder]) -> str:
+    return ", ".join(one.name for one in holders)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Set these beside the commands of `umuhuza registry`."""
+    app.command(
+        help=t("Fait la clé d'un détenteur, sur sa machine.", "Make a holder's key, on that holder's machine.")
+    )(holder)
+    app.command(
+        help=t(
+            "Change les détenteurs ou le nombre de signatures, ou renouvelle la racine avant son échéance.",
+            "Change the holders or how many must sign, or renew the root before it ends.",
+        )
+    )(rotate)
+    app.command(
+        help=t(
+            "Signe la proposition d'un autre détenteur ; publie quand il y a assez de signatures.",
+            "Sign another holder's proposal; publish it once there are enough signatures.",
+        )
+    )(sign)

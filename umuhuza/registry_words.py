@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the registry's commands say to holders: what was published, what waits for whom, what ends soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import typer
+
+from schemas.errors import RegistryError
+from schemas.keys import VerifyKey, unb64url
+from schemas.registry_bundle import RootPin
+from schemas.registry_metadata import Holder
+from schemas.registry_signing import Proposal, read_proposal
+from schemas.registry_trust import Expiring
+from umuhuza.registry_holder import Changed
+from umuhuza.words import t
+
+
+def read_holders(texts: Sequence[str]) -> list[Holder]:
+    """`name=public key` (base64url, as `umuhuza registry holder` prints it). Raises typer.BadParameter."""
+    found = []
+    for text in texts:
+        name, _, public = text.partition("=")
+        try:
+            found.append(Holder(name, VerifyKey(unb64url(public))))
+        except (ValueError, RegistryError):
+            raise typer.BadParameter(
+                t(
+                    "attendu nom=clé, comme l'affiche « registry holder »",
+                    "expected name=key, as `registry holder` prints it",
+                ),
+                param_hint="--holder",
+            ) from None
+    return found
+
+
+def waiting_lines(changed: Changed) -> list[str]:
+    """What to do with a change that is not published yet; nothing when it is."""
+    if changed.published or changed.proposal is None:
+        return []
+    change, _ = read_proposal(changed.proposal.read_bytes())
+    roles = ", ".join(f"{role} {count}" for role, count in changed.missing.items())
+    return [
+        t(
+            f"Pas encore publié : il manque des signatures ({roles}).",
+            f"Not published yet: signatures are missing ({roles}).",
+        ),
+        t(
+            f"Portez {changed.proposal} à un autre détenteur ; comparez au téléphone : {spoken(change)}",
+            f"Carry {changed.proposal} to another holder; compare on the telephone: {spoken(change)}",
+        ),
+        t("Là-bas : umuhuza registry sign proposal.json --dir …", "There: umuhuza registry sign proposal.json --dir …"),
+    ]
+
+
+def spoken(change: Proposal) -> str:
+    """What two holders read to each other before the second signs."""
+    return RootPin(change.digest).spoken
+
+
+def published_lines(changed: Changed, *said: str) -> list[str]:
+    """What was done, or what is still to be done before it counts."""
+    return list(said) if changed.published else waiting_lines(changed)
+
+
+def ending_line(one: Expiring) -> str:
+    """What ends soon, for people."""
+    return t(f"Expire le {day(one.at)} : {one.what} {one.of}", f"Ends on {day(one.at)}: {one.what} {one.of}")
+
+
+def day(seconds: int) -> str:
+    """A time, seconds since the epoch, for people: to the minute, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
