@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 
 from adapters.connectors.contract import Batch, Draft, Outcome
 from adapters.consent_book import ConsentBook
+from adapters.desk import Desk
 from adapters.mailbox_rows import Incoming, Outgoing, Thread
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from schemas.envelope import split_topic
 from schemas.errors import OrderError, PayloadError
 from schemas.event_types import EVENTS, THREAD_FLOW

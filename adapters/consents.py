@@ -22,8 +22,9 @@ from datetime import UTC, datetime
 
 from adapters.connectors.contract import Draft
 from adapters.consent_book import ConsentBook, Told, Withdrawal
+from adapters.desk import Desk
 from adapters.mailbox_rows import Incoming, Thread
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.stopped_book import Stopped, StoppedBook
 from schemas import lifecycle
 from schemas.claims import Claims

@@ -23,9 +23,10 @@ from typing import Literal
 from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Connector, NotNowError
 from adapters.corrected import as_corrected, on_thread, require
+from adapters.desk import Desk
 from adapters.disclosures import Disclosures
 from adapters.mailbox_rows import Incoming, Outgoing, Thread
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.rights_book import Erasure, RightsBook
 from schemas import events
 from schemas.envelope import Record

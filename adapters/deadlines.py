@@ -27,10 +27,11 @@ from typing import Literal, cast
 
 from adapters import access
 from adapters.connectors.contract import Connector, Draft, Escalation, EscalationKind, HearsEscalations, NotNowError
+from adapters.desk import Desk
 from adapters.mailbox import Mailbox
 from adapters.mailbox_dues import Awaited
 from adapters.mailbox_rows import Thread
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from schemas import lifecycle
 from schemas.envelope import mailbox_topic
 from schemas.errors import PolicyError, RegistryError, UmuhuzaError

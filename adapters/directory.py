@@ -28,8 +28,9 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from adapters.connectors.contract import Arrived, Batch, Draft, Erased, Outcome
+from adapters.desk import Desk
 from adapters.directory_book import Asked, DirectoryBook, OwnService, Reservation, ReservationState, fits
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.rights_book import RightsBook
 from schemas.envelope import mailbox_topic
 from schemas.errors import OrderError, PayloadError, RegistryError, UmuhuzaError

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from adapters.connectors.contract import Draft
+from adapters.desk import Desk
 from adapters.mailbox_rows import Incoming
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.rights_book import Disclosure, Outcome, ReviewRole, RightsBook
 from schemas import events
 from schemas.envelope import Record, parse_record, record_value

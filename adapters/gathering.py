@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adapters.attachment_book import AttachmentBook
+from adapters.desk import Desk
 from adapters.mailbox_rows import Incoming
-from adapters.outbox import Desk
 from schemas import events
 from schemas.attachments import File, count_of, joined, part_names, size_of, where
 from schemas.envelope import Manifest, Record, parse_record

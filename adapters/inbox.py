@@ -22,9 +22,10 @@ from adapters import deadlines
 from adapters.connectors.contract import Arrived, Connector, NotNowError, UndeliverableError
 from adapters.consents import Consents
 from adapters.corrections import Corrections
+from adapters.desk import DATED, Desk, backoff_s
 from adapters.gathering import Gathering
 from adapters.mailbox_rows import Incoming, Thread
-from adapters.outbox import DATED, Desk, Outbox, backoff_s
+from adapters.outbox import Outbox
 from adapters.refusal_book import RefusalBook
 from adapters.risk_book import RiskBook
 from schemas import event_rules, events, lifecycle

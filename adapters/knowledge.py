@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from adapters.connectors.contract import Draft
+from adapters.desk import Desk
 from adapters.directory import hearers
 from adapters.mailbox_rows import Incoming
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from schemas.errors import PayloadError
 from schemas.events import Opened
 from schemas.forms import Facts, Form

@@ -20,8 +20,10 @@ from typing import Protocol
 
 from adapters.connectors.contract import Connector, Escalation, NotNowError
 from adapters.deadlines import ARRIVAL_GRACE_S, Deadlines
+from adapters.desk import Desk, backoff_s
 from adapters.inbox import Inbox
-from adapters.outbox import Desk, Outbox, backoff_s
+from adapters.outbox import Outbox
+from adapters.sending import Sender
 from schemas.envelope import chain_hash, parse_manifest
 from schemas.errors import UmuhuzaError
 from schemas.keys import VerifyKey
@@ -97,6 +99,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.desk)
+        self.sender = Sender(self.desk, self.outbox)
         self.inbox = Inbox(self.desk, self.outbox)
         self.deadlines = Deadlines(self.desk, self.outbox, self.arrival_grace_s, self.on_escalation)
         self._send_now = asyncio.Event()
@@ -143,7 +146,7 @@ class Runner:
             UmuhuzaError: what `before_send` holds back; everything waits where it is.
         """
         self.before_send()
-        return await self.outbox.send(self.log, self.step)
+        return await self.sender.send(self.log, self.step)
 
     async def receive(self, wait_s: float = 0.0) -> int:
         """Read our mailboxes once. Returns how many entries were taken.

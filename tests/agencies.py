@@ -22,10 +22,10 @@ from types import MappingProxyType, TracebackType
 from typing import ClassVar, TypeVar, cast
 
 from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Erased, Escalation, Outcome
+from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas import events
 from schemas.attachments import File

@@ -27,9 +27,9 @@ import apsw
 from typing_extensions import Buffer, override
 
 from adapters.connectors.contract import Arrived, Batch, Draft, Erased, Outcome
+from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from tests.agencies import referral, said
 from tests.domain import NOW, Domain

@@ -26,9 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk
 from adapters.runner import Pace, Runner
 from schemas.errors import UmuhuzaError
 from schemas.registry import Registry

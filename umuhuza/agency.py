@@ -24,13 +24,14 @@ from adapters.connectors.contract import Connector, Escalation
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
+from adapters.desk import Desk
 from adapters.directory import DirectoryDesk
 from adapters.held_back import FILE_NAME as OBJECTIONS
 from adapters.held_back import Disputes, HeldBack
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_key_file
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.own_entry import FILE_NAME as OWN_KEYS
 from adapters.own_entry import OwnEntry
 from adapters.receipt_book import PER_ROUND, ReceiptBook

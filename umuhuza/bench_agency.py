@@ -21,10 +21,11 @@ from typing import Any
 
 import orjson
 
+from adapters.desk import Desk
 from adapters.inbox import Inbox
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from schemas import events, forms
 from schemas.envelope import (
     new_evt,

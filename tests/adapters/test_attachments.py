@@ -14,9 +14,9 @@ from adapters.attachment_book import AttachmentBook
 from adapters.connectors.contract import Arrived
 from adapters.consents import Consents
 from adapters.gathering import PATIENCE_S
-from adapters.outbox import CHUNKS_AT_ONCE
 from adapters.rights_book import RightsBook
 from adapters.runner import Runner
+from adapters.sending import CHUNKS_AT_ONCE
 from schemas.attachments import DEFAULT_LIMIT, File, announcement, chunks, parts_of
 from schemas.envelope import PADDED_SIZES, new_evt, new_thread, parse_record
 from schemas.errors import LogError
@@ -375,7 +375,7 @@ def test_once_something_else_was_said_the_files_are_not_taken_back_alone(town: A
 def test_a_referral_that_the_log_refuses_takes_its_files_with_it(town: Agencies) -> None:
     evt = sent(town, SCAN)
     iom = town[IOM]
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     iom.box.refuse(evt, "not_permitted", None, int(town.now))
     town.settle()
     town.wait(3600)
@@ -467,7 +467,7 @@ def test_erased_while_on_their_way_the_rest_is_never_sent_and_what_came_opens_no
     for _ in range(3):
         iom.send()
     shelter.receive()
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     with pytest.raises(LogError):
         iom.runner.inbox.corrections.erase(f"{IOM}/{evt}", "person")  # chunks are leaving just now
     iom.send()

@@ -115,7 +115,7 @@ def test_what_is_not_signed_yet_is_only_cancelled(town: Agencies) -> None:
 def test_what_is_on_its_way_just_now_is_retracted_a_moment_later(town: Agencies) -> None:
     iom = town[IOM]
     evt = iom.evt(iom.draft(MINISTRY, "referral.requested", referral()))
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     with pytest.raises(LogError) as caught:
         rights(iom).retract(evt, "wrong-recipient")
     assert caught.value.retriable

@@ -18,10 +18,10 @@ from typing import TypeVar
 import pytest
 
 from adapters.connectors.contract import Batch, Draft
+from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from schemas.envelope import chain_hash, parse_record
 from schemas.errors import LogError
@@ -83,7 +83,7 @@ class Machine:
                 drafts = [self.compose(str(n)) for n in range(dice.randint(1, 3))]
                 self.take(Batch(f"{self.agency}-{self.batches}", "essai.xlsx", tuple(drafts)))
             case "sign":
-                self.runner.outbox.sign_waiting()
+                self.runner.sender.sign_waiting()
             case "send":
                 run(self.runner.send())
             case "receive":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from adapters.connectors.contract import Batch, Draft, Problem
-from adapters.outbox import FIRST_RETRY_S, LONGEST_RETRY_S, backoff_s
+from adapters.desk import FIRST_RETRY_S, LONGEST_RETRY_S, backoff_s
 from schemas.envelope import Manifest, Part, chain_hash, new_thread, parse_manifest, parse_record
 from schemas.errors import AccessError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.forms import Birth, Caregiver, Facts, Lawful, Priority, Referral
@@ -412,7 +412,7 @@ def test_when_the_first_event_of_a_thread_is_refused_what_waits_behind_it_is_giv
     screener = replace(ministry, roles=("screener", "assistance"))
     town.domain.registry = town.domain.registry.with_agency(screener, int(town.now))
     first = iom.evt(iom.draft("bi/min-solidarity", "case.identified", identified()))
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     thread = iom.outgoing(first).thread
     behind = iom.evt(iom.draft("bi/min-solidarity", "case.screened", identified(), thread=thread))
     other = iom.evt(iom.draft("bi/min-solidarity", "case.identified", identified()))
@@ -436,7 +436,7 @@ def test_what_is_signed_behind_a_refused_event_goes_on_since_it_may_be_in_the_lo
     for type in ("referral.received", "referral.accepted"):
         shelter.draft("bi/iom", type, said(), thread=thread)
     [received], [accepted] = shelter.sent("referral.received"), shelter.sent("referral.accepted")
-    shelter.runner.outbox.sign_waiting()
+    shelter.runner.sender.sign_waiting()
     assert [one.evt for one in shelter.box.refuse(received.evt, "too_large", None, int(town.now))] == [received.evt]
     assert shelter.outgoing(accepted.evt).state == "signed"
     assert state_of(shelter, thread) == "accepted"
@@ -452,7 +452,7 @@ def test_refused_one_after_the_other_a_thread_goes_back_to_before_the_first(town
     thread = shelter.system.arrived[0].thread
     for type in ("referral.received", "referral.accepted"):
         shelter.draft("bi/iom", type, said(), thread=thread)
-    shelter.runner.outbox.sign_waiting()
+    shelter.runner.sender.sign_waiting()
     for type in ("referral.received", "referral.accepted"):
         [item] = shelter.sent(type)
         shelter.box.refuse(item.evt, "too_large", None, int(town.now))
@@ -605,7 +605,7 @@ def test_taking_back_does_not_undo_what_the_other_side_said_since(town: Agencies
 def test_once_signed_nothing_is_taken_back(town: Agencies) -> None:
     iom = town["bi/iom"]
     evt = iom.evt(iom.draft("bi/k7t4", "referral.requested", referral()))
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     assert not iom.box.cancel(evt, int(town.now))
     assert not iom.box.cancel("unknown", int(town.now))
     town.settle()
@@ -665,7 +665,7 @@ def test_a_line_without_signature_cannot_be_sent(town: Agencies) -> None:
     iom = town["bi/iom"]
     item = iom.outgoing(iom.draft("bi/k7t4", "referral.requested", referral()).evt)
     with pytest.raises(ValueError, match="unsigned"):
-        iom.runner.outbox._entry(item)
+        iom.runner.sender._entry(item)
 
 
 def test_parts_of_the_manifest_are_those_that_were_sealed(town: Agencies) -> None:
@@ -680,6 +680,6 @@ def test_parts_of_the_manifest_are_those_that_were_sealed(town: Agencies) -> Non
     [stored] = town.run(town.log.read("bi.referral.k7t4", -1))
     assert isinstance(stored.value, bytes)
     assert stored.value == line1 + b"\n" + sealed.body
-    assert Entry(stored.topic, stored.key, stored.ident, stored.value, stored.headers) == iom.runner.outbox._entry(
+    assert Entry(stored.topic, stored.key, stored.ident, stored.value, stored.headers) == iom.runner.sender._entry(
         iom.outgoing(evt)
     )

@@ -28,7 +28,7 @@ def town(tmp_path: Path) -> Iterator[Agencies]:
 def test_an_attempt_that_failed_while_the_clock_was_years_ahead_is_due_at_once(town: Agencies) -> None:
     iom = town["bi/iom"]
     evt = iom.evt(iom.draft("bi/k7t4", "referral.requested", referral()))
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     iom.box.postpone(evt, "unavailable", town.now + YEARS)
     assert iom.send() == 1
     assert iom.outgoing(evt).state == "promised"
@@ -37,7 +37,7 @@ def test_an_attempt_that_failed_while_the_clock_was_years_ahead_is_due_at_once(t
 def test_an_attempt_that_is_not_due_yet_still_waits(town: Agencies) -> None:
     iom = town["bi/iom"]
     evt = iom.evt(iom.draft("bi/k7t4", "referral.requested", referral()))
-    iom.runner.outbox.sign_waiting()
+    iom.runner.sender.sign_waiting()
     iom.box.postpone(evt, "unavailable", town.now + 900)
     assert iom.send() == 0
 

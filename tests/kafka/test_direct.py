@@ -24,9 +24,10 @@ from typing import cast
 import pytest
 
 from adapters.connectors.contract import Batch, Draft
+from adapters.desk import Desk
 from adapters.keystore import Keys, write_keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk, Outbox
+from adapters.outbox import Outbox
 from adapters.runner import Runner
 from gateway.app import Gateway
 from schemas.errors import LogError, UmuhuzaError
@@ -284,7 +285,7 @@ async def sealed(town: Town, count: int) -> list[Sealed]:
     async with town.office("bi/iom", town.world.log(town.gateway, "bi/iom", now=time.time)) as iom:
         for _ in range(count):
             iom.draft("bi/k7t4", "referral.requested", referral())
-        await iom.runner.outbox.send(cast(Log, pen), lambda _step: None)
+        await iom.runner.sender.send(cast(Log, pen), lambda _step: None)
     assert len(pen.entries) == count
     return [
         Sealed(entry, {key: grant for key, grant in pen.grants.items() if key.startswith(entry.ident)})

@@ -29,9 +29,9 @@ from pathlib import Path
 import httpx2
 
 from adapters.connectors.contract import Batch, Draft
+from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from gateway.app import Gateway
 from schemas.envelope import chain_hash, parse_manifest, parse_record

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.desk import Desk
 from adapters.mailbox import Mailbox
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from tests.agencies import Agencies, Gate, InMemory, referral
 from tests.domain import Signed

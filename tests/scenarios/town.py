@@ -27,11 +27,11 @@ import httpx2
 
 from adapters.connectors.contract import Batch, Draft, Outcome
 from adapters.corrections import Corrections
+from adapters.desk import Desk
 from adapters.directory import Directory, DirectoryDesk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
-from adapters.outbox import Desk
 from adapters.runner import Runner
 from gateway.app import Gateway, json_line
 from gateway.checking import AtOnce
