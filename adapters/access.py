@@ -174,7 +174,7 @@ class Access:
         Raises UmuhuzaError: an answer cannot be opened.
         """
         answers: dict[str, tuple[int, AccessAnswered]] = {}
-        for came in self._desk.mailbox.inbox():
+        for came in self._desk.mailbox.arrivals.all():
             if came.type == "access.answered" and came.state in _HERE:
                 said = opened(came).facts.said
                 if isinstance(said, AccessAnswered):
@@ -194,7 +194,7 @@ class Access:
         """Requests that wait for an answer from here, the oldest first. Raises UmuhuzaError: one cannot be opened."""
         box = self._desk.mailbox
         found = []
-        for item in box.inbox():
+        for item in box.arrivals.all():
             if item.type != "access.requested" or item.state not in _HERE:
                 continue
             thread = box.thread(item.thread)
@@ -227,7 +227,7 @@ class Access:
         hidden = {name for name, one in threads.items() if self._flow(one) == INVESTIGATION}
         records: list[Holding] = []
         left_out = 0
-        for item in box.inbox():
+        for item in box.arrivals.all():
             if item.state in _HERE and item.type in EVENTS and EVENTS[item.type].machine is not None:
                 left_out += item.thread in hidden
                 if item.thread in ours and item.grant_value is not None:

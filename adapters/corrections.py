@@ -107,7 +107,7 @@ class Corrections:
             if iss == self._desk.agency:
                 other = self._sent(evt)
             else:
-                held = box.arrived(ident)
+                held = box.arrivals.of(ident)
                 if held is None:
                     raise OrderError("thread_unknown", "ident")
                 other = held.iss
@@ -152,7 +152,7 @@ class Corrections:
         if isinstance(said, DisclosureGranted):
             self.disclosures.check(said)
         if isinstance(said, RecordCorrected):
-            of = self._desk.mailbox.arrived(f"{manifest.iss}/{said.evt}")
+            of = self._desk.mailbox.arrivals.of(f"{manifest.iss}/{said.evt}")
             thread = self._desk.mailbox.thread(manifest.thread)
             if of is None or of.thread != manifest.thread:
                 raise OrderError("thread_unknown", "said.evt")
@@ -163,7 +163,7 @@ class Corrections:
         said = opened.facts.said
         if thread is None or not isinstance(said, RecordCorrected):
             return thread
-        of = self._desk.mailbox.arrived(f"{record.manifest.iss}/{said.evt}")
+        of = self._desk.mailbox.arrivals.of(f"{record.manifest.iss}/{said.evt}")
         return thread if of is None else on_thread(thread, said, of.type, int(opened.recorded_at.timestamp()))
 
     def _is_of(self, ident: str, erase: Sequence[str]) -> bool:
@@ -179,7 +179,7 @@ class Corrections:
         if iss == self._desk.agency:
             sent = self._desk.mailbox.outgoing(evt)
             return sent is not None and sent.type in (ANNOUNCED, CHUNK)
-        held = self._desk.mailbox.arrived(ident)
+        held = self._desk.mailbox.arrivals.of(ident)
         return held is None or held.type in ("", ANNOUNCED, CHUNK)
 
     def _may_erase(self, sender: str, ident: str) -> bool:

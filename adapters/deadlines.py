@@ -238,13 +238,14 @@ class Deadlines:
             return []
         log_id = log.log_id
         unread = []
+        box = self._desk.mailbox
         for awaited in overdue:
             topic = topics[awaited.thread]
             known, end = self._ends.get(awaited.thread, ("", 0))
             if known != log_id:
                 end = ends[topic].next
                 self._ends[awaited.thread] = (log_id, end)
-            if self._desk.mailbox.cursor(log_id, topic) + 1 < end or self._desk.mailbox.dues.is_held(awaited.thread):
+            if box.arrivals.cursor(log_id, topic) + 1 < end or box.dues.is_held(awaited.thread):
                 unread.append(awaited)
         return unread
 

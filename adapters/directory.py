@@ -261,7 +261,7 @@ class Directory:
         desk = self._desk
         with desk.mailbox.transaction():
             for evt in said.erases:
-                item = desk.mailbox.arrived(f"{arrived.iss}/{evt}")
+                item = desk.mailbox.arrivals.of(f"{arrived.iss}/{evt}")
                 if item is not None and item.type == "alert.missing" and item.thread == arrived.thread:
                     RightsBook(desk.mailbox).erase(item.ident, desk.agency, "", int(desk.now()))
 

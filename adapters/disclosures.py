@@ -67,7 +67,7 @@ class Disclosures:
     def asked(self) -> list[Asked]:
         """Requests that wait for an answer from here, oldest first."""
         found = []
-        for item in self._desk.mailbox.inbox():
+        for item in self._desk.mailbox.arrivals.all():
             if item.type == "disclosure.requested" and item.state in ("ready", "delivered"):
                 thread = self._desk.mailbox.thread(item.thread)
                 if thread is not None and thread.state == "requested":
@@ -92,7 +92,7 @@ class Disclosures:
         box, now = self._desk.mailbox, int(self._desk.now())
         with box.transaction():
             asked = next((one for one in self.asked() if one.thread == thread), None)
-            held = box.arrived(ident)
+            held = box.arrivals.of(ident)
             if asked is None or held is None:
                 raise OrderError("thread_unknown", "thread" if asked is None else "record")
             if asked.said.record not in (None, ident):
@@ -229,7 +229,7 @@ class Disclosures:
             OrderError: `thread_unknown`: no such disclosure came here.
             RecordError: `grant_missing`: it has ended.
         """
-        item, given = self._desk.mailbox.arrived(by), self.book.disclosure(by)
+        item, given = self._desk.mailbox.arrivals.of(by), self.book.disclosure(by)
         if item is None or given is None:
             raise OrderError("thread_unknown", "evt")
         if given.ended or given.expires_at <= self._desk.now():

@@ -98,7 +98,7 @@ class Contacts:
         Raises UmuhuzaError: an item cannot be opened.
         """
         last: dict[tuple[str, str], ContactPublished] = {}
-        for item in self._desk.mailbox.inbox():
+        for item in self._desk.mailbox.arrivals.all():
             if item.type == "contact.published" and item.state in ("ready", "delivered"):
                 said = opened(item).facts.said
                 if isinstance(said, ContactPublished):
@@ -142,7 +142,7 @@ class Expertise:
         box = self._desk.mailbox
         answers: dict[str, ExpertiseAnswered] = {}
         found: list[Question] = []
-        for item in box.inbox():
+        for item in box.arrivals.all():
             if item.state not in ("ready", "delivered") or not item.type.startswith("expertise."):
                 continue
             said = opened(item).facts.said

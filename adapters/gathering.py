@@ -68,14 +68,14 @@ class Gathering:
         limit = self._desk.attachment_bytes
         if size_of(said) > limit:
             raise PayloadError("too_large", path="said.files", expected=limit)
-        about = self._desk.mailbox.arrived(f"{manifest.iss}/{said.about}")
+        about = self._desk.mailbox.arrivals.of(f"{manifest.iss}/{said.about}")
         if about is None or about.thread != manifest.thread or manifest.ref != said.about or about.state == "erased":
             raise PayloadError("payload_invalid", path="said.about")
         may_attach(about.type, self._desk.registry().agency(self._desk.agency)).require()
 
     def _count_announced(self, said: AttachmentChunk, manifest: Manifest) -> int:
         announced = f"{manifest.iss}/{said.announced}"
-        item = self._desk.mailbox.arrived(announced)
+        item = self._desk.mailbox.arrivals.of(announced)
         # The log has the announcement before its sender signs a chunk, so that it is here or never was.
         if item is None or item.type != ANNOUNCED or item.state == "erased" or manifest.ref != said.announced:
             raise PayloadError("payload_invalid", path="said.announced")
@@ -108,7 +108,7 @@ class Gathering:
         elif isinstance(said, AttachmentChunk):
             announced = f"{item.iss}/{said.announced}"
             self.book.note(announced, said.first, some, item.ident)
-            for whole in self._desk.mailbox.gathering(announced):
+            for whole in self._desk.mailbox.arrivals.gathering(announced):
                 if len(self.book.chunks(announced)) == count_of(self._said(whole)):
                     return whole
         return None
@@ -117,7 +117,7 @@ class Gathering:
         """What has waited for chunks too long, each with the first chunk that is missing."""
         return [
             (item, PayloadError("attachment_incomplete", path=self._missing(item)))
-            for item in self._desk.mailbox.gathering()
+            for item in self._desk.mailbox.arrivals.gathering()
             if self._desk.now() - item.at_ms / 1000 > PATIENCE_S
         ]
 
@@ -145,7 +145,7 @@ class Gathering:
         for number, ident in self.book.chunks(item.ident).items():
             begins.setdefault(ident, number)
         for ident, first in begins.items():
-            carrier = self._desk.mailbox.arrived(ident)
+            carrier = self._desk.mailbox.arrivals.of(ident)
             if carrier is None:
                 raise RecordError("grant_missing", "grant")
             numbers |= _numbered(first, self._parts(parse_record(carrier.record), carrier.grant_value))

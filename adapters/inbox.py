@@ -91,7 +91,7 @@ class Inbox:
         if not log.log_id:
             await log.ends(topics[0])  # over HTTP the first answer tells which log this is
         log_id = log.log_id
-        found = await log.poll({topic: desk.mailbox.cursor(log_id, topic) for topic in topics}, wait_s=wait_s)
+        found = await log.poll({topic: desk.mailbox.arrivals.cursor(log_id, topic) for topic in topics}, wait_s=wait_s)
         if log.log_id != log_id:
             return 0  # another log now stands behind the same address: its cursors are others
         step("read")
@@ -120,7 +120,7 @@ class Inbox:
                 identity. Reading on would skip whatever takes the places that we have read already.
         """
         for topic, end in (await ends_of(log, self.topics())).items():
-            if self._desk.mailbox.cursor(log.log_id, topic) + 1 > end.next:
+            if self._desk.mailbox.arrivals.cursor(log.log_id, topic) + 1 > end.next:
                 raise LogError("log_inconsistent", topic)
 
     async def _grants(self, log: Log, idents: Sequence[str]) -> dict[str, bytes]:
@@ -132,11 +132,11 @@ class Inbox:
 
     async def _note_ends(self, log: Log, topics: Sequence[str]) -> None:
         """Items whose thread is unknown wait until all own mailboxes have been read to the ends seen now."""
-        fresh = [item for item in self._desk.mailbox.held(self._desk.now()) if item.hold_until is None]
+        fresh = [item for item in self._desk.mailbox.arrivals.held(self._desk.now()) if item.hold_until is None]
         if fresh:
             ends = {topic: end.next for topic, end in (await ends_of(log, topics)).items()}
             for item in fresh:
-                self._desk.mailbox.note_ends(item.n, ends)
+                self._desk.mailbox.arrivals.note_ends(item.n, ends)
 
     def _take_all(self, log_id: str, entries: Sequence[Stored], grants: Mapping[str, bytes], waits: set[str]) -> None:
         """Some entries in one transaction; mailboxes that stand still from here on join `waits`.
@@ -161,7 +161,7 @@ class Inbox:
         """
         box = self._desk.mailbox
         with box.transaction():
-            if entry.offset <= box.cursor(log_id, entry.topic):
+            if entry.offset <= box.arrivals.cursor(log_id, entry.topic):
                 return
             try:
                 checked = self._check(entry)
@@ -171,20 +171,20 @@ class Inbox:
                     if self._knows_newer_registry(manifest, entry.at_ms):
                         raise RegistryError("registry_stale") from None
                 unverified = _unverified(log_id, entry, exc)
-                box.store(unverified)
+                box.arrivals.store(unverified)
                 self._note_refusal(unverified)
                 return
             manifest = checked.record.manifest
-            if box.knows(manifest.ident, checked.record.digest):
+            if box.arrivals.knows(manifest.ident, checked.record.digest):
                 # The same event again, signature twins included. Its one receipt is on its way or there already.
-                box.advance(log_id, entry.topic, entry.offset)
+                box.arrivals.advance(log_id, entry.topic, entry.offset)
                 return
             item = _incoming(log_id, checked, grant)
             if self.corrections.book.is_erased(manifest.ident):
                 # Erased before it came, or put back by an older copy of the log: it is not opened any more.
-                box.store(replace(item, state="erased", grant_value=None))
+                box.arrivals.store(replace(item, state="erased", grant_value=None))
                 return
-            if box.arrived(manifest.ident) is not None:
+            if box.arrivals.of(manifest.ident) is not None:
                 self._turn_away(item, RecordError("evt_conflict"), None)
                 return
             try:
@@ -192,7 +192,7 @@ class Inbox:
             except UmuhuzaError as exc:
                 self._turn_away(item, exc, None)
                 return
-            box.saw(manifest.iss, manifest.topic, manifest.seq, chain_hash(checked.record.signed))
+            box.arrivals.saw(manifest.iss, manifest.topic, manifest.seq, chain_hash(checked.record.signed))
             self._admit(item, checked.record, store=True)
 
     def _check(self, entry: Stored) -> _Checked:
@@ -225,10 +225,10 @@ class Inbox:
         box, manifest = self._desk.mailbox, checked.record.manifest
         if manifest.iat - checked.stored.at_ms // 1000 > CLOCK_AHEAD_S:
             raise OrderError("clock_ahead", "L1.iat")
-        own = box.seen_hash(manifest.iss, manifest.topic, manifest.seq)
+        own = box.arrivals.seen_hash(manifest.iss, manifest.topic, manifest.seq)
         if own is not None and own != chain_hash(checked.record.signed):
             raise OrderError("chain_broken", "L1.seq")
-        previous = box.seen_hash(manifest.iss, manifest.topic, manifest.seq - 1)
+        previous = box.arrivals.seen_hash(manifest.iss, manifest.topic, manifest.seq - 1)
         if previous is not None and previous != manifest.prev:
             raise OrderError("chain_broken", "L1.prev")
 
@@ -237,9 +237,9 @@ class Inbox:
     def _admit(self, item: Incoming, record: Record, *, store: bool) -> None:
         """Open, validate, step; store or settle the item as ready, held or quarantined. Inside a transaction."""
         box = self._desk.mailbox
-        if store and box.must_wait(item.thread):
+        if store and box.arrivals.must_wait(item.thread):
             # Something before it on this thread waits: order is kept per thread.
-            box.store(replace(item, state="held", code="thread_unknown"))
+            box.arrivals.store(replace(item, state="held", code="thread_unknown"))
             return
         opened: events.Opened | None = None
         try:
@@ -275,14 +275,14 @@ class Inbox:
             return
         if thread is not None:
             box.put_thread(thread, int(self._desk.now()))
-            box.wake_held(thread.id)
+            box.arrivals.wake_held(thread.id)
             box.dues.note_movement(opened.facts, thread.id, item.evt)
             if thread.machine == "transfer":
                 self._note_risk(item, thread, opened.facts)
             if in_time and deadlines.confirm(self._desk, self._outbox, thread):
                 confirmed = box.thread(thread.id) or thread
                 item = replace(item, thread_state=confirmed.state)
-        box.store(item) if store else box.settle_held(item)
+        box.arrivals.store(item) if store else box.arrivals.settle_held(item)
         self.corrections.arrived(item, record, opened)
         whole = self.gathering.noted(item, record, opened)
         if whole is not None:
@@ -309,12 +309,12 @@ class Inbox:
         except UmuhuzaError as exc:
             self._give_up(item, exc)
             return
-        self._desk.mailbox.settle_gathering(replace(item, state="ready"))
+        self._desk.mailbox.arrivals.settle_gathering(replace(item, state="ready"))
         self._receipt("receipt.delivered", item, None)
 
     def _give_up(self, item: Incoming, exc: UmuhuzaError) -> None:
         gone = replace(item, state="quarantined", code=exc.code, path=exc.path)
-        self._desk.mailbox.settle_gathering(gone)
+        self._desk.mailbox.arrivals.settle_gathering(gone)
         self.gathering.book.forget_keys(item.ident)
         self._receipt("receipt.rejected", gone, exc)
 
@@ -345,9 +345,9 @@ class Inbox:
             next_at=self._desk.now() + (0 if store else backoff_s(item.attempts, self._desk.random)),
         )
         if store:
-            self._desk.mailbox.store(waits)
+            self._desk.mailbox.arrivals.store(waits)
         else:
-            self._desk.mailbox.settle_held(waits)
+            self._desk.mailbox.arrivals.settle_held(waits)
 
     def _open(self, record: Record, grant: bytes) -> events.Opened:
         key = self._desk.keys.seal.get(parse_grant(grant).kid)
@@ -439,9 +439,9 @@ class Inbox:
     def _read_past(self, item: Incoming) -> bool:
         """Whether every own mailbox has been read to the ends that were noted when the item was held, and nothing else
         that is held can be the beginning of its thread."""
-        if item.hold_until is None or self._desk.mailbox.may_begin(item.thread, but=item.n):
+        if item.hold_until is None or self._desk.mailbox.arrivals.may_begin(item.thread, but=item.n):
             return False
-        cursor = self._desk.mailbox.cursor
+        cursor = self._desk.mailbox.arrivals.cursor
         return all(cursor(item.log, topic) + 1 >= end for topic, end in item.hold_until.items())
 
     def _out_of_patience(self, item: Incoming) -> bool:
@@ -459,9 +459,9 @@ class Inbox:
         if opened is not None and opened.type in (ANNOUNCED, CHUNK):
             item = replace(item, grant_value=None)  # nobody will ever need to open it
         if settle:
-            box.settle_held(item)
+            box.arrivals.settle_held(item)
         else:
-            box.store(item)
+            box.arrivals.store(item)
         self._note_refusal(item)
         if opened is None:
             machines_only = item.kind == "control" and split_topic(item.topic)[0] == "receipt"
@@ -518,16 +518,16 @@ class Inbox:
         moved = self._consents.catch_up()
         for late, why in self.gathering.overdue():
             with box.transaction():
-                if box.gathering(late.ident):
+                if box.arrivals.gathering(late.ident):
                     self._give_up(late, why)
                     moved += 1
-        for due in box.held(self._desk.now()):
+        for due in box.arrivals.held(self._desk.now()):
             grant = due.grant_value
             if grant is None:
                 grant = (await self._grants(log, [due.ident])).get(due.ident)
             with box.transaction():
-                item = box.held_item(due.n)
-                if item is None or box.must_wait(item.thread, before=item.n):
+                item = box.arrivals.held_item(due.n)
+                if item is None or box.arrivals.must_wait(item.thread, before=item.n):
                     continue
                 item = replace(item, grant_value=item.grant_value or grant)
                 self._admit(item, parse_record(item.record), store=False)
@@ -540,14 +540,14 @@ class Inbox:
         """Hand what is ready to the agency's system, the first of each thread. Returns how many were delivered."""
         box = self._desk.mailbox
         count = 0
-        for item in box.ready(self._desk.now()):
+        for item in box.arrivals.ready(self._desk.now()):
             try:
                 arrived = self._arrived(item)
                 for connector in connectors:
                     await connector.deliver(arrived)
             except NotNowError:
                 wait = backoff_s(item.attempts, self._desk.random)
-                box.postpone_delivery(item.n, "unavailable", self._desk.now() + wait)
+                box.arrivals.postpone_delivery(item.n, "unavailable", self._desk.now() + wait)
             except UndeliverableError as exc:
                 self._quarantine(item, exc.problem.code, None)
             except UmuhuzaError as exc:
@@ -557,14 +557,14 @@ class Inbox:
                 self._quarantine(item, exc.code, exc.path)
             else:
                 step("delivered")
-                box.mark_delivered(item.n)
+                box.arrivals.mark_delivered(item.n)
                 count += 1
         return count
 
     def _quarantine(self, item: Incoming, code: str, path: str | None) -> None:
         box = self._desk.mailbox
         with box.transaction():
-            box.quarantine(item.n, code, path)
+            box.arrivals.quarantine(item.n, code, path)
             self._note_refusal(replace(item, code=code, path=path))
 
     def _note_refusal(self, item: Incoming) -> None:

@@ -172,6 +172,8 @@ STOPPED = "(SELECT evt FROM stopped WHERE state = 'stopped')"
 """What is signed and must not be sent any more (`adapters.stopped_book`)."""
 HELD = "state IN ('held', 'ready') AND state = 'held'"
 """SQLite uses a partial index only where its own condition stands in the query word for word."""
+LONGEST_WAIT_S = 3600.0
+"""Longer than any back-off: a next attempt further ahead was written by a clock that was wrong, and counts as due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def read(mailbox: Mailbox, opener: Opener, known: Mapping[str, Said] = MappingPr
     told: list[Told] = []
     with mailbox.transaction():  # one moment, although an adapter may be at work beside us
         threads = tuple(sorted(mailbox.threads(), key=lambda one: one.id))
-        inbox, outbox = mailbox.inbox(), mailbox.outbox()
+        inbox, outbox = mailbox.arrivals.all(), mailbox.outbox()
     for item in inbox:
         if item.state not in ("ready", "delivered") or not _of_a_person(item.type):
             continue

@@ -203,15 +203,15 @@ class Runner:
         """
         learned = 0
         heads = await sent.sent_heads()
-        for topic in self.desk.mailbox.heads():
+        for topic in self.desk.mailbox.chains.heads():
             if self.desk.mailbox.send_again(topic, heads[topic].seq if topic in heads else 0):
                 self._send_now.set()
         for topic, end in heads.items():
-            while (own := self.desk.mailbox.head(topic)[0]) < end.seq:
+            while (own := self.desk.mailbox.chains.head(topic)[0]) < end.seq:
                 page = await sent.sent(topic, own)
                 for one in page:
                     self._adopt(topic, one.offset, one.line1)
-                now = self.desk.mailbox.head(topic)[0]
+                now = self.desk.mailbox.chains.head(topic)[0]
                 if now == own:
                     break  # it promised more than it has
                 learned += now - own
@@ -221,7 +221,7 @@ class Runner:
         """One manifest that the gateway holds, unless it is not ours or teaches nothing."""
         box = self.desk.mailbox
         kid, signed, signature, manifest = parse_manifest(line1)
-        own, _ = box.head(topic)
+        own, _ = box.chains.head(topic)
         if manifest.seq <= own or not any(key.verifies(signed, signature) for key in self._own_keys(kid)):
             return
         if manifest.topic != topic:
@@ -231,11 +231,11 @@ class Runner:
             if item is not None and item.state == "waiting":
                 # Sealed before the backup, signed after it: what was sent stands, and is not signed again.
                 if manifest.seq > own + 1:
-                    box.set_head(topic, manifest.seq - 1, manifest.prev)
+                    box.chains.set_head(topic, manifest.seq - 1, manifest.prev)
                 box.mark_signed(manifest.evt, manifest.seq, line1, chain_hash(line1), manifest.voids)
                 box.mark_promised(manifest.evt, offset, None)
             else:
-                box.set_head(topic, manifest.seq, chain_hash(line1))
+                box.chains.set_head(topic, manifest.seq, chain_hash(line1))
 
     def _own_keys(self, kid: str) -> list[VerifyKey]:
         """Our key of that name, of today or before: what a key signed that has been lost since holds its number."""

@@ -70,8 +70,8 @@ class Sender:
                 if consents.expired(item.evt, desk.now()):
                     desk.mailbox.refuse(item.evt, "consent_expired", "lawful.consent.expires_at", int(desk.now()))
                     continue
-                seq, head = desk.mailbox.head(item.topic)
-                voids = desk.mailbox.unnamed_voids(item.topic)
+                seq, head = desk.mailbox.chains.head(item.topic)
+                voids = desk.mailbox.chains.unnamed_voids(item.topic)
                 manifest = Manifest(
                     evt=item.evt,
                     iss=desk.agency,
@@ -97,7 +97,7 @@ class Sender:
     def void_chains(self) -> int:
         """Where a number was refused and nothing else is on its way to say so, say it. Returns how many were said."""
         count = 0
-        for topic in self._desk.mailbox.topics_to_void():
+        for topic in self._desk.mailbox.chains.topics_to_void():
             try:
                 self._outbox.void_chain(topic)
             except (RegistryError, PolicyError):

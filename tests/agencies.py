@@ -254,7 +254,7 @@ class Agency:
         return [item for item in self.box.outbox() if item.type == type]
 
     def inbox(self, state: str | None = None) -> list[Incoming]:
-        return [item for item in self.box.inbox() if state is None or item.state == state]
+        return [item for item in self.box.arrivals.all() if state is None or item.state == state]
 
     def opened(self, type: str) -> list[events.Opened]:
         """What arrived of that type, opened again."""

@@ -44,11 +44,11 @@ def unsettled(agencies: Mapping[str, Remains]) -> list[str]:
         for item in agency.mailbox.outbox():
             if item.state in ("waiting", "signed") or (item.state == "promised" and item.speaks):
                 found.append(f"{name}: {item.type} {item.evt} is {item.state} ({item.code})")
-        found += [f"{name}: {topic} has void numbers to name" for topic in agency.mailbox.topics_to_void()]
+        found += [f"{name}: {topic} has void numbers to name" for topic in agency.mailbox.chains.topics_to_void()]
         found += [f"{name}: {item.evt} is not told" for item in agency.mailbox.untold()]
         found += [
             f"{name}: {one.ident} is {one.state} ({one.code})"
-            for one in agency.mailbox.inbox()
+            for one in agency.mailbox.arrivals.all()
             if one.state in ("held", "ready")
         ]
     return found
@@ -75,7 +75,7 @@ def _inboxes(agencies: Mapping[str, Remains]) -> dict[str, dict[str, list[Incomi
     found: dict[str, dict[str, list[Incoming]]] = {}
     for name, agency in agencies.items():
         by_ident: dict[str, list[Incoming]] = defaultdict(list)
-        for item in agency.mailbox.inbox():
+        for item in agency.mailbox.arrivals.all():
             by_ident[item.ident].append(item)
         found[name] = by_ident
     return found
@@ -217,7 +217,7 @@ def _chains(agencies: Mapping[str, Remains], logged: Sequence[Logged]) -> Iterat
             if seq in records and before is not None and records[seq].manifest.prev != chain_hash(before.signed):
                 yield f"{chain}: number {seq} does not hold the hash of the one before"
     for name, agency in agencies.items():
-        for topic, (seq, _) in agency.mailbox.heads().items():
+        for topic, (seq, _) in agency.mailbox.chains.heads().items():
             present = chains.get((name, topic), {})
             last = max(present, default=0)
             if not set(range(last + 1, seq + 1)) <= _unnamed(agency, topic):
@@ -230,7 +230,7 @@ def _unnamed(agency: Remains, topic: str) -> set[int]:
         item.type == "chain.voided" and item.topic == topic and item.state == "refused"
         for item in agency.mailbox.outbox()
     )
-    return set(agency.mailbox.unnamed_voids(topic)) if refused else set()
+    return set(agency.mailbox.chains.unnamed_voids(topic)) if refused else set()
 
 
 def _no_names(disks: Sequence[Machine]) -> Iterator[str]:

@@ -494,7 +494,7 @@ async def _send_sheet(parts: AgencyParts, file: Path) -> list[Outcome]:
 )
 def inbox(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
-        items = [item for item in parts.mailbox.inbox() if not item.type.startswith(("receipt.", CHUNK))]
+        items = [item for item in parts.mailbox.arrivals.all() if not item.type.startswith(("receipt.", CHUNK))]
         if as_json:
             result({"ok": True, "items": [_incoming_json(parts, item) for item in items]}, as_json=True)
             return

@@ -40,7 +40,7 @@ def attachments(
 ) -> None:
     with opened_agency(folder) as parts:
         inbox = parts.inbox()
-        items = [item for item in parts.mailbox.inbox() if item.type == ANNOUNCED and item.state in _STATES]
+        items = [item for item in parts.mailbox.arrivals.all() if item.type == ANNOUNCED and item.state in _STATES]
         rows = [_row(inbox, item, out) for item in items]
     if as_json:
         result({"ok": True, "attachments": rows}, as_json=True)

@@ -234,7 +234,7 @@ class Stage:
         """All that has come to the agency, in the order in which it came."""
         box = self.mailbox(agency)
         try:
-            return box.inbox()
+            return box.arrivals.all()
         finally:
             box.close()
 
@@ -310,7 +310,7 @@ class Stage:
                     done = ("promised", "delivered") if machines else ("delivered", "refused", "rejected")
                     if item.state not in done or (item.connector and item.told != item.state):
                         return False
-                if any(item.state in ("held", "ready") for item in box.inbox()):
+                if any(item.state in ("held", "ready") for item in box.arrivals.all()):
                     return False
             finally:
                 box.close()

@@ -184,7 +184,7 @@ def bytes_in(file: Path, hint: str) -> bytes:
 def list_guidance(folder: Folder, as_json: Json = False) -> None:
     with opened_agency(folder) as parts:
         ours = Knowledge(parts.desk).published()
-        theirs = documents(parts.mailbox.inbox(), parts.inbox().opened)
+        theirs = documents(parts.mailbox.arrivals.all(), parts.inbox().opened)
         states = {one.thread: _state(parts, one) for one in theirs}
     if as_json:
         result(
@@ -293,7 +293,7 @@ def _found(parts: AgencyParts, document: str, version: int | None) -> Document:
     """That version, or the last one, of a document that arrived."""
     found = [
         one
-        for one in documents(parts.mailbox.inbox(), parts.inbox().opened)
+        for one in documents(parts.mailbox.arrivals.all(), parts.inbox().opened)
         if one.said.document == document and version in (None, one.said.version)
     ]
     if not found:
@@ -323,7 +323,7 @@ def show_guidance(
 ) -> None:
     with opened_agency(folder) as parts:
         found = _found(parts, document, version)
-        everything = documents(parts.mailbox.inbox(), parts.inbox().opened)
+        everything = documents(parts.mailbox.arrivals.all(), parts.inbox().opened)
         state = _state(parts, found)
     if out is not None:
         if found.data is None:

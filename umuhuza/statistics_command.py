@@ -190,7 +190,7 @@ def received(parts: AgencyParts) -> list[Submission]:
     """What stands in the mailbox, without what was retracted or cannot be opened any more."""
     inbox = parts.inbox()
     found = []
-    for item in parts.mailbox.inbox():
+    for item in parts.mailbox.arrivals.all():
         if item.type != "statistics.submitted" or item.state not in ("ready", "delivered"):
             continue
         thread = parts.mailbox.thread(item.thread)

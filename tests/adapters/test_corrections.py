@@ -313,7 +313,7 @@ def test_nobody_asks_as_the_court_but_the_judiciary_neither_here_nor_there(
             town[asker].evt(town[asker].draft(IOM, "disclosure.requested", own))
         town.settle()
         assert len(rights(town[IOM]).disclosures.asked()) == 2
-        seq, head = town[COMMISSION].box.head("bi.rights.iom")
+        seq, head = town[COMMISSION].box.chains.head("bi.rights.iom")
         town.put(town.seal(COMMISSION, IOM, "disclosure.requested", as_court, seq=seq + 1, prev=head))
         town.settle()
         [away] = town[IOM].inbox("quarantined")

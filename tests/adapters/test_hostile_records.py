@@ -272,7 +272,7 @@ def test_a_bad_record_is_turned_away_and_the_good_one_behind_it_arrives(town: Ag
     assert bad.record.manifest.evt not in arrived
     for topic in ("bi.referral.k7t4", "bi.case.k7t4"):
         ends: Ends = town.run(town.log.ends(topic))
-        assert shelter.box.cursor("log-1", topic) == ends.next - 1
+        assert shelter.box.arrivals.cursor("log-1", topic) == ends.next - 1
 
     receipts = [one for one in town[MINISTRY].opened("receipt.rejected") if one.facts.receipt]
     if bad.told:
@@ -337,7 +337,7 @@ def test_a_record_that_comes_again_is_the_same_record_whether_taken_or_quarantin
     through_another_log(town, [again, behind.entry], [record, behind], tmp_path)
     assert [item.state for item in shelter.inbox()][: len(before)] == before
     assert len(shelter.inbox()) == 2
-    assert shelter.box.cursor("log-2", "bi.referral.k7t4") == 1
+    assert shelter.box.arrivals.cursor("log-2", "bi.referral.k7t4") == 1
     town.settle()
     assert [item.state for item in shelter.inbox()] == [before[0], "delivered"]
     assert len([item for item in shelter.box.outbox() if item.peer == MINISTRY]) == 1  # one receipt

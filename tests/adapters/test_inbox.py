@@ -475,7 +475,7 @@ def test_the_chain_as_seen_is_what_the_issuer_signed(town: Agencies) -> None:
     first = good(town)
     town.put(first)
     town.settle()
-    seen = town[SHELTER].box.seen_hash(MINISTRY, "bi.referral.k7t4", 1)
+    seen = town[SHELTER].box.arrivals.seen_hash(MINISTRY, "bi.referral.k7t4", 1)
     assert seen == chain_hash(first.value.partition(b"\n")[0])
 
 

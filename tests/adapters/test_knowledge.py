@@ -34,7 +34,7 @@ def pieces(data: bytes, version: int = 2) -> list[GuidancePublished]:
 
 
 def arrived(town: Agencies, agency: str) -> list[Document]:
-    return documents(town[agency].box.inbox(), town[agency].runner.inbox.opened)
+    return documents(town[agency].box.arrivals.all(), town[agency].runner.inbox.opened)
 
 
 def test_a_large_document_arrives_whole_and_its_readers_are_counted(town: Agencies) -> None:

@@ -71,7 +71,7 @@ def coming(n: int, thread: str = "t", state: str = "ready") -> Incoming:
 
 def sign(box: Mailbox, *numbers: int, topic: str = "bi.referral.k7t4") -> None:
     for number in numbers:
-        seq, _ = box.head(topic)
+        seq, _ = box.chains.head(topic)
         assert box.mark_signed(f"evt-{number}", seq + 1, b"l1", f"hash-{seq + 1}", ())
 
 
@@ -79,7 +79,7 @@ def sign(box: Mailbox, *numbers: int, topic: str = "bi.referral.k7t4") -> None:
 
 
 def test_only_its_owner_reads_it_and_what_stands_beside_it(box: Mailbox, path: Path) -> None:
-    box.set_head("bi.case.iom", 1, "hash-1")
+    box.chains.set_head("bi.case.iom", 1, "hash-1")
     files = sorted(path.parent.iterdir())
     assert [file.name for file in files] == ["mailbox.db", "mailbox.db-shm", "mailbox.db-wal"]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
@@ -87,7 +87,7 @@ def test_only_its_owner_reads_it_and_what_stands_beside_it(box: Mailbox, path: P
 
 def test_every_commit_is_synced_and_what_is_deleted_is_overwritten(box: Mailbox) -> None:
     names = ("journal_mode", "synchronous", "secure_delete")
-    assert [box._rows(f"PRAGMA {name}")[0][0] for name in names] == ["wal", 2, 1]
+    assert [box.query(f"PRAGMA {name}")[0][0] for name in names] == ["wal", 2, 1]
 
 
 def test_what_is_no_mailbox_is_said_to_be_none(tmp_path: Path) -> None:
@@ -126,25 +126,25 @@ def test_an_older_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_opening_again_keeps_everything_and_closing_twice_is_nothing(path: Path) -> None:
     box = Mailbox.open(path)
-    box.set_head("bi.case.iom", 1, "hash-1")
-    box.set_head("bi.case.iom", 2, "hash-2")
+    box.chains.set_head("bi.case.iom", 1, "hash-1")
+    box.chains.set_head("bi.case.iom", 2, "hash-2")
     box.close()
     box.close()
     again = Mailbox.open(path)
-    assert (again.head("bi.case.iom"), again.head("bi.case.k7t4")) == ((2, "hash-2"), (0, ""))
+    assert (again.chains.head("bi.case.iom"), again.chains.head("bi.case.k7t4")) == ((2, "hash-2"), (0, ""))
     again.close()
 
 
 def test_a_second_process_waits_for_the_first_and_then_says_that_it_cannot(box: Mailbox, path: Path) -> None:
     other = Mailbox.open(path)
-    other._db.set_busy_timeout(20)
+    other._file._db.set_busy_timeout(20)
     with box.transaction():
-        box.set_head("bi.case.iom", 1, "first")
+        box.chains.set_head("bi.case.iom", 1, "first")
         with pytest.raises(LogError, match="unavailable"):
-            other.set_head("bi.case.iom", 1, "second")
-        assert other.head("bi.case.iom") == (0, "")
-    other.set_head("bi.case.iom", 1, "second")
-    assert box.head("bi.case.iom") == (1, "second")
+            other.chains.set_head("bi.case.iom", 1, "second")
+        assert other.chains.head("bi.case.iom") == (0, "")
+    other.chains.set_head("bi.case.iom", 1, "second")
+    assert box.chains.head("bi.case.iom") == (1, "second")
     other.close()
 
 
@@ -157,33 +157,33 @@ def test_a_transaction_is_all_or_nothing_whatever_is_raised(box: Mailbox) -> Non
 
     def failing() -> None:
         with box.transaction():
-            box.set_head("bi.case.iom", 1, "one")
+            box.chains.set_head("bi.case.iom", 1, "one")
             with box.transaction():
                 box.enqueue(going(1))
             raise Stop
 
     with pytest.raises(Stop):
         failing()
-    assert box.head("bi.case.iom") == (0, "")
+    assert box.chains.head("bi.case.iom") == (0, "")
     assert box.outbox() == []
-    box.set_head("bi.case.iom", 1, "two")
-    assert box.head("bi.case.iom") == (1, "two")
+    box.chains.set_head("bi.case.iom", 1, "two")
+    assert box.chains.head("bi.case.iom") == (1, "two")
 
 
 def test_an_attempt_undoes_itself_and_no_more(box: Mailbox) -> None:
     def attempt(*, fails: bool) -> None:
         with box.attempt():
-            box.set_head("bi.case.k7t4", 1, str(fails))
+            box.chains.set_head("bi.case.k7t4", 1, str(fails))
             if fails:
                 raise OrderError("thread_unknown")
 
     with box.transaction():
-        box.set_head("bi.case.iom", 1, "one")
+        box.chains.set_head("bi.case.iom", 1, "one")
         with pytest.raises(OrderError):
             attempt(fails=True)
-        assert box.head("bi.case.k7t4") == (0, "")
+        assert box.chains.head("bi.case.k7t4") == (0, "")
         attempt(fails=False)
-    assert (box.head("bi.case.iom"), box.head("bi.case.k7t4")) == ((1, "one"), (1, "False"))
+    assert (box.chains.head("bi.case.iom"), box.chains.head("bi.case.k7t4")) == ((1, "one"), (1, "False"))
 
 
 # -- persons and threads -----------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_number_is_given_once_and_only_to_the_next(box: Mailbox) -> None:
     assert not box.mark_signed("evt-2", 1, b"l1", "h", ())
     assert not box.mark_signed("nobody", 2, b"l1", "h", ())
     assert box.mark_signed("evt-2", 2, b"l1", "h2", ())
-    assert box.heads() == {"bi.referral.k7t4": (2, "h2")}
+    assert box.chains.heads() == {"bi.referral.k7t4": (2, "h2")}
     found = box.outgoing("evt-1")
     assert found is not None
     assert (found.state, found.seq, found.l1) == ("signed", 1, b"l1")
@@ -285,52 +285,52 @@ def test_lines_that_became_nothing_are_remembered(box: Mailbox) -> None:
 
 
 def test_a_cursor_belongs_to_one_log_and_never_goes_back(box: Mailbox) -> None:
-    assert box.cursor("log-1", "bi.referral.iom") == -1
+    assert box.arrivals.cursor("log-1", "bi.referral.iom") == -1
     for offset in (4, 2):
-        box.advance("log-1", "bi.referral.iom", offset)
-    assert box.cursor("log-1", "bi.referral.iom") == 4
-    assert box.cursor("log-2", "bi.referral.iom") == -1
+        box.arrivals.advance("log-1", "bi.referral.iom", offset)
+    assert box.arrivals.cursor("log-1", "bi.referral.iom") == 4
+    assert box.arrivals.cursor("log-2", "bi.referral.iom") == -1
 
 
 def test_storing_moves_the_cursor_with_it(box: Mailbox) -> None:
-    box.store(coming(0))
-    assert box.cursor("log-1", "bi.referral.iom") == 0
-    assert [(item.topic, item.log_offset) for item in box.inbox()] == [("bi.referral.iom", 0)]
+    box.arrivals.store(coming(0))
+    assert box.arrivals.cursor("log-1", "bi.referral.iom") == 0
+    assert [(item.topic, item.log_offset) for item in box.arrivals.all()] == [("bi.referral.iom", 0)]
     with pytest.raises(apsw.ConstraintError):
-        box.store(replace(coming(1), ident="bi/k7t4/0"))
-    assert box.cursor("log-1", "bi.referral.iom") == 0
+        box.arrivals.store(replace(coming(1), ident="bi/k7t4/0"))
+    assert box.arrivals.cursor("log-1", "bi.referral.iom") == 0
 
 
 def test_delivery_takes_the_first_of_each_thread(box: Mailbox) -> None:
     for n, thread in enumerate(("a", "a", "b", "c")):
-        box.store(coming(n, thread))
-    assert [item.evt for item in box.ready(0.0)] == ["0", "2", "3"]
-    first, second, _ = box.ready(0.0)
-    box.postpone_delivery(first.n, "unavailable", 9.0)
-    box.mark_delivered(second.n)
-    assert [item.evt for item in box.ready(0.0)] == ["3"]
-    assert [item.evt for item in box.ready(9.0)] == ["0", "3"]
+        box.arrivals.store(coming(n, thread))
+    assert [item.evt for item in box.arrivals.ready(0.0)] == ["0", "2", "3"]
+    first, second, _ = box.arrivals.ready(0.0)
+    box.arrivals.postpone_delivery(first.n, "unavailable", 9.0)
+    box.arrivals.mark_delivered(second.n)
+    assert [item.evt for item in box.arrivals.ready(0.0)] == ["3"]
+    assert [item.evt for item in box.arrivals.ready(9.0)] == ["0", "3"]
     assert box.counts() == {"incoming.ready": 3, "incoming.delivered": 1}
 
 
 def test_an_item_that_was_held_is_delivered_behind_what_is_there(box: Mailbox) -> None:
-    box.store(coming(0, state="held"))
-    box.store(coming(1))
-    [held] = box.held(0.0)
-    box.settle_held(replace(held, state="ready"))
+    box.arrivals.store(coming(0, state="held"))
+    box.arrivals.store(coming(1))
+    [held] = box.arrivals.held(0.0)
+    box.arrivals.settle_held(replace(held, state="ready"))
     order = []
-    while ready := box.ready(0.0):
+    while ready := box.arrivals.ready(0.0):
         order.append(ready[0].evt)
-        box.mark_delivered(ready[0].n)
+        box.arrivals.mark_delivered(ready[0].n)
     assert order == ["1", "0"]
 
 
 def test_what_is_deleted_leaves_no_bytes_behind(box: Mailbox, path: Path) -> None:
     box.put_thread(Thread("planted-thread-id", "bi/a", None, "referral", "initiator", "p", "requested", "e"), 0)
-    box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    box.query("PRAGMA wal_checkpoint(TRUNCATE)")
     assert b"planted-thread-id" in path.read_bytes()
     box.drop_thread("planted-thread-id")
-    box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    box.query("PRAGMA wal_checkpoint(TRUNCATE)")
     assert b"planted-thread-id" not in path.read_bytes()
 
 
@@ -342,27 +342,27 @@ def test_what_every_round_asks_reads_no_record_that_is_done_with(box: Mailbox) -
         asked.add(sql)
         return True
 
-    box._db.exec_trace = note
-    box.held(0.0)
-    box.must_wait("t")
-    box.may_begin("t", 1)
-    box.wake_held("t")
-    box.ready(0.0)
+    box._file._db.exec_trace = note
+    box.arrivals.held(0.0)
+    box.arrivals.must_wait("t")
+    box.arrivals.may_begin("t", 1)
+    box.arrivals.wake_held("t")
+    box.arrivals.ready(0.0)
     box.waiting(10, 0.0)
     box.due(0.0, 10)
     box.untold(10)
-    box.topics_to_void()
-    box.knows("bi/k7t4/1", b"d")
-    box.arrived("bi/k7t4/1")
+    box.chains.topics_to_void()
+    box.arrivals.knows("bi/k7t4/1", b"d")
+    box.arrivals.of("bi/k7t4/1")
     box.outgoing("1")
     box.thread("t")
     box.dues.is_held("t")
     box.dues.awaited(("requested",))
     box.dues.journeys()
     box.dues.unacknowledged()
-    box._db.exec_trace = None
+    box._file._db.exec_trace = None
     plans = {
-        sql: [step for _, _, _, step in box._db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
+        sql: [step for _, _, _, step in box._file._db.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
         for sql in asked
         if sql.lstrip().startswith(("SELECT", "UPDATE"))
     }

@@ -60,7 +60,7 @@ class Machine:
         member = DOMAIN.members[self.agency]
         box = Mailbox.open("/mailbox.db", vfs=self.disk.name, exclusive=True)
         if not self.world.syncs:
-            box._rows("PRAGMA synchronous = OFF")
+            box.query("PRAGMA synchronous = OFF")
         desk = Desk(
             box,
             Keys(self.agency, member.sig, {member.seal.kid: member.seal}),
@@ -129,12 +129,12 @@ class Machine:
             self.far[item.evt] = item.state
             if item.l1 is not None:
                 self.signed[item.evt] = item.l1
-        self.read = {topic: self.box.cursor("log-1", topic) for topic in self.runner.inbox.topics()}
+        self.read = {topic: self.box.arrivals.cursor("log-1", topic) for topic in self.runner.inbox.topics()}
 
     def check(self) -> None:
         """What is on the disk is what was promised, and whole."""
         box = self.box
-        assert box._rows("PRAGMA integrity_check") == [("ok",)]
+        assert box.query("PRAGMA integrity_check") == [("ok",)]
         order = ("waiting", "cancelled", "signed", "promised", "delivered")
         for evt, (source, body) in self.accepted.items():
             item = self.item(evt)
@@ -148,17 +148,17 @@ class Machine:
         outgoing = box.outbox()
         for topic in {item.topic for item in outgoing}:
             chain = sorted((item.seq, item.l1 or b"") for item in outgoing if item.topic == topic and item.seq)
-            seq, hash = box.head(topic)
+            seq, hash = box.chains.head(topic)
             assert [number for number, _ in chain] == list(range(1, seq + 1)), "head and signed numbers differ"
             assert hash == (chain_hash(chain[-1][1]) if chain else "")
         lines = [(item.source, item.line) for item in outgoing if item.connector]
         for source in {source for source, _ in lines}:
             there = [line for one, line in lines if one == source]
             assert sorted(there) == [str(n) for n in range(len(there))] or there == ["1"], "half a batch"
-        incoming = box.inbox()
+        incoming = box.arrivals.all()
         for topic, before in self.read.items():
             offsets = [item.log_offset for item in incoming if item.topic == topic]
-            cursor = box.cursor("log-1", topic)
+            cursor = box.arrivals.cursor("log-1", topic)
             assert cursor >= before, "the cursor went back"
             assert sorted(offsets) == list(range(cursor + 1)), "cursor and stored items differ"
         asked = sorted(item.evt for item in incoming if item.kind != "control")
@@ -232,7 +232,7 @@ class World:
             [other] = [one for one in self.machines if one is not machine]
             for evt in machine.accepted:
                 assert machine.item(evt).state == "delivered"
-                assert [item.state for item in other.box.inbox() if item.evt == evt] == ["delivered"]
+                assert [item.state for item in other.box.arrivals.all() if item.evt == evt] == ["delivered"]
                 assert evt in {arrived.evt for arrived in other.system.arrived}
             logged = [
                 stored

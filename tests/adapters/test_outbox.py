@@ -36,7 +36,7 @@ def manifests(town: Agencies, topic: str) -> list[Manifest]:
 
 def tables(agency: Agency) -> dict[str, int]:
     names = ("person", "pair", "thread", "batch", "turned_down", "outgoing")
-    return {name: int(agency.box._rows(f"SELECT count(*) FROM {name}")[0][0]) for name in names}
+    return {name: int(agency.box.query(f"SELECT count(*) FROM {name}")[0][0]) for name in names}
 
 
 # -- taking drafts -----------------------------------------------------------------------------------------------------
@@ -115,14 +115,14 @@ def test_a_stale_registry_stops_no_answer(town: Agencies) -> None:
 
 def test_a_full_disk_stores_nothing_of_the_batch(town: Agencies) -> None:
     iom = town["bi/iom"]
-    [(pages,)] = iom.box._rows("PRAGMA page_count")
-    iom.box._rows(f"PRAGMA max_page_count = {pages}")
+    [(pages,)] = iom.box.query("PRAGMA page_count")
+    iom.box.query(f"PRAGMA max_page_count = {pages}")
     drafts = [iom.compose("bi/k7t4", "referral.requested", referral()) for _ in range(20)]
     with pytest.raises(LogError, match="storage_full") as caught:
         iom.take(*drafts, source="s")
     assert caught.value.retriable
     assert set(tables(iom).values()) == {0}
-    iom.box._rows("PRAGMA max_page_count = 1000000")
+    iom.box.query("PRAGMA max_page_count = 1000000")
     assert all(one.evt for one in iom.take(*drafts, source="s"))
 
 
@@ -343,7 +343,7 @@ def test_forty_with_some_refused_for_good_the_others_arrive_in_order_and_the_cha
     [voided] = iom.sent("chain.voided")  # nothing else was on its way
     assert voided.voids == refused
     assert voided.state == "promised"
-    assert iom.box.unnamed_voids("bi.referral.k7t4") == ()
+    assert iom.box.chains.unnamed_voids("bi.referral.k7t4") == ()
     assert [iom.box.thread(iom.outgoing(evt).thread) for evt in bad] == [None] * len(bad)
     assert iom.send() == 0
 
@@ -421,7 +421,7 @@ def test_when_the_first_event_of_a_thread_is_refused_what_waits_behind_it_is_giv
     assert [iom.outgoing(evt).state for evt in (first, behind)] == ["refused"] * 2
     assert {iom.outgoing(evt).code for evt in (first, behind)} == {"signature_invalid"}
     assert iom.box.thread(thread) is None
-    assert iom.box.unnamed_voids("bi.case.min-solidarity") == (1,)
+    assert iom.box.chains.unnamed_voids("bi.case.min-solidarity") == (1,)
     assert iom.outgoing(other).state == "waiting"
     assert iom.box.refuse(first, "signature_invalid", "L1", int(town.now)) == []
     town.settle()
@@ -486,7 +486,7 @@ def test_what_is_in_the_log_is_never_given_up_for_a_refusal_before_it(town: Agen
     assert [shelter.outgoing(evt).state for evt in (accepted, started)] == ["refused", "signed"]
     shelter.send()
     assert [shelter.outgoing(evt).state for evt in (accepted, started)] == ["refused", "promised"]
-    assert shelter.box.unnamed_voids("bi.referral.iom") == (1,)
+    assert shelter.box.chains.unnamed_voids("bi.referral.iom") == (1,)
 
 
 def test_a_failed_request_as_a_whole_refuses_nobody_for_good(town: Agencies) -> None:
@@ -560,7 +560,7 @@ def test_cancelled_before_signing_a_new_thread_never_was(town: Agencies) -> None
     assert iom.outgoing(evt).state == "cancelled"
     town.settle()
     assert town["bi/k7t4"].system.arrived == []
-    assert iom.box.head("bi.referral.k7t4") == (0, "")
+    assert iom.box.chains.head("bi.referral.k7t4") == (0, "")
 
 
 def test_cancelled_before_signing_an_answer_puts_the_thread_back(town: Agencies) -> None:

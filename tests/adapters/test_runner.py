@@ -200,7 +200,7 @@ class Source:
 
 
 def backup(town: Agencies, agency: str) -> Path:
-    town[agency].box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    town[agency].box.query("PRAGMA wal_checkpoint(TRUNCATE)")
     return Path(shutil.copy(town.path(agency), town.folder / "backup.db"))
 
 
@@ -231,10 +231,10 @@ def test_after_a_restore_no_number_is_used_twice(town: Agencies, lost: int) -> N
     town.settle()
     restore(town, "bi/iom", copy)
     iom, source = town["bi/iom"], Source(town, "bi/iom")
-    assert iom.box.head("bi.referral.k7t4")[0] == 1
+    assert iom.box.chains.head("bi.referral.k7t4")[0] == 1
     learned = town.run(iom.runner.reconcile(source))
     assert learned == lost
-    assert iom.box.head("bi.referral.k7t4")[0] == 1 + lost
+    assert iom.box.chains.head("bi.referral.k7t4")[0] == 1 + lost
     [evt] = ask(town, SHELTER)
     town.settle()
     used = numbers(town, "bi.referral.k7t4", "bi/iom")
@@ -306,7 +306,7 @@ def test_a_lying_gateway_teaches_nothing(town: Agencies) -> None:
     town.settle()
     restore(town, "bi/iom", copy)
     iom = town["bi/iom"]
-    heads = iom.box.heads()
+    heads = iom.box.chains.heads()
     [foreign] = [stored.value.partition(b"\n")[0] for stored in town.run(town.log.read("bi.receipt.iom", -1))][:1]
     elsewhere = [stored.value.partition(b"\n")[0] for stored in town.run(town.log.read("bi.referral.r5w2", -1))][-1]
     assert parse_manifest(elsewhere)[3].seq == 4
@@ -320,7 +320,7 @@ def test_a_lying_gateway_teaches_nothing(town: Agencies) -> None:
     ]
     for lie in lies:
         assert town.run(iom.runner.reconcile(Source(town, "bi/iom", lie))) == 0
-        assert iom.box.heads() == heads
+        assert iom.box.chains.heads() == heads
 
 
 def test_what_is_learned_comes_page_by_page(town: Agencies) -> None:

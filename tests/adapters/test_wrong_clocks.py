@@ -48,7 +48,7 @@ def test_what_waits_for_the_agencys_system_since_a_wrong_date_is_handed_over(tow
     iom.send()
     shelter.receive()
     [item] = shelter.inbox("ready")
-    shelter.box.postpone_delivery(item.n, "unavailable", town.now + YEARS)
+    shelter.box.arrivals.postpone_delivery(item.n, "unavailable", town.now + YEARS)
     assert shelter.deliver() == 1
 
 

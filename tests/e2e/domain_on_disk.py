@@ -270,7 +270,8 @@ class DomainOnDisk:
     def inbox(self, agency: str, iss: str | None = None) -> list[Incoming]:
         """What has arrived, without receipts."""
         with self.box(agency) as box:
-            return [item for item in box.inbox() if not item.type.startswith("receipt.") and iss in (None, item.iss)]
+            came = [item for item in box.arrivals.all() if iss in (None, item.iss)]
+            return [item for item in came if not item.type.startswith("receipt.")]
 
     def metrics(self) -> str:
         answer = httpx2.get(f"{self.address}/metrics", trust_env=False)

@@ -104,7 +104,7 @@ def test_the_third_of_forty_is_refused_the_others_arrive_and_the_chain_closes(do
         at = len(spoilt) // 2
         spoilt[at] = ord("A") if spoilt[at] != ord("A") else ord("B")
         with box.transaction():
-            box._run("UPDATE outgoing SET body = ? WHERE evt = ?", bytes(spoilt), third)
+            box.change("UPDATE outgoing SET body = ? WHERE evt = ?", bytes(spoilt), third)
     connect(domain, "bi/iom", "bi/r5w2")
     rest = [evt for evt in wanted if evt != third]
     until("the other thirty-nine", lambda: all_of(domain, "bi/r5w2", rest))
@@ -121,7 +121,7 @@ def test_the_third_of_forty_is_refused_the_others_arrive_and_the_chain_closes(do
 
 def voided(domain: DomainOnDisk, agency: str) -> set[int]:
     with domain.box(agency) as box:
-        records = [item.record for item in box.inbox() if item.iss == "bi/iom"]
+        records = [item.record for item in box.arrivals.all() if item.iss == "bi/iom"]
     return {seq for record in records for seq in parse_manifest(record.partition(b"\n")[0])[3].voids}
 
 

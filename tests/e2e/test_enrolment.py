@@ -126,7 +126,7 @@ def test_an_agency_is_enrolled_works_is_robbed_and_works_again(domain: DomainOnD
 def heads(domain: DomainOnDisk) -> int:
     """How far the shelter's chain to the other agency has come, as that one has read it."""
     with domain.box(IOM) as box:
-        return next(seq for seq in count(1) if box.seen_hash(SHELTER, "bi.receipt.iom", seq) is None) - 1
+        return next(seq for seq in count(1) if box.arrivals.seen_hash(SHELTER, "bi.receipt.iom", seq) is None) - 1
 
 
 def test_keys_that_may_be_known_to_somebody_are_replaced_in_the_same_folder(domain: DomainOnDisk, sh: Shell) -> None:

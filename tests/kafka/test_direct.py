@@ -300,17 +300,17 @@ def test_a_grant_that_comes_after_its_record_is_waited_for(told: Callable[[Story
         async with town.office("bi/k7t4", town.direct("bi/k7t4")) as k7t4:
             await gateway.put_grants(grants_topic("bi/k7t4"), prompt.grants)
             assert all(isinstance(one, Appended) for one in await gateway.append([late.entry, prompt.entry]))
-            while len(k7t4.box.inbox()) < 2:
+            while len(k7t4.box.arrivals.all()) < 2:
                 await k7t4.runner.receive(1.0)
             # Only after the grants were read to their end does it say that one is missing; and it keeps the record.
-            first, second = k7t4.box.inbox()
+            first, second = k7t4.box.arrivals.all()
             assert (first.state, first.code) == ("held", "grant_missing")
             assert second.state == "ready"
             await k7t4.runner.deliver()
             assert k7t4.arrived() == ["referral.requested"]
             await gateway.put_grants(grants_topic("bi/k7t4"), late.grants)
             await settle(k7t4, until=lambda: len(k7t4.system.arrived) == 2)
-            assert k7t4.box.inbox()[0].code is None
+            assert k7t4.box.arrivals.all()[0].code is None
         await gateway.close()
 
     told(story)
@@ -335,7 +335,7 @@ def test_a_grant_that_came_before_its_record_is_never_called_missing(told: Calla
             seen: list[str] = []
             while len(seen) < len(ready):
                 await k7t4.runner.receive(2.0)
-                seen = [item.state for item in k7t4.box.inbox()]
+                seen = [item.state for item in k7t4.box.arrivals.all()]
                 assert set(seen) == {"ready"}
             await writing
         await gateway.close()
@@ -411,7 +411,7 @@ def test_a_log_that_was_given_another_identity_is_read_again_and_nothing_arrives
             await gateway.append([second.entry])
             end = time.monotonic() + PATIENCE_S
             # The old handle may still see the second one; then it is of no use, and the new log is read from its start.
-            while k7t4.box.cursor(gateway.log_id, MAILBOX) < 1:
+            while k7t4.box.arrivals.cursor(gateway.log_id, MAILBOX) < 1:
                 assert time.monotonic() < end
                 with contextlib.suppress(LogError):
                     await k7t4.runner.receive(1.0)
@@ -505,7 +505,8 @@ def test_two_adapters_of_their_settings_alone_live_through_a_killed_broker(
             )
             await asyncio.to_thread(kafka_cluster.start)
             await until(lambda: delivered("bi/iom") == 6)
-            for item in [one for one in offices["bi/k7t4"].mailbox.inbox() if one.type == "referral.requested"][:2]:
+            came = offices["bi/k7t4"].mailbox.arrivals.all()
+            for item in [one for one in came if one.type == "referral.requested"][:2]:
                 put("bi/k7t4", "bi/iom", "referral.accepted", accepted(), item.n, item.thread)
             await until(lambda: delivered("bi/k7t4") == 2)
         finally:
@@ -518,7 +519,7 @@ def test_two_adapters_of_their_settings_alone_live_through_a_killed_broker(
             more = writes.get(name, [])
             offices[name] = open_agency(folder_of(tmp_path, kafka_cluster, domain, name, server.address, *more))
         asyncio.run(story())
-        inbox = [item for item in offices["bi/k7t4"].mailbox.inbox() if item.type == "referral.requested"]
+        inbox = [item for item in offices["bi/k7t4"].mailbox.arrivals.all() if item.type == "referral.requested"]
         assert len(inbox) == 6
         assert {item.state for item in inbox} == {"delivered"}
         # IOM wrote by itself, the shelter through the gateway.

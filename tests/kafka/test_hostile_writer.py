@@ -75,7 +75,7 @@ def test_a_reader_takes_what_is_in_order_and_keeps_the_rest_apart(way: str, told
         log: Log = town.direct("bi/k7t4") if way == "by itself" else http
         async with town.office("bi/k7t4", log) as k7t4:
             await settle(k7t4, until=lambda: len(k7t4.system.arrived) == 4)
-            await settle(k7t4, until=lambda: k7t4.box.cursor(log.log_id, MAILBOX) == len(bad) - 1)
+            await settle(k7t4, until=lambda: k7t4.box.arrivals.cursor(log.log_id, MAILBOX) == len(bad) - 1)
             assert {f"bi/iom/{one.evt}" for one in k7t4.system.arrived} == {one.entry.ident for one in good}
             assert len(k7t4.system.arrived) == 4
             assert kept_apart(k7t4) == {1, 2, 4, 5, 6}
@@ -90,4 +90,4 @@ def test_a_reader_takes_what_is_in_order_and_keeps_the_rest_apart(way: str, told
 
 
 def kept_apart(office: Office) -> set[int]:
-    return {one.log_offset for one in office.box.inbox() if one.state == "quarantined"}
+    return {one.log_offset for one in office.box.arrivals.all() if one.state == "quarantined"}

@@ -383,7 +383,7 @@ class Load:
         settled = {"referral.requested": ("delivered",), "receipt.delivered": ("promised", "delivered")}
         return all(
             item.state in settled.get(item.type, ()) for member in self.members.values() for item in member.box.outbox()
-        ) and all(item.state == "delivered" for member in self.members.values() for item in member.box.inbox())
+        ) and all(item.state == "delivered" for member in self.members.values() for item in member.box.arrivals.all())
 
     async def _on_the_brokers(self) -> tuple[int, int]:
         """Different records and further copies. Every acknowledged record is where it was said to be, every chain is
@@ -434,11 +434,12 @@ class Load:
                 box = self.members[iss].box
                 sent = sorted((item.seq or 0, item.evt) for item in box.outbox() if item.peer == name and item.seq)
                 wanted = [f"{iss}/{evt}" for _, evt in sent]
-                inbox = [one.ident for one in reader.box.inbox() if one.iss == iss and one.type == "referral.requested"]
+                came = [one for one in reader.box.arrivals.all() if one.iss == iss]
+                inbox = [one.ident for one in came if one.type == "referral.requested"]
                 assert inbox == wanted, "not the issuer's order, or not once each"
                 assert {ident for ident in arrived if ident.startswith(f"{iss}/")} == set(wanted)
                 total += len(wanted)
-            assert len(arrived) == sum(one.type == "referral.requested" for one in reader.box.inbox())
+            assert len(arrived) == sum(one.type == "referral.requested" for one in reader.box.arrivals.all())
         return total
 
 

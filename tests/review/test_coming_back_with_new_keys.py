@@ -85,7 +85,7 @@ def stolen(town: Agencies, copy: Path) -> None:
 
 
 def backup(town: Agencies) -> Path:
-    town[IOM].box._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    town[IOM].box.query("PRAGMA wal_checkpoint(TRUNCATE)")
     return Path(shutil.copy(town.path(IOM), town.folder / "backup.db"))
 
 
@@ -114,7 +114,7 @@ def test_a_manifest_that_no_key_of_ours_has_signed_teaches_nothing(town: Agencie
     forged = town.domain.record(IOM, SHELTER, signer=SigningKey.generate(town.domain.random), seq=2, prev="A" * 43)
     town.put(forged)
     assert town.run(town[IOM].runner.reconcile(Source(town))) == 0
-    assert town[IOM].box.head(TOPIC)[0] == 1
+    assert town[IOM].box.chains.head(TOPIC)[0] == 1
 
 
 # -- a number that was given up although the log has it ----------------------------------------------------------------
@@ -143,7 +143,7 @@ def given_up_though_logged(town: Agencies, count: int) -> list[Outgoing]:
     iom = town[IOM]
     iom.send()
     for evt in lost:
-        iom.box._run("UPDATE outgoing SET state = 'signed' WHERE evt = ?", evt)
+        iom.box.change("UPDATE outgoing SET state = 'signed' WHERE evt = ?", evt)
         iom.box.refuse(evt, "not_permitted", None, int(town.now))
     return [iom.outgoing(evt) for evt in lost]
 
@@ -162,7 +162,7 @@ def test_a_number_given_up_by_mistake_does_not_end_the_chain_for_ever(town: Agen
         town.wait(1000)
     town.settle()
     assert iom.outgoing(evt).state == "delivered"
-    assert iom.box.unnamed_voids(TOPIC) == ()
+    assert iom.box.chains.unnamed_voids(TOPIC) == ()
 
 
 def test_the_record_that_named_such_a_number_is_not_given_up_for_it(town: Agencies) -> None:

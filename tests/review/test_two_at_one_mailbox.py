@@ -128,7 +128,7 @@ def test_what_another_program_handed_over_is_not_put_back_by_a_slower_one(town: 
     shelter.receive()
     [item] = shelter.inbox("ready")
     town.run(other.deliver())
-    shelter.box.quarantine(item.n, "row_invalid", None)
-    shelter.box.postpone_delivery(item.n, "unavailable", town.now + 60)
+    shelter.box.arrivals.quarantine(item.n, "row_invalid", None)
+    shelter.box.arrivals.postpone_delivery(item.n, "unavailable", town.now + 60)
     assert states(town) == {record.manifest.evt: "delivered"}
     assert shelter.inbox()[0].attempts == 0

@@ -322,7 +322,7 @@ def test_what_is_told_on_a_withdrawn_consent_is_not_taken_by_its_reader_either(t
     thread, iom, shelter = in_the_shelter(town), town[IOM], town[SHELTER]
     consents(iom).withdraw(HER, "sharing")
     town.settle()
-    seq, head = iom.box.head("bi.referral.k7t4")
+    seq, head = iom.box.chains.head("bi.referral.k7t4")
     old = town.seal(IOM, SHELTER, "information.answered", told(), thread=thread, seq=seq + 1, prev=head)
     town.put(old)
     shelter.receive()

@@ -168,7 +168,7 @@ class Agency:
         sent = self.box.outgoing(evt)
         if sent is not None:
             return sent.thread
-        [found] = [item.thread for item in self.box.inbox() if item.evt == evt]
+        [found] = [item.thread for item in self.box.arrivals.all() if item.evt == evt]
         return found
 
     def state(self, thread: str) -> str:
@@ -185,7 +185,7 @@ class Agency:
         return self.runner.inbox.corrections
 
     def inbox(self, type: str | None = None) -> list[Incoming]:
-        return [item for item in self.box.inbox() if type is None or item.type == type]
+        return [item for item in self.box.arrivals.all() if type is None or item.type == type]
 
     def opened(self, type: str) -> list[Opened]:
         """What arrived of that type, opened again."""
