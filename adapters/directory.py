@@ -47,7 +47,8 @@ from schemas.plain.directory import (
     ServicePublished,
     band_of,
 )
-from topics.catalogue import Act, may, policy
+from topics.catalogue import Act, may
+from topics.policy_file import policy
 
 BELIEVE_S = 12 * 3600
 """How long others may believe how full a service said it was."""

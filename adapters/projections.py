@@ -35,7 +35,7 @@ from schemas.forms import Facts
 from schemas.plain.case import HandoverAcknowledged
 from schemas.plain.record import RecordCorrected
 from schemas.registry import Agency
-from topics.catalogue import policy
+from topics.policy_file import policy
 
 View = Literal["cases", "investigations", "flows"]
 Opener = Callable[[Incoming], Opened]

@@ -18,7 +18,7 @@ from adapters.mailbox import Mailbox
 from schemas.forms import Facts
 from schemas.plain.record import RecordCorrected
 from schemas.plain.transfer import ReturnRiskAssessed, TransferRequested
-from topics.catalogue import policy
+from topics.policy_file import policy
 
 
 class RiskBook:

@@ -28,9 +28,10 @@ from gateway.settings import Settings
 from schemas.errors import LogError
 from schemas.keys import RandomBytes, SigningKey, unb64url
 from schemas.registry import Registry
-from topics.catalogue import policy, topics_of
+from topics.catalogue import topics_of
 from topics.ledger_served import ServedLedger
 from topics.log import Log
+from topics.policy_file import policy
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.witness import Witness

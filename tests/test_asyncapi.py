@@ -16,7 +16,8 @@ from schemas.publish import files
 from schemas.registry import ROLES
 from tests.domain import Domain
 from tests.node_programs import NODE, node_with
-from topics.catalogue import mailboxes_of, policy
+from topics.catalogue import mailboxes_of
+from topics.policy_file import policy
 from umuhuza.publish import DOCS
 
 FILE = DOCS / "asyncapi.json"

@@ -20,7 +20,8 @@ from schemas.envelope import FLOWS, KINDS, mailbox_topic
 from schemas.event_types import EVENTS
 from schemas.registry import ROLES
 from tests.domain import Domain
-from topics.catalogue import Act, may, policy
+from topics.catalogue import Act, may
+from topics.policy_file import policy
 from topics.policy_lines import line_of, words_of
 from umuhuza.cli import build
 from umuhuza.fictional import fictional_registry

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from schemas.registry import Registry
-from topics.catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_quotas, kafka_topics
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_quotas, kafka_topics
 from topics.kafka_clients import Clients, Described
 from topics.kafka_identity import establish
 from topics.kafka_log import recorder

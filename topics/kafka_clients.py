@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from schemas.errors import LogError
-from topics.catalogue import KafkaAcl, KafkaTopic
 from topics.kafka_access import REQUEST_S, KafkaAccess, Reach, error_of, whole
+from topics.kafka_catalogue import KafkaAcl, KafkaTopic
 from topics.kafka_producer import ATTEMPTS, BATCH_BYTES, DOWN_S, Item, Producing
 from topics.log import Stored
 

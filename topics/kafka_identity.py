@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.errors import LogError
-from topics.catalogue import KafkaTopic, kafka_topic, registry_topic
+from topics.kafka_catalogue import KafkaTopic, kafka_topic
+from topics.topic_names import registry_topic
 
 CHECK_S = 2.0
 """How long an answer about a topic's identity counts, seconds."""

@@ -12,13 +12,13 @@ with `unavailable`, not begun anew. Everything blocks. It must never: write to a
 from __future__ import annotations
 
 from schemas.errors import LogError
-from topics.catalogue import ledger_topic
 from topics.kafka_access import KafkaAccess
 from topics.kafka_clients import Clients
 from topics.kafka_identity import Identity
 from topics.kafka_producer import Item
 from topics.ledger_entries import Batch
 from topics.ledger_store import StoredBatch
+from topics.topic_names import ledger_topic
 
 _READ_BYTES = 16 << 20
 

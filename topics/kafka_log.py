@@ -56,13 +56,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import LogError
-from topics.catalogue import is_grants_topic, is_mailbox_topic, kafka_topic, policy
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import kafka_topic
 from topics.kafka_clients import IDENT_HEADER, READERS, Clients, Follower
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
 from topics.kafka_producer import BATCH_BYTES, Item, Producing
 from topics.kafka_view import TICK, GrantsView
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+from topics.policy_file import policy
+from topics.topic_names import is_grants_topic, is_mailbox_topic
 
 __all__ = ["CHECK_S", "KafkaAccess", "KafkaLog"]
 

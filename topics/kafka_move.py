@@ -36,14 +36,15 @@ from pathlib import Path
 import apsw
 
 from schemas.errors import LogError, UmuhuzaError
-from topics.catalogue import is_grants_topic, is_mailbox_topic, kafka_topic
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import kafka_topic
 from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_identity import Identity, moving
 from topics.kafka_log import recorder
 from topics.kafka_producer import BATCH_BYTES, Item
 from topics.log import Stored
 from topics.sqlite_store import Store
+from topics.topic_names import is_grants_topic, is_mailbox_topic
 
 TYPE, SIZE, AHEAD = "message.timestamp.type", "max.message.bytes", "message.timestamp.after.max.ms"
 MOVING: Mapping[str, str] = {TYPE: "CreateTime", SIZE: str(2 << 20), AHEAD: str(1000 * 365 * 86_400_000)}

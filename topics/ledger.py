@@ -38,13 +38,14 @@ from typing import Protocol, TypeVar
 from schemas.envelope import Manifest, parse_manifest
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.registry import Registry
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.ledger_entries import MAX_BATCH_BYTES, Batch, LedgerEntry, l1_sha256_of
 from topics.ledger_store import LedgerStore, StoredBatch
 from topics.ledger_view import Applied, Learned, LedgerView, LoggedRegistry
 from topics.log import Ends, Log, Stored
 from topics.proofs import leaf_hash
 from topics.tiles import GrowingTree
+from topics.topic_names import is_mailbox_topic
 from topics.verification import Verified, is_signer_unknown, verify_logged
 
 BATCH_ENTRIES = 1_000

@@ -28,11 +28,12 @@ from typing import Protocol
 
 from schemas.envelope import split_topic
 from schemas.errors import LogError
-from topics.catalogue import policy, retention_s
+from topics.catalogue import retention_s
 from topics.ledger import Sequencer
 from topics.ledger_entries import LedgerEntry
 from topics.ledger_view import LedgerView, TopicState
 from topics.log import Log
+from topics.policy_file import policy
 
 MARGIN_MS = 30 * 86_400_000
 """So much younger is what an owner must have answered, where this mailbox itself tells nothing."""

@@ -21,7 +21,7 @@ from schemas.content import NAMED
 from schemas.envelope import FLOWS
 from schemas.event_types import EVENTS, EventType
 from schemas.registry import ROLES
-from topics.catalogue import policy
+from topics.policy_file import policy
 
 VERSION = "1.0"
 """Of the record format and, so far, of every event in it."""

@@ -30,7 +30,7 @@ from schemas.registry_trust import trusted
 from schemas.trust_policy import NONE, TrustedLog, TrustPolicy, read_policy
 from topics.audit_domain import DomainSource
 from topics.audit_findings import AuditSource, Held, RegistryReader, Trust
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE, POLICY_FILE
 from topics.evidence_files import ABOUT, EvidenceSource
 from topics.ledger_checkpoints import CHECKPOINT
@@ -38,6 +38,7 @@ from topics.ledger_entries import decode_batch, decode_entry
 from topics.ledger_store import LedgerStore
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError
+from topics.topic_names import is_mailbox_topic
 from topics.witness_folder import read_note_keys
 from umuhuza.ledger_command import PUBLIC_FILE
 from umuhuza.ledger_process import open_log, open_store

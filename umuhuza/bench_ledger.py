@@ -19,7 +19,7 @@ from typing import Any
 
 from schemas.keys import b64url
 from schemas.registry import Registry
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.ledger import BATCH_ENTRIES, Published, Sequencer
 from topics.ledger_entries import LedgerEntry
 from topics.ledger_store import SqliteLedgerStore
@@ -27,6 +27,7 @@ from topics.ledger_view import Learned, LedgerView
 from topics.log import Entry
 from topics.promise import origin_of
 from topics.sqlite_log import SqliteLog
+from topics.topic_names import is_mailbox_topic
 
 APPENDED = 20_000
 

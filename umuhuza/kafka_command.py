@@ -33,8 +33,8 @@ from umuhuza.registry_holder import REGISTRY_FILE, held
 from umuhuza.words import language, people, result, say, t, table
 
 if TYPE_CHECKING:
-    from topics.catalogue import KafkaAcl
     from topics.kafka_admin import Applied
+    from topics.kafka_catalogue import KafkaAcl
     from topics.kafka_log import KafkaAccess
 
 NOT_NOW = 3

@@ -17,7 +17,7 @@ import typer
 
 from schemas.keys import b64url
 from schemas.registry import Registry
-from topics.catalogue import kafka_topics
+from topics.kafka_catalogue import kafka_topics
 from umuhuza.kafka.certificates import write_file
 from umuhuza.kafka.production import Hosts, Site
 from umuhuza.kafka.strimzi import resources

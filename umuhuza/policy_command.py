@@ -28,7 +28,8 @@ from schemas.errors import CODES, RecordError
 from schemas.event_types import EVENTS, PURPOSES
 from schemas.forms import Basis
 from schemas.registry import ROLES, Registry
-from topics.catalogue import Act, Verdict, may, policy
+from topics.catalogue import Act, Verdict, may
+from topics.policy_file import policy
 from topics.policy_lines import line_of, words_of
 from topics.registry_file import read_registry, registry_pin
 from umuhuza.fictional import fictional_registry

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.event_types import EVENTS
 from schemas.registry import ROLES
-from topics.catalogue import EventRule, policy
+from topics.policy_file import EventRule, policy
 from topics.policy_lines import line_of
 from umuhuza.words import labelled, language, t
 

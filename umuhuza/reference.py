@@ -31,7 +31,7 @@ from schemas.errors import CODES, Language, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.lifecycle import MACHINES
 from schemas.registry import ROLES
-from topics.catalogue import EventRule, policy
+from topics.policy_file import EventRule, policy
 from umuhuza.ledger_settings import PREFIX as LEDGER_PREFIX
 from umuhuza.ledger_settings import LedgerSettings
 

@@ -24,7 +24,7 @@ from schemas import htcds, ijson
 from schemas.errors import Language, RegistryError, SourceError, UmuhuzaError
 from schemas.forms import validated
 from schemas.plain.statistics import StatisticsSubmitted
-from topics.catalogue import policy
+from topics.policy_file import policy
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.options import Folder
 from umuhuza.words import result, say, t

@@ -23,7 +23,7 @@ from schemas.plain.alert import AlertCleared, SafetyWarning
 from schemas.plain.directory import AvailabilityAsked, ServicePublished
 from schemas.registry import Role
 from tests.agencies import PLANTED, Agencies, Agency, InMemory, at, bytes_of, identified, referral, said
-from topics.catalogue import policy
+from topics.policy_file import policy
 from umuhuza.examples import samples_directory as made
 
 HOLD_S = policy().places.hold_s

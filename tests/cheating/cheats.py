@@ -30,13 +30,14 @@ from topics.audit import Report, audit
 from topics.audit_domain import DomainSource
 from topics.audit_export import EVERYTHING, Choice, Exported, export
 from topics.audit_findings import Finding, Held, Trust
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.ledger_entries import Batch, LedgerEntry, decode_batch, decode_entry
 from topics.ledger_store import SqliteLedgerStore
 from topics.log import Entry
 from topics.promise import Line, evidence, make_promise
 from topics.proofs import inclusion_path, leaf_hash, root
 from topics.sqlite_log import SqliteLog
+from topics.topic_names import is_mailbox_topic
 
 WITNESS = NoteSigner("tn.umuhuza/witness", SignatureType.COSIGNATURE, seeded("witness")(32))
 POLICY = TrustPolicy(

@@ -20,10 +20,11 @@ from tests.e2e.commands import environment, until
 from tests.e2e.shell import Shell
 from tests.topics.http_harness import write_gateway
 from tests.topics.ledger_world import entries_in, shown
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.ledger_view import LedgerView
 from topics.log import Appended
 from topics.sqlite_log import SqliteLog
+from topics.topic_names import is_mailbox_topic
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.kafka import kafka_tools
 from tests.topics.kafka_harness import appended, open_kafka, wipe
 from tests.topics.test_kafka_catalogue import REGISTRY
 from topics import kafka_admin
-from topics.catalogue import KafkaAcl, kafka_acls, kafka_principal
+from topics.kafka_catalogue import KafkaAcl, kafka_acls, kafka_principal
 from topics.kafka_clients import Clients
 from topics.kafka_producer import Item
 from topics.log import grants_topic

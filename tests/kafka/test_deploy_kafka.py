@@ -20,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.kafka.conftest import QUICK, needs_kafka
-from topics.catalogue import kafka_acls, kafka_quotas, kafka_topics
+from topics.kafka_catalogue import kafka_acls, kafka_quotas, kafka_topics
 from topics.settings import SettingsError
 from umuhuza.cli import build
 from umuhuza.kafka import artefacts, certificates, deployment

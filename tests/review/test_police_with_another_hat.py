@@ -12,7 +12,8 @@ import pytest
 
 from schemas.envelope import Kind
 from schemas.registry import Agency, Registry, Role
-from topics.catalogue import Act, flows_of, kafka_acls, mailboxes_of, may
+from topics.catalogue import Act, flows_of, mailboxes_of, may
+from topics.kafka_catalogue import kafka_acls
 
 PLAIN = ("screener", "assistance", "shelter", "clinic", "hotline", "facilitator", "focal-point", "coordination")
 

@@ -35,8 +35,8 @@ from schemas.plain.alert import AlertMissing
 from schemas.plain.record import RecordCorrected
 from schemas.plain.transfer import TransferRequested
 from tests.scenarios.town import Town
-from topics import catalogue
-from topics.catalogue import Authorisations, policy
+from topics import policy_file
+from topics.policy_file import Authorisations, policy
 
 NAME = "Yassine-Inventé-Ben-Personne"
 
@@ -217,7 +217,7 @@ def test_what_another_program_sends_all_the_same_is_turned_away_by_its_reader(
     delegate, refuge = tunisia["tn/dpe"], tunisia["tn/m2p9"]
     with monkeypatch.context() as patch:
         nothing = Authorisations(frozenset(), frozenset(), frozenset(), frozenset())
-        patch.setattr(catalogue, "policy", lambda: replace(policy(), authorisations={"tn": nothing}))
+        patch.setattr(policy_file, "policy", lambda: replace(policy(), authorisations={"tn": nothing}))
         delegate.draft("tn/m2p9", "referral.requested", referred(tunisia, lawful(tunisia, ())), person="E-9")
     tunisia.settle()
     [item] = refuge.inbox()

@@ -25,7 +25,7 @@ from schemas.plain.alert import SafetyWarning
 from schemas.plain.case import HandoverAcknowledged
 from schemas.plain.investigation import InvestigationOpened
 from tests.scenarios.town import CAST, Town
-from topics.catalogue import policy
+from topics.policy_file import policy
 
 NAME = "Bukuru-Inventée"
 LAW = ("bi/police", "bi/judiciary")

@@ -15,7 +15,7 @@ from schemas.event_types import EVENTS
 from schemas.lifecycle import MACHINES
 from schemas.minimise import minimise
 from tests.schemas.payload_gate import EXAMPLES, committed, patched, received, validator
-from topics.catalogue import policy
+from topics.policy_file import policy
 from umuhuza import publish
 from umuhuza.examples import SAMPLES, pages
 from umuhuza.examples.cast import PEOPLE, evt_of, parties

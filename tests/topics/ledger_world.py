@@ -12,7 +12,7 @@ from schemas.notes import NoteSigner, SignatureType
 from schemas.registry import Registry
 from schemas.registry_trust import trusted
 from tests.domain import NOW, Domain, Signed, seeded
-from topics.catalogue import is_mailbox_topic, topics_of
+from topics.catalogue import topics_of
 from topics.ledger import Published, Sequencer
 from topics.ledger_checkpoints import Checkpoints
 from topics.ledger_entries import LedgerEntry, decode_entry
@@ -22,6 +22,7 @@ from topics.log import Appended, Entry
 from topics.promise import origin_of
 from topics.proofs import leaf_hash, root
 from topics.sqlite_log import SqliteLog
+from topics.topic_names import is_mailbox_topic
 
 ORIGIN = origin_of("bi")
 SIGNERS = (

@@ -12,7 +12,8 @@ import pytest
 from schemas.data_files import read_together
 from schemas.registry import Agency, Registry, Role, empty_registry
 from tests.domain import NOW
-from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may, policy, read_policy
+from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may
+from topics.policy_file import policy, read_policy
 
 AT = datetime.fromtimestamp(NOW, UTC)
 POLICY = read_together("topics", "policy")

@@ -19,19 +19,8 @@ from schemas.errors import PolicyError
 from schemas.event_types import EVENTS, FLOWS_WITH, PURPOSES
 from schemas.registry import ROLES, Agency, Registry, Role
 from tests.domain import MEMBERS, NOW, Domain
-from topics.catalogue import (
-    Act,
-    Do,
-    Verdict,
-    allowed_fields,
-    answer_within_s,
-    flows_of,
-    mailboxes_of,
-    may,
-    policy,
-    read_policy,
-    topics_of,
-)
+from topics.catalogue import Act, Do, Verdict, allowed_fields, answer_within_s, flows_of, mailboxes_of, may, topics_of
+from topics.policy_file import policy, read_policy
 
 POLICY = read_together("topics", "policy")
 REGISTRY = Domain().registry

@@ -17,9 +17,10 @@ from tests.kafka.conftest import _shared, needs_kafka
 from tests.topics.kafka_harness import open_kafka, random_id, run, wipe
 from tests.topics.test_kafka_catalogue import REGISTRY
 from topics import kafka_admin
-from topics.catalogue import KafkaAcl, kafka_acls, kafka_principal, kafka_topics, mailboxes_of, topics_of
+from topics.catalogue import mailboxes_of, topics_of
 from topics.kafka_access import KafkaAccess
 from topics.kafka_admin import Finding
+from topics.kafka_catalogue import KafkaAcl, kafka_acls, kafka_principal, kafka_topics
 from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
 from topics.kafka_producer import Item

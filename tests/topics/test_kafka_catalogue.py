@@ -18,21 +18,11 @@ from schemas.errors import LogError
 from schemas.registry import Agency, Registry
 from tests.domain import NOW, Domain
 from topics import kafka_access, kafka_clients
-from topics.catalogue import (
-    Act,
-    KafkaAcl,
-    kafka_acls,
-    kafka_principal,
-    kafka_topic,
-    kafka_topics,
-    ledger_topic,
-    mailboxes_of,
-    may,
-    registry_topic,
-    topics_of,
-)
+from topics.catalogue import Act, mailboxes_of, may, topics_of
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import KafkaAcl, kafka_acls, kafka_principal, kafka_topic, kafka_topics
 from topics.log import grants_topic
+from topics.topic_names import ledger_topic, registry_topic
 
 DIRECT = ("bi/iom", "bi/police")
 

@@ -15,11 +15,11 @@ from tests.kafka.conftest import _shared, needs_kafka
 from tests.topics.kafka_harness import run
 from tests.topics.ledger_store_contract import CHECKS, Check, events, put, reader
 from topics import kafka_admin
-from topics.catalogue import ledger_topic
 from topics.kafka_clients import Clients
 from topics.kafka_ledger import KafkaLedgerStore
 from topics.kafka_producer import Item
 from topics.ledger_store import LedgerStore
+from topics.topic_names import ledger_topic
 from umuhuza.kafka.cluster import Cluster
 
 _domains = (f"x{letter}" for letter in "abcdefghij")

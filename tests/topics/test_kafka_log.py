@@ -25,8 +25,8 @@ from tests.kafka.conftest import _shared
 from tests.topics.kafka_harness import KafkaHarness, appended, open_kafka, random_id, run
 from tests.topics.log_contract import everything, same, topic_of
 from topics import kafka_admin, kafka_log
-from topics.catalogue import kafka_topic
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import kafka_topic
 from topics.kafka_clients import IDENT_HEADER, Clients
 from topics.kafka_log import CHECK_S, KafkaLog
 from topics.kafka_producer import Item

@@ -40,17 +40,9 @@ from tests.topics.expected_rules import (
     TRAVELS,
     Told,
 )
-from topics import catalogue
-from topics.catalogue import (
-    Act,
-    Policy,
-    Verdict,
-    allowed_fields,
-    answer_within_s,
-    child_authorised,
-    may,
-    policy_of,
-)
+from topics import policy_file
+from topics.catalogue import Act, Verdict, allowed_fields, answer_within_s, child_authorised, may, may_attach
+from topics.policy_file import Policy, policy_of
 
 RAW: dict[str, Any] = tomllib.loads(read_together("topics", "policy"))
 AT = datetime(2026, 11, 3, 10, tzinfo=UTC)
@@ -175,7 +167,7 @@ def who_may_send_it(event: str) -> bool:
 
 def what_it_says(event: str) -> bool:
     """The rule itself, where another one would stop the same thing."""
-    told, rule = EVENTS_TOLD[event], catalogue.policy().events[event]
+    told, rule = EVENTS_TOLD[event], policy_file.policy().events[event]
     within = {priority: answer_within_s(event, priority) for priority in ("immediate", "emergency", "urgent", "normal")}
     due = {name: hours * 3600 for name, hours in (told.within or {}).items()}
     return (
@@ -193,7 +185,7 @@ def what_travels(event: str) -> bool:
         return False
     if always is None:
         return True
-    known = {*services, *catalogue.policy().by_service.get(event, {})}
+    known = {*services, *policy_file.policy().by_service.get(event, {})}
     never = NEVER.get(event, {})
     return all(
         allowed_fields(event, [one]) == always | services.get(one, frozenset())
@@ -208,7 +200,7 @@ def what_travels(event: str) -> bool:
 def what_carries_files() -> bool:
     """Exactly these events, to exactly these roles."""
     return all(
-        catalogue.may_attach(event, one).ok is bool(CARRIES_FILES.get(event, NONE) & set(one.roles))
+        may_attach(event, one).ok is bool(CARRIES_FILES.get(event, NONE) & set(one.roles))
         for event in EVENTS
         for one in HERE
     )
@@ -242,7 +234,7 @@ def answers() -> bool:
 
 def firewall() -> bool:
     """Police and judiciary on one side, protected places and the directory on the other."""
-    rules = catalogue.policy()
+    rules = policy_file.policy()
     done = all(who_may_send_it(event) for event in ("receipt.delivered", "service.published", "alert.missing")) and all(
         may(act(event, sender, owner, flow), DOMAIN).ok
         is expected(event, flow, DOMAIN.agency(sender), DOMAIN.agency(owner))
@@ -276,10 +268,10 @@ def agreements() -> bool:
         and _transfer("bi/facilitator", age="child") == ""
         and _transfer("rw/inlctp", *child) == "agreement.demo-2026.domains"
         and _transfer("tn/inlctp", border, id="another") != ""
-        and catalogue.policy().agreements["demo-2026"].flows == {"bilateral"}
+        and policy_file.policy().agreements["demo-2026"].flows == {"bilateral"}
         and {
             name: (asked.child, asked.child_in_danger, asked.child_not_in, asked.abroad)
-            for name, asked in catalogue.policy().authorisations.items()
+            for name, asked in policy_file.policy().authorisations.items()
         }
         == CHILDREN
         and all(_of_a_child(name) for name, told in EVENTS_TOLD.items() if told.basis and not told.agreement)
@@ -434,7 +426,7 @@ def under(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Policy 
             changed = policy_of(raw)
         except ValueError:
             return None
-        monkeypatch.setattr(catalogue, "policy", lambda: changed)
+        monkeypatch.setattr(policy_file, "policy", lambda: changed)
         return changed
 
     return put

@@ -17,7 +17,7 @@ from schemas.envelope import new_evt, new_thread
 from schemas.event_types import EVENTS
 from schemas.keys import RandomBytes, b64url
 from schemas.lifecycle import MACHINES
-from topics.catalogue import policy
+from topics.policy_file import policy
 
 NOW = datetime(2026, 11, 3, 10, 0, tzinfo=UTC)
 """When everything here is written down."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.registry import Registry
-from topics.catalogue import kafka_acls, kafka_quotas, kafka_topics
+from topics.kafka_catalogue import kafka_acls, kafka_quotas, kafka_topics
 from umuhuza.kafka.certificates import ADMIN, principal_of
 from umuhuza.kafka.production import Hosts, node_properties
 
