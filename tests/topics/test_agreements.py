@@ -4,7 +4,7 @@ the State from which they seek asylum."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from schemas.data_files import read_together
 from schemas.registry import Agency, Registry, Role, empty_registry
 from tests.domain import NOW
+from tests.topics.claimed import Agreed, Claimed, Consent, Held, Safeguards
 from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may
 from topics.policy_file import policy, read_policy
 
@@ -21,39 +22,13 @@ MEMBERS: dict[str, Role] = {"commission": "focal-point", "iom": "facilitator", "
 YES = Verdict(True, "", "event.transfer.requested")
 
 
-@dataclass(frozen=True)
-class Consent:
-    expires_at: datetime = AT + timedelta(days=1)
+ADULT = Safeguards()
 
 
-@dataclass(frozen=True)
-class Safeguards:
-    age: str = "adult"
-    guardian: str | None = None
-
-
-@dataclass(frozen=True)
-class Held:
-    authority: str
-
-
-@dataclass(frozen=True)
-class Agreed:
-    id: str = "demo-2026"
-    authorisations: tuple[str, ...] = ()
-    origin: str = "bi"
-    asylum_wished: bool = False
-    voluntary: bool = True
-
-
-@dataclass(frozen=True)
-class Claimed:
-    recipient: str
-    agreement: Agreed | None
-    safeguards: Safeguards | None = Safeguards()
-    basis: str = "consent"
-    consent: Consent | None = Consent()
-    authorisations: tuple[Held, ...] = ()
+def claimed(
+    owner: str, agreed: Agreed | None, safeguards: Safeguards | None = ADULT, held: tuple[Held, ...] = ()
+) -> Claimed:
+    return Claimed(owner, "consent", Consent(AT + timedelta(days=1)), safeguards, agreed, held)
 
 
 def registry(domain: str) -> Registry:
@@ -65,14 +40,14 @@ def registry(domain: str) -> Registry:
 
 def asked(agreed: Agreed | None, *, age: str = "adult", domain: str = "bi", to: str = "iom") -> Verdict:
     """A transfer between two bodies of one domain."""
-    claims = Claimed(f"{domain}/{to}", agreed, Safeguards(age))
+    claims = claimed(f"{domain}/{to}", agreed, Safeguards(age))
     act = Act("send", f"{domain}/commission", f"{domain}.bilateral.{to}", "request", "transfer.requested", claims, AT)
     return may(act, registry(domain))
 
 
 def across(agreed: Agreed, *, age: str = "adult", sender: str = "tn/inlctp", owner: str = "bi/ccsprtp") -> Verdict:
     """A transfer over the border."""
-    act = Act("send", sender, "", None, "transfer.requested", Claimed(owner, agreed, Safeguards(age)), AT)
+    act = Act("send", sender, "", None, "transfer.requested", claimed(owner, agreed, Safeguards(age)), AT)
     return agreement_fits(act, "bilateral", sender, owner, YES)
 
 
@@ -99,7 +74,7 @@ def test_an_agreement_binds_only_its_own_domains() -> None:
 def test_an_agreement_counts_from_its_first_day_until_its_last(days: int, ok: bool) -> None:
     signed = policy().agreements["demo-2026"]
     at = datetime(signed.since.year, signed.since.month, signed.since.day, tzinfo=UTC) + timedelta(days=days)
-    act = Act("send", "bi/a", "", None, "transfer.requested", Claimed("bi/b", Agreed(origin="rw")), at)
+    act = Act("send", "bi/a", "", None, "transfer.requested", claimed("bi/b", Agreed(origin="rw")), at)
     verdict = agreement_fits(act, "bilateral", "bi/a", "bi/b", YES)
     assert verdict == (YES if ok else Verdict(False, "agreement_missing", "agreement.demo-2026.until"))
 
@@ -126,7 +101,7 @@ def test_a_tunisian_childs_transfer_needs_the_guardian_and_the_family_judge(age:
 
 
 def test_a_claim_without_age_is_no_adults() -> None:
-    act = Act("send", "tn/a", "", None, "transfer.requested", Claimed("tn/b", Agreed(), None), AT)
+    act = Act("send", "tn/a", "", None, "transfer.requested", claimed("tn/b", Agreed(), None), AT)
     assert agreement_fits(act, "bilateral", "tn/a", "tn/b", YES).code == "safeguard_missing"
 
 
@@ -162,7 +137,7 @@ def test_a_wrong_agreement_is_refused(before: str, after: str) -> None:
 
 
 def of_a_child(*held: str, age: str = "child", domain: str = "tn", event: str = "referral.requested") -> Verdict:
-    claims = Claimed(f"{domain}/b", None, Safeguards(age, "guardian"), authorisations=tuple(map(Held, held)))
+    claims = claimed(f"{domain}/b", None, Safeguards(age, "guardian"), tuple(map(Held, held)))
     act = Act("send", f"{domain}/a", "", None, event, claims, AT)
     return child_authorised(act, event.partition(".")[0], f"{domain}/a", f"{domain}/b", YES)
 
@@ -179,14 +154,14 @@ def test_a_tunisian_child_is_told_of_only_with_guardian_and_judge(age: str) -> N
 
 
 def test_who_is_told_of_on_a_thread_that_never_said_how_old_she_is_may_be_a_child() -> None:
-    claims = Claimed("tn/b", None, None)
+    claims = claimed("tn/b", None, None)
     act = Act("send", "tn/a", "", None, "information.answered", claims, AT)
     assert not child_authorised(act, "referral", "tn/a", "tn/b", YES).ok
     assert child_authorised(replace(act, concerning=Safeguards()), "referral", "tn/a", "tn/b", YES).ok
 
 
 def test_between_two_domains_what_either_asks_for_is_needed() -> None:
-    claims = Claimed("bi/b", None, Safeguards("child", "guardian"))
+    claims = claimed("bi/b", None, Safeguards("child", "guardian"))
     act = Act("send", "tn/a", "", None, "referral.requested", claims, AT)
     assert child_authorised(act, "referral", "tn/a", "bi/b", YES).rule == "authorisations.tn.child"
     assert child_authorised(act, "referral", "bi/a", "tn/b", YES).rule == "authorisations.tn.child"

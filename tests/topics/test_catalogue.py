@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -19,6 +19,7 @@ from schemas.errors import PolicyError
 from schemas.event_types import EVENTS, FLOWS_WITH, PURPOSES
 from schemas.registry import ROLES, Agency, Registry, Role
 from tests.domain import MEMBERS, NOW, Domain
+from tests.topics.claimed import Agreed, Claimed, Consent
 from topics.catalogue import Act, Do, Verdict, allowed_fields, answer_within_s, flows_of, mailboxes_of, may, topics_of
 from topics.policy_file import policy, read_policy
 
@@ -28,43 +29,8 @@ AT = datetime.fromtimestamp(NOW, UTC)
 POLICE, IOM, MINISTRY, SHELTER, SHELTER2, OPERATOR = MEMBERS
 
 
-@dataclass(frozen=True)
-class Consent:
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
-class Safeguards:
-    age: str = "adult"
-    guardian: str | None = None
-
-
-@dataclass(frozen=True)
-class Held:
-    authority: str
-
-
-@dataclass(frozen=True)
-class Agreed:
-    id: str = "demo-2026"
-    authorisations: tuple[str, ...] = ()
-    origin: str = "bi"
-    asylum_wished: bool = False
-    voluntary: bool = True
-
-
-@dataclass(frozen=True)
-class Claimed:
-    basis: str
-    recipient: str
-    consent: Consent | None = None
-    safeguards: Safeguards | None = Safeguards()
-    agreement: Agreed | None = Agreed()
-    authorisations: tuple[Held, ...] = ()
-
-
 def claims(to: str, basis: str = "consent") -> Claimed:
-    return Claimed(basis, to, Consent(AT + timedelta(days=1)) if basis == "consent" else None)
+    return Claimed(to, basis, Consent(AT + timedelta(days=1)) if basis == "consent" else None, agreement=Agreed())
 
 
 def send(sender: str, to: str, type: str, registry: Registry = REGISTRY) -> Verdict:
@@ -370,7 +336,7 @@ def test_the_commission_publishes_guidance_to_everybody_and_everybody_may_acknow
         (None, AT, "consent_missing"),
         (claims(SHELTER2), AT, "consent_missing"),
         (claims(SHELTER, "because"), AT, "consent_missing"),
-        (Claimed("consent", SHELTER), AT, "consent_missing"),
+        (Claimed(SHELTER), AT, "consent_missing"),
         (claims(SHELTER), None, "consent_missing"),
         (claims(SHELTER), AT + timedelta(days=1), "consent_expired"),
         (claims(SHELTER), AT + timedelta(days=1, seconds=-1), ""),

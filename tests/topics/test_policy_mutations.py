@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from schemas.data_files import read_together
 from schemas.envelope import FLOWS, mailbox_topic
 from schemas.event_types import EVENTS, FLOWS_WITH
 from schemas.registry import ROLES, Agency, Registry, Role
+from tests.topics.claimed import Agreed, Claimed, Consent, Held, Safeguards
 from tests.topics.expected_rules import (
     ALL,
     ANSWERS,
@@ -46,6 +47,7 @@ from topics.policy_file import Policy, policy_of
 
 RAW: dict[str, Any] = tomllib.loads(read_together("topics", "policy"))
 AT = datetime(2026, 11, 3, 10, tzinfo=UTC)
+UNTIL = Consent(AT + timedelta(days=1))
 Mutation = tuple[str, dict[str, Any]]
 
 
@@ -68,47 +70,12 @@ DOMAIN = Registry("bi", 1, 0, MappingProxyType({one.id: one for one in _MEMBERS}
 HERE = [one for one in _MEMBERS if one.id.startswith("bi/")]
 
 
-@dataclass(frozen=True)
-class Consent:
-    expires_at: datetime = AT + timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Safeguards:
-    age: str = "adult"
-    guardian: str | None = None
-
-
-@dataclass(frozen=True)
-class Held:
-    authority: str
-
-
-@dataclass(frozen=True)
-class Signed:
-    id: str = "demo-2026"
-    authorisations: tuple[str, ...] = ("data-protection-authority",)
-    origin: str = "bi"
-    asylum_wished: bool = False
-    voluntary: bool = True
-
-
-@dataclass(frozen=True)
-class Claimed:
-    basis: str
-    recipient: str
-    consent: Consent | None
-    safeguards: Safeguards | None = Safeguards()
-    agreement: Signed | None = None
-    authorisations: tuple[Held, ...] = ()
-
-
 def act(event: str, sender: str, owner: str, flow: str, basis: str | None = None) -> Act:
     told = EVENTS_TOLD[event]
     chosen = basis or min(told.basis, default="consent")
-    claims = Claimed(chosen, owner, Consent() if chosen == "consent" else None)
+    claims = Claimed(owner, chosen, UNTIL if chosen == "consent" else None)
     if told.agreement:
-        claims = replace(claims, agreement=Signed())
+        claims = replace(claims, agreement=Agreed(authorisations=("data-protection-authority",)))
     return Act("send", sender, mailbox_topic(flow, owner), EVENTS[event].kind, event, claims, AT)
 
 
@@ -248,7 +215,7 @@ def firewall() -> bool:
 def _transfer(sender: str, *held: str, age: str = "adult", at: datetime = AT, **signed: Any) -> str:
     """What is said to a transfer to Burundi's focal point: "" for yes, else the rule."""
     asked = act("transfer.requested", sender, "bi/focal-point", "bilateral")
-    claims = Claimed("vital-interests", "bi/focal-point", None, Safeguards(age), Signed(authorisations=held, **signed))
+    claims = Claimed("bi/focal-point", "vital-interests", None, Safeguards(age), Agreed(authorisations=held, **signed))
     verdict = may(replace(asked, claims=claims, at=at), DOMAIN)
     return "" if verdict.ok else verdict.rule
 
@@ -288,13 +255,8 @@ def _of_a_child(event: str) -> bool:
                     danger = basis == "vital-interests" and (flow == "alert" or guardian in ("pending", "suspected"))
                     needed = NONE if age == "adult" or flow in not_in else asked_in_danger if danger else asked
                     for held in (needed, *(needed - {one} for one in needed)):
-                        claims = Claimed(
-                            basis,
-                            f"{domain}/b",
-                            Consent(),
-                            Safeguards(age, guardian),
-                            authorisations=tuple(map(Held, sorted(held))),
-                        )
+                        having = tuple(map(Held, sorted(held)))
+                        claims = Claimed(f"{domain}/b", basis, UNTIL, Safeguards(age, guardian), authorisations=having)
                         said = Act("send", f"{domain}/a", "", None, event, claims, AT)
                         unsaid = replace(said, claims=replace(claims, safeguards=None), concerning=claims.safeguards)
                         for one in (said, unsaid):
