@@ -22,6 +22,7 @@ from types import MappingProxyType, TracebackType
 from typing import ClassVar, TypeVar, cast
 
 from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Erased, Escalation, Outcome
+from adapters.consents import Consents
 from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
@@ -259,6 +260,23 @@ class Agency:
     def opened(self, type: str) -> list[events.Opened]:
         """What arrived of that type, opened again."""
         return [self.runner.inbox.opened(item) for item in self.inbox() if item.type == type]
+
+    @property
+    def consents(self) -> Consents:
+        return Consents(self.runner.desk, self.runner.outbox)
+
+    def thread_with(self, peer: str) -> str:
+        """Its one thread with that agency."""
+        [thread] = [one.id for one in self.box.threads() if one.peer == peer]
+        return thread
+
+    def state_of(self, thread: str) -> str:
+        found = self.box.thread(thread)
+        assert found is not None, "no such thread"
+        return found.state
+
+    def state_with(self, peer: str) -> str:
+        return self.state_of(self.thread_with(peer))
 
     def send(self) -> int:
         return self.town.run(self.runner.send())

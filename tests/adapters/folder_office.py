@@ -19,6 +19,7 @@ from adapters.connectors.contract import Arrived, Batch, Draft, Outcome, Problem
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.template import template_xlsx
 from schemas.forms import Birth, Consent, Facts, Lawful, Name, Referral
+from tests.agencies import Agencies
 
 ZONE = timezone(timedelta(hours=2))
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=ZONE)
@@ -49,6 +50,19 @@ CASE: Mapping[str, Any] = {
     "vic_TypeOfExploitation": "Travail forcé; Servitude",
     "cas_Status": "Active",
 }
+
+
+def connector_of(
+    town: Agencies, folder: Path, agency: str, recipients: Sequence[tuple[str, str]] = RECIPIENTS
+) -> FolderConnector:
+    """The watched folder of a member of this town, below `folder`; its clock is the town's."""
+    return FolderConnector(
+        folder / agency.replace("/", "-"),
+        agency=agency,
+        recipients=lambda: recipients,
+        now=lambda: datetime.fromtimestamp(town.now, ZONE),
+        quiet_s=0.0,
+    )
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import pytest
 
 from adapters.connectors.contract import Outcome
 from adapters.consent_book import REPRESENTATIVE_WITHIN_S
-from adapters.consents import Consents, Withdrawn
+from adapters.consents import Withdrawn
 from adapters.rights_book import RightsBook
 from schemas.errors import OrderError, PolicyError
 from schemas.forms import Basis, Birth, Caregiver, Consent, Facts, Lawful
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn, WithdrawalScope
-from tests.agencies import PLANTED, Agencies, Agency, at, bytes_of, referral, said
+from tests.agencies import PLANTED, Agencies, at, bytes_of, referral, said
 from tests.schemas.samples import SAMPLES
 
 IOM, SHELTER, CLINIC = "bi/iom", "bi/k7t4", "bi/min-solidarity"
@@ -29,27 +29,12 @@ def town(tmp_path: Path) -> Iterator[Agencies]:
         yield made
 
 
-def consents(member: Agency) -> Consents:
-    return Consents(member.runner.desk, member.runner.outbox)
-
-
-def thread_with(member: Agency, peer: str) -> str:
-    [thread] = [one.id for one in member.box.threads() if one.peer == peer]
-    return thread
-
-
-def state_with(member: Agency, peer: str) -> str:
-    thread = member.box.thread(thread_with(member, peer))
-    assert thread is not None
-    return thread.state
-
-
 def sheltered(town: Agencies, *, linked: bool = True) -> None:
     """IOM has referred her to the shelter, which has accepted her, begun, and sent her on to a clinic."""
     iom, shelter = town[IOM], town[SHELTER]
     iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
     town.settle()
-    to_iom = thread_with(shelter, IOM)
+    to_iom = shelter.thread_with(IOM)
     person = HERS_AT_SHELTER if linked else None
     shelter.evt(shelter.draft(IOM, "referral.accepted", said(), thread=to_iom, person=person))
     shelter.evt(shelter.draft(IOM, "referral.started", said(), thread=to_iom))
@@ -59,7 +44,7 @@ def sheltered(town: Agencies, *, linked: bool = True) -> None:
 
 
 def withdraw(town: Agencies, scope: WithdrawalScope = "sharing", person: str = HER) -> Withdrawn:
-    done = consents(town[IOM]).withdraw(person, scope)
+    done = town[IOM].consents.withdraw(person, scope)
     town.settle()
     return done
 
@@ -75,29 +60,29 @@ def refused(outcome: Outcome) -> tuple[str, str | None]:
 def test_the_bed_stays_and_everybody_who_holds_something_confirms(town: Agencies) -> None:
     sheltered(town)
     done = withdraw(town)
-    assert state_with(town[IOM], SHELTER) == state_with(town[SHELTER], IOM) == "in-progress"
-    assert state_with(town[CLINIC], SHELTER) == "requested"
-    [told] = consents(town[IOM]).book.told(done.number)
+    assert town[IOM].state_with(SHELTER) == town[SHELTER].state_with(IOM) == "in-progress"
+    assert town[CLINIC].state_with(SHELTER) == "requested"
+    [told] = town[IOM].consents.book.told(done.number)
     assert (told.peer, told.scope, told.onward) == (SHELTER, "sharing", 1)
     assert told.confirmed_at is not None
     assert town[CLINIC].opened("consent.withdrawn")[0].facts.said == ConsentWithdrawn(scope="sharing")
     shelter = town[SHELTER]
-    shelter.evt(shelter.draft(IOM, "service.provided", said(service="SocialCare"), thread=thread_with(shelter, IOM)))
-    shelter.evt(shelter.draft(IOM, "referral.completed", said(outcome="goals-met"), thread=thread_with(shelter, IOM)))
+    shelter.evt(shelter.draft(IOM, "service.provided", said(service="SocialCare"), thread=shelter.thread_with(IOM)))
+    shelter.evt(shelter.draft(IOM, "referral.completed", said(outcome="goals-met"), thread=shelter.thread_with(IOM)))
     town.settle()
-    assert state_with(town[IOM], SHELTER) == "completed"
+    assert town[IOM].state_with(SHELTER) == "completed"
 
 
 def test_the_shelter_confirms_only_after_the_clinic_has(town: Agencies) -> None:
     sheltered(town)
-    done = consents(town[IOM]).withdraw(HER, "sharing")
+    done = town[IOM].consents.withdraw(HER, "sharing")
     town.settle([IOM, SHELTER])
-    [told] = consents(town[IOM]).book.told(done.number)
+    [told] = town[IOM].consents.book.told(done.number)
     assert told.evt is not None
     assert town[IOM].outgoing(told.evt).state == "delivered"  # its machine has it, and waits for the clinic's
     assert told.confirmed_at is None
     town.settle()
-    assert consents(town[IOM]).book.told(done.number)[0].confirmed_at is not None
+    assert town[IOM].consents.book.told(done.number)[0].confirmed_at is not None
 
 
 def test_a_confirmation_says_how_many_and_never_who(town: Agencies) -> None:
@@ -126,12 +111,12 @@ def test_the_clinic_that_never_linked_the_thread_shares_nothing_on_it_either(tow
     sheltered(town)
     withdraw(town)
     clinic = town[CLINIC]
-    thread = thread_with(clinic, SHELTER)
+    thread = clinic.thread_with(SHELTER)
     old = Consent(given_at=at(-7200), expires_at=at(86_400))
     for facts in (Facts(occurred_at=at(), lawful=Lawful(basis="consent", consent=old)), Facts(occurred_at=at())):
         with pytest.raises(PolicyError, match="consent_withdrawn|consent_missing"):
-            consents(clinic).book.require(None, thread, facts)
-    consents(clinic).book.require(None, "another-thread", facts)
+            clinic.consents.book.require(None, thread, facts)
+    clinic.consents.book.require(None, "another-thread", facts)
 
 
 def test_a_consent_given_anew_after_the_withdrawal_counts_again(town: Agencies) -> None:
@@ -141,7 +126,7 @@ def test_a_consent_given_anew_after_the_withdrawal_counts_again(town: Agencies) 
     anew = Consent(given_at=at(3000), expires_at=at(86_400 * 30))
     facts = referral(lawful=Lawful(basis="consent", consent=anew)).model_copy(update={"occurred_at": at(3600)})
     town[IOM].evt(town[IOM].draft("bi/r5w2", "referral.requested", facts, person=HER))
-    states = {one.peer: one.state for one in consents(town[IOM]).book.holders(int(town.now), HER)}
+    states = {one.peer: one.state for one in town[IOM].consents.book.holders(int(town.now), HER)}
     assert states == {SHELTER: "withdrawn-sharing", "bi/r5w2": "granted"}
 
 
@@ -149,7 +134,7 @@ def test_a_consent_from_before_the_withdrawal_cannot_be_sent_after_it_as_if_it_w
     sheltered(town)
     withdraw(town)
     old = ConsentGranted(extent="full", consent=Consent(given_at=at(-7200), expires_at=at(86_400)))
-    thread = thread_with(town[IOM], SHELTER)
+    thread = town[IOM].thread_with(SHELTER)
     outcome = town[IOM].draft(SHELTER, "consent.granted", Facts(occurred_at=at(), said=old), thread=thread)
     assert refused(outcome) == ("consent_withdrawn", "said.consent.given_at")
 
@@ -199,7 +184,7 @@ def test_whoever_shares_against_her_withdrawal_signs_for_it_with_a_reason_and_is
 def test_what_had_not_left_yet_never_leaves(town: Agencies) -> None:
     iom = town[IOM]
     evt = iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert (done.taken_back, done.told) == ((evt,), ())
     town.settle()
     assert iom.outgoing(evt).state == "cancelled"
@@ -212,9 +197,9 @@ def test_what_had_not_left_yet_never_leaves(town: Agencies) -> None:
 def test_withdrawing_the_service_ends_it_here_and_onward(town: Agencies) -> None:
     sheltered(town)
     done = withdraw(town, "service")
-    assert state_with(town[IOM], SHELTER) == state_with(town[SHELTER], IOM) == "revoked"
-    assert state_with(town[SHELTER], CLINIC) == state_with(town[CLINIC], SHELTER) == "revoked"
-    assert consents(town[IOM]).book.told(done.number)[0].onward == 1
+    assert town[IOM].state_with(SHELTER) == town[SHELTER].state_with(IOM) == "revoked"
+    assert town[SHELTER].state_with(CLINIC) == town[CLINIC].state_with(SHELTER) == "revoked"
+    assert town[IOM].consents.book.told(done.number)[0].onward == 1
 
 
 def test_sharing_may_be_withdrawn_first_and_the_service_later(town: Agencies) -> None:
@@ -222,21 +207,21 @@ def test_sharing_may_be_withdrawn_first_and_the_service_later(town: Agencies) ->
     withdraw(town)
     town.wait(3600)
     done = withdraw(town, "service")
-    assert [one.onward for one in consents(town[IOM]).book.told(done.number)] == [1]
-    [holder] = consents(town[IOM]).book.holders(int(town.now), HER)
-    assert (holder.state, state_with(town[SHELTER], IOM)) == ("withdrawn", "revoked")
+    assert [one.onward for one in town[IOM].consents.book.told(done.number)] == [1]
+    [holder] = town[IOM].consents.book.holders(int(town.now), HER)
+    assert (holder.state, town[SHELTER].state_with(IOM)) == ("withdrawn", "revoked")
 
 
 def test_who_declined_still_holds_what_was_shared_and_is_told_too(town: Agencies) -> None:
     iom, shelter = town[IOM], town[SHELTER]
     iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
     town.settle()
-    shelter.evt(shelter.draft(IOM, "referral.declined", said(reason="no-capacity"), thread=thread_with(shelter, IOM)))
+    shelter.evt(shelter.draft(IOM, "referral.declined", said(reason="no-capacity"), thread=shelter.thread_with(IOM)))
     town.settle()
     town.wait(60)
     done = withdraw(town, "service")
-    [told] = consents(iom).book.told(done.number)
-    assert (told.scope, told.onward, state_with(shelter, IOM)) == ("sharing", 0, "declined")
+    [told] = iom.consents.book.told(done.number)
+    assert (told.scope, told.onward, shelter.state_with(IOM)) == ("sharing", 0, "declined")
 
 
 # -- what may go wrong -------------------------------------------------------------------------------------------------
@@ -245,13 +230,13 @@ def test_who_declined_still_holds_what_was_shared_and_is_told_too(town: Agencies
 def test_a_holder_that_is_not_sure_whom_it_passed_on_waits_for_a_person_to_say(town: Agencies) -> None:
     sheltered(town, linked=False)
     done = withdraw(town)
-    assert consents(town[IOM]).book.told(done.number)[0].confirmed_at is None
+    assert town[IOM].consents.book.told(done.number)[0].confirmed_at is None
     assert not town[CLINIC].opened("consent.withdrawn")
     shelter = town[SHELTER]
-    assert [one.thread for one in consents(shelter).book.waiting_for_a_person()] == [thread_with(shelter, IOM)]
-    consents(shelter).link(thread_with(shelter, IOM), HERS_AT_SHELTER)
+    assert [one.thread for one in shelter.consents.book.waiting_for_a_person()] == [shelter.thread_with(IOM)]
+    shelter.consents.link(shelter.thread_with(IOM), HERS_AT_SHELTER)
     town.settle()
-    assert consents(town[IOM]).book.told(done.number)[0].onward == 1
+    assert town[IOM].consents.book.told(done.number)[0].onward == 1
 
 
 def test_linking_with_an_ordinary_answer_is_enough(town: Agencies) -> None:
@@ -259,9 +244,9 @@ def test_linking_with_an_ordinary_answer_is_enough(town: Agencies) -> None:
     done = withdraw(town)
     shelter = town[SHELTER]
     facts = said(service="SocialCare")
-    shelter.evt(shelter.draft(IOM, "service.provided", facts, thread=thread_with(shelter, IOM), person=HERS_AT_SHELTER))
+    shelter.evt(shelter.draft(IOM, "service.provided", facts, thread=shelter.thread_with(IOM), person=HERS_AT_SHELTER))
     town.settle()
-    assert consents(town[IOM]).book.told(done.number)[0].onward == 1
+    assert town[IOM].consents.book.told(done.number)[0].onward == 1
 
 
 def test_an_alert_about_her_never_rested_on_her_consent_and_holds_no_withdrawal_up(town: Agencies) -> None:
@@ -271,7 +256,7 @@ def test_an_alert_about_her_never_rested_on_her_consent_and_holds_no_withdrawal_
     town.settle()
     done = withdraw(town)
     assert [one.peer for one in done.told] == [SHELTER]
-    assert all(one.confirmed_at is not None for one in consents(iom).book.told(done.number))
+    assert all(one.confirmed_at is not None for one in iom.consents.book.told(done.number))
     assert not town["bi/r5w2"].opened("consent.withdrawn")
 
 
@@ -296,29 +281,29 @@ def test_two_who_shared_her_with_each_other_do_not_wait_for_each_other(town: Age
     town.settle()
     town.wait(60)
     done = withdraw(town)
-    assert all(one.confirmed_at is not None for one in consents(iom).book.told(done.number))
+    assert all(one.confirmed_at is not None for one in iom.consents.book.told(done.number))
 
 
 def test_nobody_by_that_reference_is_said_and_nothing_is_stored(town: Agencies) -> None:
     with pytest.raises(OrderError) as caught:
-        consents(town[IOM]).withdraw("DOSSIER-99", "sharing")
+        town[IOM].consents.withdraw("DOSSIER-99", "sharing")
     assert (caught.value.code, caught.value.path) == ("thread_unknown", "person")
-    assert not consents(town[IOM]).book.withdrawals()
+    assert not town[IOM].consents.book.withdrawals()
 
 
 def test_a_third_agency_cannot_confirm_for_the_shelter(town: Agencies) -> None:
     sheltered(town)
-    done = consents(town[IOM]).withdraw(HER, "sharing")
+    done = town[IOM].consents.withdraw(HER, "sharing")
     [told] = done.told
     assert told.evt is not None
-    assert consents(town[IOM]).book.confirm(told.evt, CLINIC, 0, int(town.now)) is None
-    assert consents(town[IOM]).book.told(done.number)[0].confirmed_at is None
+    assert town[IOM].consents.book.confirm(told.evt, CLINIC, 0, int(town.now)) is None
+    assert town[IOM].consents.book.told(done.number)[0].confirmed_at is None
 
 
 def test_dying_after_every_step_of_a_withdrawal_loses_nobodys_word(town: Agencies) -> None:
     """Adapters that are started again between every two turns end where one that never stopped would."""
     sheltered(town)
-    done = consents(town[IOM]).withdraw(HER, "sharing")
+    done = town[IOM].consents.withdraw(HER, "sharing")
     for _ in range(6):
         for name in (IOM, SHELTER, CLINIC):
             member = town.open(name)
@@ -327,7 +312,7 @@ def test_dying_after_every_step_of_a_withdrawal_loses_nobodys_word(town: Agencie
             member.receive()
             member = town.open(name)
             member.deliver()
-    assert consents(town[IOM]).book.told(done.number)[0].onward == 1
+    assert town[IOM].consents.book.told(done.number)[0].onward == 1
 
 
 # -- what stands -------------------------------------------------------------------------------------------------------
@@ -335,7 +320,7 @@ def test_dying_after_every_step_of_a_withdrawal_loses_nobodys_word(town: Agencie
 
 def test_what_consent_stands_is_shown_by_person_and_holder(town: Agencies) -> None:
     sheltered(town)
-    book = consents(town[IOM]).book
+    book = town[IOM].consents.book
     [holder] = book.holders(int(town.now), HER)
     assert (holder.person, holder.peer, holder.basis, holder.state) == (HER, SHELTER, "consent", "granted")
     assert holder.expires_at is not None
@@ -350,7 +335,7 @@ def test_what_she_refused_to_share_makes_her_consent_a_limited_one(town: Agencie
         update={"referral": facts.referral.model_copy(update={"told_and_refused": ("access_needs",)})}
     )
     town[IOM].evt(town[IOM].draft(SHELTER, "referral.requested", limited, person=HER))
-    assert [one.state for one in consents(town[IOM]).book.holders(int(town.now), HER)] == ["limited"]
+    assert [one.state for one in town[IOM].consents.book.holders(int(town.now), HER)] == ["limited"]
 
 
 def test_no_name_stands_in_any_file_after_all_of_it(town: Agencies, tmp_path: Path) -> None:
@@ -378,12 +363,12 @@ def test_a_child_without_a_guardian_is_due_a_representative_in_72_hours_on_both_
     began = int(town.now)
     town.settle()
     for member in (IOM, SHELTER):
-        [due] = consents(town[member]).book.representatives_due()
+        [due] = town[member].consents.book.representatives_due()
         assert due.due_at == began + REPRESENTATIVE_WITHIN_S
     town.wait(timedelta(hours=70).total_seconds())
-    assert consents(town[IOM]).book.appoint(HER, int(town.now))
-    assert consents(town[IOM]).book.representatives_due() == []
-    assert not consents(town[IOM]).book.appoint("DOSSIER-99", int(town.now))
+    assert town[IOM].consents.book.appoint(HER, int(town.now))
+    assert town[IOM].consents.book.representatives_due() == []
+    assert not town[IOM].consents.book.appoint("DOSSIER-99", int(town.now))
 
 
 def test_a_later_record_with_a_representative_takes_the_child_off_the_list(town: Agencies) -> None:
@@ -393,9 +378,9 @@ def test_a_later_record_with_a_representative_takes_the_child_off_the_list(town:
     found = child("representative", best_interest_note="Avec sa tante.", child_assent="assent")
     iom.evt(iom.draft(CLINIC, "referral.requested", found, person=HER))
     town.settle()
-    assert consents(iom).book.representatives_due() == []
-    assert len(consents(town[SHELTER]).book.representatives_due()) == 1  # nobody has told the shelter
-    assert {one.peer: one.child_assent for one in consents(iom).book.holders(int(town.now))} == {
+    assert iom.consents.book.representatives_due() == []
+    assert len(town[SHELTER].consents.book.representatives_due()) == 1  # nobody has told the shelter
+    assert {one.peer: one.child_assent for one in iom.consents.book.holders(int(town.now))} == {
         SHELTER: "not-asked",
         CLINIC: "assent",
     }
@@ -418,12 +403,12 @@ def test_a_suspected_guardian_is_never_informed(town: Agencies) -> None:
 
 def test_a_cards_code_leads_to_her_where_she_got_it_and_nowhere_else(town: Agencies, tmp_path: Path) -> None:
     sheltered(town)
-    iom = consents(town[IOM]).book
+    iom = town[IOM].consents.book
     code = iom.ticket(HER, "K7Q3M2XA9TDE", int(town.now))
     assert code == "K7Q3M2XA9TDE"
     assert iom.ticket(HER, "ANOTHERFRESH", int(town.now)) == code
     assert iom.person_of(code) == HER
-    assert consents(town[SHELTER]).book.person_of(code) is None
+    assert town[SHELTER].consents.book.person_of(code) is None
     assert iom.ticket("DOSSIER-99", "ANOTHERFRESH", int(town.now)) is None
     town.settle()
     for pattern in ("log.db*", "bi-k7t4.db*", "bi-min-solidarity.db*"):

@@ -16,7 +16,6 @@ from openpyxl import load_workbook
 from adapters.connectors import delivered, places
 from adapters.connectors.answers import steps_ahead
 from adapters.connectors.contract import Erased, NotNowError, Problem
-from adapters.connectors.folder import FolderConnector
 from schemas.forms import Answer, Facts
 from tests.adapters.folder_office import (
     CASE,
@@ -26,6 +25,7 @@ from tests.adapters.folder_office import (
     ZONE,
     Office,
     arrived,
+    connector_of,
     drafts,
     filled,
     problems,
@@ -527,17 +527,8 @@ def test_a_row_travels_to_a_shelter_and_its_answer_comes_back(tmp_path: Path) ->
     with Agencies(tmp_path) as town:
         now = datetime.fromtimestamp(town.now, ZONE)
 
-        def connector(agency: str) -> FolderConnector:
-            return FolderConnector(
-                tmp_path / agency.replace("/", "-"),
-                agency=agency,
-                recipients=lambda: RECIPIENTS,
-                now=lambda: datetime.fromtimestamp(town.now, ZONE),
-                quiet_s=0.0,
-            )
-
-        town.open("bi/iom", [connector("bi/iom")])
-        town.open("bi/k7t4", [connector("bi/k7t4")])
+        town.open("bi/iom", [connector_of(town, tmp_path, "bi/iom")])
+        town.open("bi/k7t4", [connector_of(town, tmp_path, "bi/k7t4")])
         sender, shelter = Office(tmp_path / "bi-iom"), Office(tmp_path / "bi-k7t4")
         given, until = now - timedelta(days=1), now + timedelta(days=90)
         consent = {"consentement_date": f"{given:%d/%m/%Y}", "consentement_fin": f"{until:%d/%m/%Y}"}
@@ -573,18 +564,8 @@ def test_asyncio_lock_of_the_connector_serves_several_loops(served: Office) -> N
 
 def test_case_rows_pass_the_real_rules_and_arrive_as_a_case(tmp_path: Path) -> None:
     with Agencies(tmp_path) as town:
-
-        def connector(agency: str) -> FolderConnector:
-            return FolderConnector(
-                tmp_path / agency.replace("/", "-"),
-                agency=agency,
-                recipients=lambda: (*RECIPIENTS, ("bi/min-solidarity", "Ministère")),
-                now=lambda: datetime.fromtimestamp(town.now, ZONE),
-                quiet_s=0.0,
-            )
-
         for agency in ("bi/police", "bi/iom", "bi/min-solidarity"):
-            town.open(agency, [connector(agency)])
+            town.open(agency, [connector_of(town, tmp_path, agency, (*RECIPIENTS, ("bi/min-solidarity", "Ministère")))])
         police, iom = Office(tmp_path / "bi-police"), Office(tmp_path / "bi-iom")
         police.drop(filled(CASE, form="Dossier"))
         screened = {**CASE, "type": "Évaluation faite", "destinataire": "bi/min-solidarity", "prs_FirstName": None}

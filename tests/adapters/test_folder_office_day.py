@@ -12,15 +12,14 @@ import pytest
 
 from adapters.connectors.answers import COLUMNS
 from adapters.connectors.contract import Escalation, EscalationKind, NotNowError
-from adapters.connectors.folder import FolderConnector
 from schemas.forms import Answer, Facts, Movement, Question
 from tests.adapters.folder_office import (
     NOW,
     PLANTED,
-    RECIPIENTS,
     ZONE,
     Office,
     arrived,
+    connector_of,
     drafts,
     filled,
     row,
@@ -201,17 +200,7 @@ def test_who_has_the_table_open_still_finds_the_file(sender: Office) -> None:
 
 def test_the_adapter_tells_the_office_by_itself(tmp_path: Path) -> None:
     with Agencies(tmp_path) as town:
-
-        def connector(agency: str) -> FolderConnector:
-            return FolderConnector(
-                tmp_path / agency.replace("/", "-"),
-                agency=agency,
-                recipients=lambda: RECIPIENTS,
-                now=lambda: datetime.fromtimestamp(town.now, ZONE),
-                quiet_s=0.0,
-            )
-
-        town.open("bi/iom", [connector("bi/iom")])
+        town.open("bi/iom", [connector_of(town, tmp_path, "bi/iom")])
         office = Office(tmp_path / "bi-iom")
         now = datetime.fromtimestamp(town.now, ZONE)
         consent = {

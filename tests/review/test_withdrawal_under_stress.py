@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.consents import Consents
 from schemas.envelope import parse_record
 from schemas.errors import LogError, OrderError, RegistryError, UmuhuzaError
 from schemas.forms import Consent, Facts, Information, Lawful, Movement, Name
 from schemas.plain.consent import ConsentAcknowledged, ConsentGranted, ConsentWithdrawn
-from tests.agencies import Agencies, Agency, Gate, at, consented, identified, referral, said
+from tests.agencies import Agencies, Gate, at, consented, identified, referral, said
 from tests.schemas.samples import SAMPLES
 from topics.log import Appended, Ends, Entry
 
@@ -32,27 +31,12 @@ def town(tmp_path: Path) -> Iterator[Agencies]:
         yield agencies
 
 
-def consents(member: Agency) -> Consents:
-    return Consents(member.runner.desk, member.runner.outbox)
-
-
-def thread_with(member: Agency, peer: str) -> str:
-    [thread] = [one.id for one in member.box.threads() if one.peer == peer]
-    return thread
-
-
-def state(member: Agency, thread: str) -> str:
-    found = member.box.thread(thread)
-    assert found is not None
-    return found.state
-
-
 def in_the_shelter(town: Agencies) -> str:
     """IOM has referred her and the shelter has begun; the thread."""
     iom, shelter = town[IOM], town[SHELTER]
     iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
     town.settle()
-    thread = thread_with(shelter, IOM)
+    thread = shelter.thread_with(IOM)
     for type in ("referral.accepted", "referral.started"):
         shelter.evt(shelter.draft(IOM, type, said(), thread=thread, person="CHAMBRE-3"))
     town.settle()
@@ -97,7 +81,7 @@ def cut_off(town: Agencies, *, took: bool) -> str:
     iom.runner.log = gate
     iom.send()
     assert iom.outgoing(asked).state == "signed"
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert (done.stopped, done.told) == ((asked,), ())
     for _ in range(3):
         town.wait(1000)
@@ -132,7 +116,7 @@ def test_whoever_got_it_all_the_same_before_the_network_went_is_told_that_she_wi
     assert town[IOM].outgoing(asked).state == "delivered"
     assert [one.facts.said for one in town[SHELTER].opened("consent.withdrawn")] == [ConsentWithdrawn(scope="sharing")]
     assert town[SHELTER].inbox("quarantined") == []
-    [holder] = consents(town[IOM]).book.holders(int(town.now), HER)
+    [holder] = town[IOM].consents.book.holders(int(town.now), HER)
     assert holder.state == "withdrawn-sharing"
 
 
@@ -168,7 +152,7 @@ def test_a_withdrawal_drafted_by_hand_would_stop_nothing_here_and_is_sent_to_its
 def test_a_consent_renewed_and_not_sent_yet_does_not_keep_her_from_withdrawing_it(town: Agencies) -> None:
     thread, iom = in_the_shelter(town), town[IOM]
     renewed = iom.evt(iom.draft(SHELTER, "consent.granted", granted(), thread=thread))
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert renewed in done.taken_back
     town.settle()
     assert town[SHELTER].opened("consent.granted") == []
@@ -179,10 +163,10 @@ def test_nor_does_it_stop_the_mailbox_of_who_is_told_by_another(town: Agencies) 
     thread, shelter = in_the_shelter(town), town[SHELTER]
     shelter.evt(shelter.draft(MINISTRY, "referral.requested", referral(services=("Health",)), person="CHAMBRE-3"))
     town.settle()
-    onward = thread_with(shelter, MINISTRY)
+    onward = shelter.thread_with(MINISTRY)
     town.wait(60)
     shelter.evt(shelter.draft(MINISTRY, "consent.granted", granted(), thread=onward))
-    consents(town[IOM]).withdraw(HER, "sharing")
+    town[IOM].consents.withdraw(HER, "sharing")
     town[IOM].send()
     shelter.receive()
     town.settle()
@@ -196,7 +180,7 @@ def test_a_gateway_that_refuses_what_is_said_of_consent_stops_nothing_else(town:
     if type == "consent.granted":
         iom.evt(iom.draft(SHELTER, type, granted(), thread=thread))
     else:
-        consents(iom).withdraw(HER, "service")
+        iom.consents.withdraw(HER, "service")
     [refused] = [one.evt for one in iom.sent(type)]
     iom.runner.log = Gate(
         town.log, lambda entry: RegistryError("key_revoked") if entry.ident.endswith(refused) else None
@@ -207,14 +191,14 @@ def test_a_gateway_that_refuses_what_is_said_of_consent_stops_nothing_else(town:
         town.wait(1000)
     assert iom.outgoing(refused).state == "refused"
     assert iom.outgoing(other).state == "promised"
-    assert state(iom, thread) == "in-progress"
+    assert iom.state_of(thread) == "in-progress"
 
 
 def test_an_alert_that_she_is_missing_leaves_although_she_had_withdrawn_sharing(town: Agencies) -> None:
     in_the_shelter(town)
     iom = town[IOM]
     alert = iom.evt(iom.draft(POLICE, "alert.missing", SAMPLES["alert.missing"][0], person=HER))
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert alert not in done.taken_back
     town.settle()
     assert town[POLICE].opened("alert.missing")
@@ -225,7 +209,7 @@ def test_what_waits_to_tell_of_her_is_taken_back_although_something_waits_behind
     tells = iom.evt(iom.draft(SHELTER, "information.answered", told(), thread=thread))
     on_her_way = Movement(departed_at=at(), expected_at=at(7200))
     left = iom.evt(iom.draft(SHELTER, "movement.departed", Facts(occurred_at=at(), movement=on_her_way), thread=thread))
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert done.taken_back == (tells,)
     town.settle()
     assert town[SHELTER].opened("information.answered") == []
@@ -237,7 +221,7 @@ def test_a_request_that_waits_with_more_behind_it_never_leaves(town: Agencies) -
     asked = iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
     thread = iom.outgoing(asked).thread
     revoked = iom.evt(iom.draft(SHELTER, "referral.revoked", said(), thread=thread))
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert set(done.taken_back) == {asked, revoked}
     town.settle()
     assert town[SHELTER].inbox() == []
@@ -255,7 +239,7 @@ def test_what_was_written_while_nobody_answered_can_still_be_taken_back(town: Ag
     with pytest.raises(LogError):
         iom.send()
     assert (iom.outgoing(first).state, iom.outgoing(hers).state) == ("signed", "waiting")
-    done = consents(iom).withdraw(HER, "sharing")
+    done = iom.consents.withdraw(HER, "sharing")
     assert done.taken_back == (hers,)
     iom.runner.log = town.log
     town.wait(1000)
@@ -282,7 +266,7 @@ def test_holders_that_boast_of_many_more_do_not_stop_the_mailbox(town: Agencies)
     shelter.evt(shelter.draft(MINISTRY, "referral.requested", referral(services=("Health",)), person="CHAMBRE-3"))
     town.settle()
     town.wait(60)
-    done = consents(town[IOM]).withdraw(HER, "sharing")
+    done = town[IOM].consents.withdraw(HER, "sharing")
     town[IOM].send()
     shelter.receive()
     shelter.send()
@@ -295,7 +279,7 @@ def test_holders_that_boast_of_many_more_do_not_stop_the_mailbox(town: Agencies)
     shelter.receive()
     shelter.send()
     town[IOM].receive()
-    [noted] = consents(town[IOM]).book.told(done.number)
+    [noted] = town[IOM].consents.book.told(done.number)
     assert noted.onward == 10_000
 
 
@@ -304,8 +288,8 @@ def test_who_handed_her_over_cannot_end_her_stay(town: Agencies) -> None:
     police, iom = town[POLICE], town[IOM]
     police.evt(police.draft(IOM, "case.identified", identified()))
     town.settle()
-    case = thread_with(iom, POLICE)
-    consents(iom).link(case, HER)
+    case = iom.thread_with(POLICE)
+    iom.consents.link(case, HER)
     stay = in_the_shelter(town)
     police.evt(
         police.draft(
@@ -313,14 +297,14 @@ def test_who_handed_her_over_cannot_end_her_stay(town: Agencies) -> None:
         )
     )
     town.settle()
-    assert (state(iom, stay), state(town[SHELTER], stay)) == ("in-progress", "in-progress")
+    assert (iom.state_of(stay), town[SHELTER].state_of(stay)) == ("in-progress", "in-progress")
     assert [one.facts.said for one in town[SHELTER].opened("consent.withdrawn")] == [ConsentWithdrawn(scope="sharing")]
 
 
 def test_what_is_told_on_a_withdrawn_consent_is_not_taken_by_its_reader_either(town: Agencies) -> None:
     """An adapter that does not hold back what it must (or a hostile one) is held to it by the other side."""
     thread, iom, shelter = in_the_shelter(town), town[IOM], town[SHELTER]
-    consents(iom).withdraw(HER, "sharing")
+    iom.consents.withdraw(HER, "sharing")
     town.settle()
     seq, head = iom.box.chains.head("bi.referral.k7t4")
     old = town.seal(IOM, SHELTER, "information.answered", told(), thread=thread, seq=seq + 1, prev=head)
@@ -342,15 +326,15 @@ def test_a_consent_given_anew_before_a_withdrawal_is_passed_on_stands_at_the_rea
     iom, shelter, ministry = town[IOM], town[SHELTER], town[MINISTRY]
     iom.evt(iom.draft(SHELTER, "referral.requested", referral(), person=HER))
     town.settle()
-    stay = thread_with(shelter, IOM)
+    stay = shelter.thread_with(IOM)
     shelter.evt(shelter.draft(MINISTRY, "referral.requested", referral(), person="CHAMBRE-3"))
     town.settle()
-    onward = thread_with(ministry, SHELTER)
+    onward = ministry.thread_with(SHELTER)
     town.wait(60)
-    consents(iom).withdraw(HER, "sharing")
+    iom.consents.withdraw(HER, "sharing")
     town.settle()
     town.wait(7200)
-    consents(shelter).link(stay, "CHAMBRE-3")
+    shelter.consents.link(stay, "CHAMBRE-3")
     town.settle()
     anew = Lawful(basis="consent", consent=Consent(given_at=at(3600), expires_at=at(86_400 * 9)))
     facts = told().model_copy(update={"lawful": anew})
