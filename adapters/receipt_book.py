@@ -62,6 +62,10 @@ class ReceiptBook:
             return Kept(level, bool(final), index, kind, data)
         return None
 
+    def held(self) -> list[bytes]:
+        """Every receipt that we have, those that contradict a promise too."""
+        return [data for (data,) in self._box.query("SELECT data FROM receipt ORDER BY evt")]
+
     def due(self, limit: int = PER_ROUND) -> list[Line]:
         """Promised records whose receipt is missing or not final: those without any first, then the oldest."""
         self._settle()

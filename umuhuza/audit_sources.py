@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from adapters.mailbox import Mailbox
+from adapters.receipt_book import ReceiptBook
 from schemas.errors import LogError, RegistryError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, SignatureType
@@ -203,7 +204,7 @@ def _domain(
             registry_file=partial(_kept_registry, settings.registries),
             published=published,
             checkpoints=[*own, *brought["checkpoints"]],
-            receipts=lambda: brought["receipts"],
+            receipts=lambda: chain(_receipts(where), brought["receipts"]),
             promises=lambda: chain(_promises(where), brought["promises"]),
         )
         try:
@@ -254,16 +255,27 @@ def _kept_registry(folder: Path, sha256: bytes) -> bytes | None:
 
 def _promises(where: Path) -> Iterator[Held]:
     """Those that agencies keep whose folders are here."""
+    for name, box in _mailboxes(where):
+        for number, item in enumerate(box.outbox(), 1):
+            if item.promise is not None:
+                yield Held(f"{name}/promise-{number}", item.promise, own=False)
+
+
+def _receipts(where: Path) -> Iterator[Held]:
+    """The same."""
+    for name, box in _mailboxes(where):
+        for number, data in enumerate(ReceiptBook(box).held(), 1):
+            yield Held(f"{name}/receipt-{number}", data, own=False)
+
+
+def _mailboxes(where: Path) -> Iterator[tuple[str, Mailbox]]:
     for folder in _folders(where, 1):
-        if not (folder / _MAILBOX).is_file():
-            continue
-        box = Mailbox.open(folder / _MAILBOX)
-        try:
-            for number, item in enumerate(box.outbox(), 1):
-                if item.promise is not None:
-                    yield Held(f"{folder.name}/{number}", item.promise, own=False)
-        finally:
-            box.close()
+        if (folder / _MAILBOX).is_file():
+            box = Mailbox.open(folder / _MAILBOX)
+            try:
+                yield folder.name, box
+            finally:
+                box.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
