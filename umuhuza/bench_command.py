@@ -37,6 +37,7 @@ from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, shares, validate
+from umuhuza.bench_audit import measure_audit
 from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
@@ -397,6 +398,7 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         limit = await asyncio.to_thread(verifications_per_second)
         ledger = await asyncio.to_thread(measure_ledger, folder, bench.registry, [one.entry for one in records])
         limit = (limit + await asyncio.to_thread(verifications_per_second)) / 2
+        audited = await asyncio.to_thread(measure_audit, bench.registry, [one.entry for one in records])
     finally:
         await asyncio.to_thread(bench.stop)
     told = measures.told()
@@ -408,6 +410,7 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         "ok": True,
         "record_bytes": len(records[0].entry.value),
         **told,
+        "audit": {name: round(ratio, 2) for name, ratio in audited.items()},
         "rounds": rounds,
         "events_per_round": events,
         "cores": os.cpu_count(),
@@ -452,6 +455,11 @@ def bench(
                 f"V = {found['v_per_second']} Ed25519 verifications per second, one thread",
             ),
             found,
+        )
+        table(
+            t("Vérification du journal", "Audit of the log"),
+            (t("Rapport", "Ratio"), ""),
+            [(name, str(ratio)) for name, ratio in found["audit"].items()],
         )
         if kafka:
             _show_kafka(found["kafka"])
