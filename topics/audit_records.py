@@ -12,6 +12,7 @@ and what it said is not believed):
     event      signed bytes once more    duplicate; the same event with others: evt_conflict
     reject     counts nevertheless       log_inconsistent: it was refused without a reason
     none       a record                  record_unlogged; ledger_behind while it may still come
+    event      of a key stolen by then   key_revoked, open: it counted when it was logged (`compromised_since`)
 
 Erasures: keys of erased records that are still there are `erasure_pending`. Must never open a part, or need a key that
 does. Memory: one bundle's records, the chains that are written to, registries that are in force.
@@ -144,6 +145,7 @@ class RecordWalk:
         self._found = found
         self._in_force = _InForce(registries)
         self._registries = registries
+        self._doubted = _doubted(registries)
         self.met: dict[str, int] = {}
         """Topic -> offset before which records were met with entries."""
         self.checked = 0
@@ -249,6 +251,9 @@ class RecordWalk:
         targets = () if manifest.acts is None else manifest.acts.erase
         if targets:
             self._scratch.add_erased(targets, one.index)
+        since = self._doubted.get(found.kid)
+        if since is not None and one.index >= since:
+            self._found.add(Finding("key_revoked", "record", entry.topic, entry.offset, one.index, open=True))
         if bool(targets) != (entry.kind == "erasure"):
             return "log_inconsistent"
         return self._chained(one, found, batch)
@@ -310,6 +315,15 @@ class RecordWalk:
             keys = [grant_key(ident, kid) for kid in sorted(kids.get(recipient, ()))]
             if keys and self._source.grants_left(grants_topic(recipient), keys):
                 self._found.add(Finding("erasure_pending", "grant", topic, index=index))
+
+
+def _doubted(registries: Registries) -> dict[str, int]:
+    """Signing keys that the newest version calls stolen, and the size of the tree from which on they are in doubt."""
+    newest = next(registries.each(), None)
+    if newest is None:
+        return {}
+    keys = (key for agency in newest.agencies.values() for key in agency.keys if key.use == "sig")
+    return {key.kid: key.compromised_since for key in keys if key.compromised_since is not None}
 
 
 def judged_by(registry: Registry, topic: str, record: KeptRecord) -> Verified | UmuhuzaError:

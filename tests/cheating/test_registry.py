@@ -113,3 +113,16 @@ def test_a_key_that_a_new_version_brings_counts_from_there(town: Town) -> None:
     town.publish(domain.record(signer=new))
     assert town.sequence()[-1].kind == "event"
     assert town.audited().findings.kept == ()
+
+
+def test_what_a_stolen_key_signed_before_anybody_noticed_is_named_once_a_place_is_given(town: Town) -> None:
+    """It counted when it was entered, so nobody lied; but from there on it was not the agency that signed."""
+    domain, since = town.domain, town.entries()[-1]
+    index = len(town.entries()) - 1
+    domain.registry = domain.registry.with_key_revoked(
+        "bi/iom", domain.members["bi/iom"].sig.kid, NOW, compromised_since=index
+    )
+    town.sequence()
+    report = town.audited()
+    assert report.faultless
+    assert [(one.code, one.offset, one.index) for one in report.findings.kept] == [("key_revoked", since.offset, index)]
