@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ import pytest
 from schemas.envelope import Manifest, chain_hash, parse_record
 from tests import crash_agency
 from tests.crash_agency import WRITE, domain, open_log, place
+from tests.forked import CONTEXT
 from tests.kafka.conftest import kafka_cluster
 from tests.topics.kafka_harness import wipe
 from topics import kafka_admin
@@ -39,10 +39,6 @@ STEPS = ("collected", "accepted", "reported", "signed", "answered", "settled", "
 STEPS_AT_THE_LOG = ("signed", "answered", "settled", "read", "stored")
 """Between which what the log has and what the mailbox has may differ; the others are the mailbox's and the system's."""
 NAMES = ("Aline Inventée", "Bella Inventée", "Chadia Inventée")
-
-# Children are forked from a process that has imported everything and nothing else: fast, and no threads of ours.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.crash_agency"])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -19,9 +18,8 @@ from schemas.keys import CLASSICAL, HYBRID, SealingKey, SigningKey, Suite, b64ur
 from schemas.registry import empty_registry
 from tests.crash_keys import CHEAP, lock_and_die
 from tests.domain import NOW, seeded
+from tests.forked import CONTEXT
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.crash_keys"])
 RIGHT, OTHER = "six mots tires au sort", "six mots tires plus tard"
 
 
