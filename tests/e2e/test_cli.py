@@ -236,7 +236,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "no folder": (["agency", "outbox"], "Il manque l'option --dir", "Missing option '--dir'"),
     "no value": (["registry", "show", "--dir"], "L'option --dir attend une valeur", "requires an argument"),
     "no argument": (["registry", "add", "--dir", "x"], "Il manque l'argument", "Missing argument"),
-    "too much": (["registry", "show", "x", "--dir", "y"], "De trop sur la ligne : x", "unexpected extra argument"),
+    "too much": (["bench", "x"], "De trop sur la ligne : x", "unexpected extra argument"),
     "no number": (["bench", "--rounds", "beaucoup"], "attendu un nombre entier", "valid integer"),
     "too small a number": (["bench", "--events", "3"], "400 au moins", "greater than or equal to 400"),
     "a folder without an agency": (
