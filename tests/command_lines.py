@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import typer.main
 from typer.core import TyperGroup
@@ -11,9 +12,15 @@ from typer.core import TyperGroup
 from umuhuza.cli import build
 
 
+@cache
+def _program() -> typer._click.core.Command:
+    """Made once: making it takes longer than reading a hundred lines with it."""
+    return typer.main.get_command(build())
+
+
 def parse(arguments: Sequence[str]) -> None:
     """Raises UsageError for a command, option or value that there is not."""
-    command = typer.main.get_command(build())
+    command = _program()
     rest = list(arguments)
     parent = None
     name = "umuhuza"
