@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,9 @@ def places(town: Town) -> list[tuple[str, str | None, int | None]]:
     return [(one.code, one.topic, one.offset) for one in town.audited().findings.kept if not one.open]
 
 
-def logged_as(entries: list[LedgerEntry], number: int, **changes: object) -> list[LedgerEntry]:
+def logged_as(entries: list[LedgerEntry], number: int, **changes: Any) -> list[LedgerEntry]:
     """The same entries, that one with other members."""
-    return [*entries[:number], replace(entries[number], **changes), *entries[number + 1 :]]  # type: ignore[arg-type]
+    return [*entries[:number], replace(entries[number], **changes), *entries[number + 1 :]]
 
 
 # -- what stands there is changed -------------------------------------------------------------------------------------
