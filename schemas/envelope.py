@@ -133,8 +133,13 @@ def is_kid(text: str) -> bool:
 
 
 def new_thread(random: RandomBytes) -> str:
-    """128 random bits, base64url: means nothing, joins nothing beyond one pair of agencies."""
-    return b64url(random(16))
+    """128 random bits, base64url: means nothing, joins nothing beyond one pair of agencies.
+
+    None begins with a dash, which a command line would take for an option; those of other programs may."""
+    thread = b64url(random(16))
+    while thread.startswith("-"):
+        thread = b64url(random(16))
+    return thread
 
 
 # ---------------------------------------------------------------------------------------------------------------------

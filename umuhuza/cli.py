@@ -20,7 +20,7 @@ import typer
 
 from schemas.errors import UmuhuzaError
 from topics.settings import SettingsError
-from umuhuza.usage import french_frame, show_usage, usage_words
+from umuhuza.usage import french_frame, show_usage, take_ids_with_a_dash, usage_words
 from umuhuza.words import language, problem, result, say, t
 
 REFUSED, USAGE, NOT_NOW, WRONG_SECRET = 1, 2, 3, 4
@@ -172,6 +172,7 @@ def build(only: str | None = None) -> typer.Typer:
     """
     if language() == "fr":
         french_frame()
+    take_ids_with_a_dash()
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -2,14 +2,16 @@
 """What was typed wrongly, said in French or English.
 
 Typer says it in English only; its sentences are few and are translated here by their form. A sentence that is not in
-the table is shown as it is, rather than not at all.
+the table is shown as it is, rather than not at all. An id that begins with a dash, as one in 64 of those that other
+programs make, is an id here and no option.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from itertools import islice
 
 import typer
 from typer import rich_utils
@@ -106,3 +108,45 @@ def _worded(maker: Callable[..., TyperOption | None]) -> Callable[..., TyperOpti
         return found
 
     return made
+
+
+_SHOWN_ID = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]{6}(?:[A-Za-z0-9_-]{14})?")
+"""A thread that begins with a dash, as our lists show it (8 characters) or whole (22)."""
+_PARSE = "parse_args"
+
+
+def take_ids_with_a_dash() -> None:
+    """Let every command read such an id where it stands; no command of ours has options of one dash. Idempotent."""
+    parse = getattr(TyperCommand, _PARSE)
+    if not hasattr(parse, "__wrapped__"):
+        setattr(TyperCommand, _PARSE, _ids_last(parse))
+
+
+def _ids_last(parse: Callable[[TyperCommand, typer.Context, list[str]], list[str]]) -> Callable[..., list[str]]:
+    @wraps(parse)
+    def parsed(command: TyperCommand, context: typer.Context, words: list[str]) -> list[str]:
+        if "--" not in words and any(_SHOWN_ID.fullmatch(word) for word in words):
+            words = list(_apart(command, words))
+        return parse(command, context, words)
+
+    return parsed
+
+
+def _apart(command: TyperCommand, words: Sequence[str]) -> Iterator[str]:
+    """The options with their values, then everything else behind `--`, each in its order."""
+    values = {
+        name: 0 if option.is_flag or option.count else option.nargs
+        for option in command.params
+        if isinstance(option, TyperOption)
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-") and not _SHOWN_ID.fullmatch(word):
+            yield word
+            yield from islice(rest, 0 if "=" in word else values.get(word, 0))
+        else:
+            others.append(word)
+    yield "--"
+    yield from others

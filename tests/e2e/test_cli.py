@@ -366,6 +366,17 @@ def test_what_is_typed_wrongly_ends_with_2_and_one_sentence(
         assert done.json["problem"]["code"] in ("usage", "settings", "system")
 
 
+@on_one_log
+def test_an_id_that_begins_with_a_dash_is_no_option(sh: Shell, domain: DomainOnDisk) -> None:
+    rest = ("--text", "-", "--dir", domain.folder("bi/iom"))
+    for shown in ("-TbYnQ3l", "-TbYnQ3lxxxxxxxxxxxxxA"):
+        for words in ((shown, *rest), (*rest, shown)):
+            done = sh("agency", "expertise", "answer", *words)
+            assert (done.code, "aucune question de ce nom" in done.err) == (2, True), done.err
+    assert "L'option -T n'existe pas." in sh("agency", "expertise", "answer", "-TbYn", *rest).err
+    assert "L'option --txt n'existe pas" in sh("agency", "expertise", "answer", "-TbYnQ3l", "--txt", "oui").err
+
+
 def test_a_command_group_alone_shows_its_help(sh: Shell) -> None:
     for group in ([], ["registry"], ["gateway"], ["agency"], ["agency", "guidance"], ["config"]):
         done = sh(*group)

@@ -353,6 +353,11 @@ def test_threads_are_128_random_bits() -> None:
     assert len(unb64url(new_thread(seeded("thread")))) == 16
 
 
+def test_no_thread_of_ours_looks_like_an_option_on_a_command_line() -> None:
+    drawn = iter([b"\xf8" + bytes(15), b"\xfb" + bytes(15), bytes(16)])
+    assert new_thread(lambda size: next(drawn)) == b64url(bytes(16))
+
+
 @calm
 @given(st.sampled_from(FLOWS), agencies())
 def test_a_mailbox_topic_says_whose_it_is(flow: str, agency: str) -> None:
