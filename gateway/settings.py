@@ -20,6 +20,7 @@ from schemas.registry_bundle import RootPin
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 
+FILE_NAME = "gateway.toml"
 PREFIX = "UMUHUZA_GATEWAY_"
 
 

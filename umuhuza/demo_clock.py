@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.app import serve
+from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import Settings, load_settings, read_registry_root
 from schemas.errors import UmuhuzaError
 from topics.log import Appended, Ends, Entry, Log, Stored
 from topics.registry_file import read_registry
 from topics.settings import SettingsError
-from umuhuza.gateway_command import SETTINGS_FILE
 from umuhuza.words import language
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.settings import FILE_NAME as SETTINGS_FILE
 from schemas.errors import LogError
 from topics.cosigning import Cosignatures
 from topics.promise import origin_of
 from topics.witness_folder import PUBLIC_FILE, read_note_keys
-from umuhuza.gateway_command import SETTINGS_FILE
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE
 from umuhuza.ledger_settings import FILE_NAME as LEDGER_FILE
 from umuhuza.witness_command import add_log, make_witness, trust

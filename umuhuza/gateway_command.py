@@ -13,6 +13,7 @@ import typer
 
 from adapters.keystore import KEY_LIFETIME_S, write_private
 from gateway.app import serve
+from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.envelope import is_agency
 from schemas.keys import SigningKey, b64url, fingerprint_of
@@ -26,8 +27,6 @@ from umuhuza.words import result, t
 app = typer.Typer(
     no_args_is_help=True, help=t("La passerelle : la porte d'un domaine.", "The gateway: the door of a domain.")
 )
-
-SETTINGS_FILE = "gateway.toml"
 
 
 def init_gateway(

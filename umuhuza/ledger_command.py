@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.keystore import write_private
+from gateway.settings import FILE_NAME as GATEWAY_FILE
 from gateway.settings import load_settings
 from schemas.errors import LogError
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
@@ -24,7 +25,6 @@ from topics.promise import origin_of
 from topics.registry_file import read_registry
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
-from umuhuza.gateway_command import SETTINGS_FILE as GATEWAY_FILE
 from umuhuza.ledger_process import open_log, opened, run
 from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings, read_root, read_signers
 from umuhuza.words import result, t, table

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.errors import LogError
 from topics.settings import SettingsError
-from umuhuza.gateway_command import SETTINGS_FILE
 from umuhuza.kafka_command import Addresses, Folder, KafkaFiles, administrator
 from umuhuza.options import Json
 from umuhuza.words import people, result, say, t

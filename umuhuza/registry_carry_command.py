@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from adapters.settings import FILE_NAME, load_agency
+from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
@@ -25,7 +26,6 @@ from topics.registry_file import (
     write_repository,
 )
 from topics.settings import SettingsError
-from umuhuza.gateway_command import SETTINGS_FILE
 from umuhuza.options import Json
 from umuhuza.registry_holder import REGISTRY_FILE, ROOT_FILE
 from umuhuza.words import result, t
