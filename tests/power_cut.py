@@ -213,9 +213,12 @@ class PowerCutVFS:
         self._injected.append(_Injected(failure, frozenset(on), skip, times))
 
     def forget(self) -> None:
-        """Unregister. Only when no connection of any life is open."""
+        """Unregister, and free every byte: SQLite's library keeps a life whose name was taken over until the process
+        ends. Only when no connection of any life is open."""
         for life in self._lives:
             life.unregister()
+            life.files.clear()
+            life.durable_names.clear()
 
     # What the life asks before it changes anything.
 
