@@ -135,6 +135,7 @@ class _Walk:
         self._origin = origin_of(source.domain)
         self._heads: dict[tuple[int, bytes], _Head] = {}
         self._read: dict[bytes, Endorsed] = {}
+        self._excerpt_topics: dict[str, TopicSeen] = {}
         self.tree = TreeFound()
 
     # ---------------------------------------------------------------- what people hold
@@ -175,26 +176,65 @@ class _Walk:
     def excerpt(self) -> list[tuple[int, LedgerEntry]]:
         """As `check_excerpt`."""
         self.stage()
-        entries: dict[int, LedgerEntry] = {}
+        own: dict[int, bytes] = {}
+        used: set[tuple[int, bytes]] = set()
         for held in self._source.receipts():
             try:
                 index, encoded = check_receipt(held.data, partial(self._hold, held))
-                entries[index] = decode_entry(encoded)
+                head = self._hold(held, read_tlog_proof(held.data).checkpoint).signed.checkpoint
             except LogError:
                 continue  # told when it was staged
+            if own.get(index, encoded) != encoded:
+                self._found.add(Finding("log_inconsistent", "receipt", index=index, name=held.name))
+            elif held.own:
+                own[index] = encoded
+                used.add((head.size, head.root))
+        tree, entries = self.tree, []
+        tree.receipts = len(own)
+        for index, encoded in sorted(own.items()):
+            try:
+                entries.append((index, decode_entry(encoded)))
+            except LogError:
+                self._found.add(Finding("log_inconsistent", "entry", index=index))
+                continue
+            self._excerpted(*entries[-1])
+        self._heads_of_excerpt(used)
+        return entries
+
+    def _excerpted(self, index: int, entry: LedgerEntry) -> None:
+        """One entry of an excerpt, behind those before it, between which others may lie."""
         tree = self.tree
-        tree.receipts = len(entries)
-        for index, entry in sorted(entries.items()):
-            tree.kinds[entry.kind] += 1
-            if entry.kind == "registry" and entry.value_sha256 is not None:
-                tree.registries.append(LoggedVersion(index, entry.number, entry.value_sha256))
-            elif entry.topic is not None and entry.offset is not None:
+        tree.kinds[entry.kind] += 1
+        fits = True
+        if entry.kind == "registry" and entry.value_sha256 is not None:
+            fits = not tree.registries or tree.registries[-1].version < entry.number
+            tree.registries.append(LoggedVersion(index, entry.number, entry.value_sha256))
+        elif entry.topic is not None and entry.offset is not None:
+            seen = self._excerpt_topics.setdefault(entry.topic, TopicSeen())
+            fits = entry.offset >= seen.next and (-1 if entry.previous is None else entry.previous) >= (
+                -1 if seen.last is None else seen.last
+            )
+            seen.next = max(seen.next, (entry.number if entry.kind == "gap" else entry.offset) + 1)
+            if entry.kind in RECORD_KINDS:
+                seen.last = entry.offset
                 self._scratch.meet_places([(entry.topic, entry.offset, entry.l1_sha256)])
+        if not fits:
+            self._found.add(Finding("log_inconsistent", "entry", entry.topic, entry.offset, index))
+
+    def _heads_of_excerpt(self, used: set[tuple[int, bytes]]) -> None:
+        """Every head under which something here is proved needs its own witnesses: that others of the ledger's heads
+        have them says nothing about this one."""
+        sizes = Counter(size for size, _ in self._heads)
         for (size, root), head in sorted(self._heads.items()):
-            tree.size, tree.root, tree.signed = size, root, head.endorsed
+            if sizes[size] > 1:
+                self._found.add(Finding("log_inconsistent", "checkpoint", index=size, name=head.name))
+            if used and (size, root) not in used:
+                continue
+            self.tree.size, self.tree.root, self.tree.signed = size, root, head.endorsed
             if self._trust.policy.met_by(head.endorsed.by):
-                tree.endorsed = head.endorsed
-        return sorted(entries.items())
+                self.tree.endorsed = head.endorsed
+            elif used:
+                self._found.add(Finding("quorum_missing", "checkpoint", index=size, name=head.name))
 
     # ---------------------------------------------------------------- the walk
 
@@ -291,7 +331,8 @@ class _Walk:
         """What is missing."""
         tree = self.tree
         if tree.endorsed is None:
-            self._found.add(Finding("quorum_missing", "checkpoint"))
+            if not self._found.counts["quorum_missing"]:
+                self._found.add(Finding("quorum_missing", "checkpoint"))
             return
         size = tree.endorsed.signed.checkpoint.size
         if size < tree.size:
@@ -331,8 +372,9 @@ def check_excerpt(
 ) -> tuple[TreeFound, list[tuple[int, LedgerEntry]]]:
     """An excerpt: every receipt by itself stands for its entry. What they say, and the entries by their index.
 
-    That no registry version lies between two that are here shows when one follows the other; behind the last one it
-    does not show. Memory: all entries of the excerpt. Raises LogError.
+    Each counts under a checkpoint that enough witnesses signed. What an excerpt cannot show: that there is no other
+    entry between those that are here, a registry version among them, or behind the last. Memory: all entries of the
+    excerpt. Raises LogError.
     """
     walk = _Walk(source, trust, scratch, found)
     entries = walk.excerpt()

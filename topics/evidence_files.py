@@ -24,6 +24,7 @@ import bisect
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self, TypeVar
@@ -76,6 +77,7 @@ class FolderFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._whole = folder.resolve()
 
     def names(self) -> Iterable[str]:
         for path in sorted(self._folder.rglob("*")):
@@ -83,11 +85,14 @@ class FolderFiles:
                 yield path.relative_to(self._folder).as_posix()
 
     def read(self, name: str, limit: int) -> bytes | None:
+        path = self._folder / name
         try:
-            with (self._folder / name).open("rb") as stream:
+            if not path.exists():
+                return None
+            if not path.is_file() or not path.resolve().is_relative_to(self._whole):
+                raise malformed("evidence")  # a pipe never ends, and a link may lead to a file of the auditor's own
+            with path.open("rb") as stream:
                 return _limited(stream.read(limit + 1), name, limit)
-        except FileNotFoundError:
-            return None
         except OSError:
             raise LogError("unavailable", "evidence") from None
 
@@ -101,10 +106,17 @@ class ZipFiles:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
             raise malformed("evidence") from None
         except OSError:
             raise LogError("unavailable", "evidence") from None
+        members = self._zip.infolist()
+        # Of two members of one name others might read the first. The other ways of packing unpack without any limit:
+        # a few kilobytes become gigabytes before the first byte can be counted.
+        packed = all(one.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for one in members)
+        if not packed or len({one.filename for one in members}) != len(members):
+            self._zip.close()
+            raise malformed("evidence")
 
     def names(self) -> Iterable[str]:
         return self._zip.namelist()
@@ -115,7 +127,7 @@ class ZipFiles:
                 return _limited(stream.read(limit + 1), name, limit)
         except KeyError:
             return None
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError):
             raise malformed("evidence") from None  # damaged, encrypted, or packed in a way that we do not read
         except OSError:
             raise LogError("unavailable", "evidence") from None
@@ -269,7 +281,9 @@ class EvidenceWriter:
         self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
         if path.exists():
             raise FileExistsError(path)
-        self._zip = _told(lambda: zipfile.ZipFile(self._part, "x", zipfile.ZIP_DEFLATED))
+        # For whoever makes it alone: it shows who wrote to whom.
+        self._file = _told(lambda: os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b"))
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
         self.add(ABOUT, orjson.dumps({"v": 1, "domain": domain, "whole": whole, "made_at": made_at}))
 
     def __enter__(self) -> Self:
@@ -277,9 +291,10 @@ class EvidenceWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            _told(self._zip.close)
+            with self._file:
+                _told(self._zip.close)
             if kind is None:
-                _told(lambda: self._part.replace(self._path))
+                put_in_place(self._part, self._path)
         finally:
             self._part.unlink(missing_ok=True)
 
@@ -296,6 +311,22 @@ class EvidenceWriter:
 
     def add_registry(self, sha256: bytes, data: bytes) -> None:
         self.add(f"registries/{sha256.hex()}", data)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """The whole file under its name, durable; or, if we crash, none. Raises LogError as the writer."""
+
+    def work() -> None:
+        for one in (part, path.parent):
+            descriptor = os.open(one, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                if one == part:
+                    part.replace(path)
+            finally:
+                os.close(descriptor)
+
+    _told(work)
 
 
 def add_to(path: Path, members: Mapping[str, bytes]) -> None:

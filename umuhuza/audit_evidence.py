@@ -16,7 +16,7 @@ from schemas.errors import Language
 from topics.audit import Report, audit
 from topics.audit_export import Choice, Exported, export
 from topics.audit_findings import Progress, Trust
-from topics.evidence_files import POLICY, ROOT, EvidenceSource, add_to
+from topics.evidence_files import POLICY, ROOT, EvidenceSource, add_to, put_in_place
 from umuhuza.audit_report import listed, report_page
 from umuhuza.audit_sources import Opened
 
@@ -43,7 +43,7 @@ def write_evidence(
         beside = {POLICY: opened.policy.dumps(), ROOT: opened.root.encode("ascii") + b"\n", **verifiers()}
         done = export(opened.source, head, making, made_at=made_at, choice=choice, beside=beside, progress=progress)
         add_to(making, _reports(opened, report if choice.everything else None, making, made_at))
-        making.replace(out)
+        put_in_place(making, out)
     finally:
         making.unlink(missing_ok=True)
     return report, done

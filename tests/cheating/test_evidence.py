@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -50,6 +52,15 @@ def changed(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]
             if kept is not None:
                 new.writestr(*kept)
     return out
+
+
+def with_member(path: Path, name: str, data: bytes, packed: int = zipfile.ZIP_DEFLATED) -> Path:
+    """One more, whatever is there already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the name is there twice is what is meant
+        with zipfile.ZipFile(path, "a", packed) as out:
+            out.writestr(name, data)
+    return path
 
 
 def test_everything_in_one_zip_is_audited_as_the_domain_itself(town: Town, tmp_path: Path) -> None:
@@ -126,6 +137,55 @@ def test_a_receipt_of_another_tree_does_not_hold(town: Town, tmp_path: Path) -> 
     assert ("root_mismatch", "receipt") in shown(audited(town, out))
 
 
+def test_an_excerpt_under_a_head_that_nobody_witnessed_is_not_carried_by_another_head(
+    town: Town, tmp_path: Path
+) -> None:
+    """The operator proves what it likes under a tree of its own, and adds a true checkpoint for the witness's name."""
+    kept = town.brought[-1]
+    town.brought.clear()
+    town.rebuild(lambda entries: [replace(entries[0], value_sha256=bytes(32)), *entries[1:-1]])
+    town.export(tmp_path / "police.zip", AGENCY)
+    report = audited(town, with_member(tmp_path / "police.zip", "checkpoints/true", kept.data))
+    assert shown(report) == [("quorum_missing", "checkpoint")]
+    assert report.endorsed is None
+
+
+def test_two_histories_of_one_size_show_in_an_excerpt_too(town: Town, tmp_path: Path) -> None:
+    kept = town.brought[-1]
+    town.rebuild(
+        lambda entries: [replace(one, value_sha256=bytes(32)) if one.topic == TO_SHELTER else one for one in entries]
+    )
+    town.sign(cosigned=True)  # another witness of the quorum works with the operator
+    town.brought.remove(kept)
+    town.export(tmp_path / "police.zip", AGENCY)
+    source = EvidenceSource.open(tmp_path / "police.zip", {"checkpoints": [kept]})
+    try:
+        assert set(shown(audit(source, town.trust()))) == {("log_inconsistent", "checkpoint")}
+    finally:
+        source.close()
+
+
+def test_a_registry_that_goes_back_does_not_follow_in_an_excerpt_either(town: Town, tmp_path: Path) -> None:
+    town.rebuild(lambda entries: [*entries, next(one for one in entries if one.kind == "registry")])
+    town.brought.clear()
+    town.sign(cosigned=True)
+    town.export(tmp_path / "police.zip", AGENCY)
+    assert shown(audited(town, tmp_path / "police.zip")) == [("log_inconsistent", "entry")]
+
+
+def test_a_receipt_that_somebody_brings_needs_no_record_in_the_excerpt(town: Town, tmp_path: Path) -> None:
+    """It is held against what the excerpt says of its place, and asks for nothing else."""
+    of_others = next(index for index, one in enumerate(town.entries()) if one.topic == TO_SHELTER)
+    town.receipt(of_others)
+    town.receipt(next(index for index, one in enumerate(town.entries()) if one.topic == TO_IOM))
+    town.export(tmp_path / "police.zip", AGENCY)
+    source = EvidenceSource.open(tmp_path / "police.zip", {"receipts": town.receipts})
+    try:
+        assert audit(source, town.trust()).findings.kept == ()
+    finally:
+        source.close()
+
+
 def test_evidence_without_a_registry_file_says_so(town: Town, tmp_path: Path) -> None:
     town.export(tmp_path / "all.zip")
     out = changed(tmp_path / "all.zip", lambda name, data: None if name.startswith("registries/") else (name, data))
@@ -173,6 +233,51 @@ def test_a_member_that_unpacks_to_more_than_it_can_be_is_not_read(town: Town, tm
     with pytest.raises(LogError) as refused:
         audited(town, out)
     assert refused.value.code == "too_large"
+
+
+def test_a_zip_that_others_may_read_otherwise_or_that_unpacks_without_end_is_refused(
+    town: Town, tmp_path: Path
+) -> None:
+    town.export(tmp_path / "all.zip")
+    whole = (tmp_path / "all.zip").read_bytes()
+    for name, data, packed in (
+        ("evidence.json", b"{}", zipfile.ZIP_DEFLATED),
+        ("registries/published", bytes(64), zipfile.ZIP_LZMA),
+        ("report.html", bytes(64), zipfile.ZIP_BZIP2),
+    ):
+        (tmp_path / "all.zip").write_bytes(whole)
+        with pytest.raises(LogError) as refused:
+            audited(town, with_member(tmp_path / "all.zip", name, data, packed))
+        assert (refused.value.code, refused.value.path) == ("note_malformed", "evidence")
+
+
+def test_a_zip_with_any_damage_is_evidence_or_refused_in_words(town: Town, tmp_path: Path) -> None:
+    town.export(tmp_path / "police.zip", AGENCY)
+    whole = (tmp_path / "police.zip").read_bytes()
+    assert (tmp_path / "police.zip").stat().st_mode & 0o077 == 0, "it is for its maker alone"
+    codes = set()
+    for at in (*range(40, len(whole), len(whole) // 25), whole.rindex(b"PK\x01\x02") + 6):
+        (tmp_path / "police.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            audited(town, tmp_path / "police.zip")
+        except LogError as refused:
+            codes.add(refused.code)
+    assert codes == {"note_malformed"}
+
+
+def test_an_unpacked_folder_leads_to_no_file_of_the_auditors(town: Town, tmp_path: Path) -> None:
+    town.export(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        packed.extractall(tmp_path / "unpacked")
+    own = tmp_path / "own.key"
+    own.write_text("secret")
+    published = tmp_path / "unpacked" / "registries" / "published"
+    for make in (lambda: published.symlink_to(own), lambda: os.mkfifo(published)):
+        published.unlink()
+        make()
+        with pytest.raises(LogError) as refused:
+            audited(town, tmp_path / "unpacked")
+        assert refused.value.code == "note_malformed"
 
 
 def test_the_other_auditors_checkpoint_is_held_against_evidence_too(town: Town, tmp_path: Path) -> None:
