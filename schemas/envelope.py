@@ -102,6 +102,11 @@ def mailbox_topic(flow: str, agency: str) -> str:
     return f"{domain}.{flow}.{name}"
 
 
+def is_topic(text: str) -> bool:
+    """Whether a mailbox's topic can be called so."""
+    return _TOPIC.fullmatch(text) is not None
+
+
 def split_topic(topic: str) -> tuple[str, str]:
     """`bi.referral.k7t4` -> `("referral", "bi/k7t4")`.
 

@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 from schemas.envelope import is_agency
 from schemas.errors import RecordError, RegistryError
 from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, unb64url
+from schemas.plain_text import is_one_line
 
 STALE_AFTER_S = 30 * 86_400
 """A registry older than this stops requests (`registry_stale`); answers and everything else still pass."""
@@ -278,7 +279,8 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
     names = raw["names"]
     if not isinstance(names, dict) or "fr" not in names or not names.keys() <= {"fr", "en", "rn", "ar"}:
         raise bad("names")
-    if not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names.values()):
+    # Whoever approves an agency reads them between other lines.
+    if not all(isinstance(name, str) and 0 < len(name) <= 200 and is_one_line(name) for name in names.values()):
         raise bad("names")
     if not isinstance(raw["roles"], list) or not all(role in ROLES for role in raw["roles"]):
         raise bad("roles")

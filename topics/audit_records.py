@@ -180,22 +180,28 @@ class RecordWalk:
                     self._tell("record_rewritten", index, entry)
                 else:
                     judged.append(self._judge(index, entry, entry.topic, record))
-        for topic, left in records.items():
-            for offset in left:
-                self._found.add(Finding("record_unlogged", "record", topic, offset))
         self._compare(judged)
 
     def _records(self, some: Sequence[tuple[int, LedgerEntry]]) -> dict[str, dict[int, KeptRecord]]:
-        """Records at the offsets that these entries reach, by topic."""
+        """Records at the offsets of these entries, by topic; others below the offsets that they reach are unlogged."""
         reach: dict[str, int] = {}
+        wanted: dict[str, set[int]] = {}
         for _, entry in some:
             if entry.topic is not None and entry.offset is not None:
                 behind = entry.number + 1 if entry.kind == "gap" else entry.offset + 1
                 reach[entry.topic] = max(reach.get(entry.topic, 0), behind)
+                if entry.kind in RECORD_KINDS:
+                    wanted.setdefault(entry.topic, set()).add(entry.offset)
         records: dict[str, dict[int, KeptRecord]] = {}
         for topic, behind in reach.items():
             first = self.met.get(topic, 0)
-            records[topic] = {one.offset: one for one in self._source.records(topic, first, behind)}
+            offsets, here = wanted.get(topic, set()), records.setdefault(topic, {})
+            for one in self._source.records(topic, first, behind):
+                # Never more of them at once than there are entries, however many somebody put in.
+                if one.offset in offsets:
+                    here[one.offset] = one
+                else:
+                    self._found.add(Finding("record_unlogged", "record", topic, one.offset))
             self.met[topic] = max(behind, first)
         return records
 

@@ -19,6 +19,7 @@ there. Must never: keep a signature that was not verified, or take a witness's c
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,6 +51,7 @@ SILENT_S = 86_400
 """A witness that was not heard for so long is missing: somebody has to be told."""
 ASK_SECONDS = 10.0
 _MAX_FACTS_BYTES = 256 * 1024
+_MAX_TIME = (1 << 53) - 1
 _REFUSALS = {400: "note_malformed", 403: "signature_invalid", 404: "log_unknown", 422: "log_inconsistent"}
 
 
@@ -83,12 +85,35 @@ class HttpLedger:
     def _get(self, path: str) -> bytes:
         """Raises LogError `unavailable`."""
         try:
-            answer = self._client.get(f"{self._prefix}/{path}", timeout=ASK_SECONDS)
-        except httpx2.HTTPError:
-            raise LogError("unavailable", "ledger") from None
-        if answer.status_code != 200 or len(answer.content) > MAX_NOTE_BYTES:
+            status, _, data = _asked(self._client, "GET", f"{self._prefix}/{path}")
+        except LogError:
+            status, data = 0, b""
+        if status != 200:
             raise LogError("unavailable", "ledger")
-        return answer.content
+        return data
+
+
+def _asked(client: httpx2.Client, method: str, url: str, content: bytes | None = None) -> tuple[int, str, bytes]:
+    """Status, content type and body. No more is read of it than there can be, nor for longer than `ASK_SECONDS`: who
+    answers may want the ledger to run out of memory, or nobody else to be heard.
+
+    Raises LogError `unavailable`, `too_large` (path `witness`).
+    """
+    until = time.monotonic() + ASK_SECONDS
+    data = b""
+    try:
+        # Packed answers are not asked for: a few bytes could unpack to any number.
+        plain = {"accept-encoding": "identity"}
+        with client.stream(method, url, content=content, headers=plain, timeout=ASK_SECONDS) as answer:
+            for chunk in answer.iter_raw():
+                data += chunk
+                if len(data) > MAX_NOTE_BYTES:
+                    raise LogError("too_large", "witness", expected=MAX_NOTE_BYTES)
+                if time.monotonic() > until:
+                    raise LogError("unavailable", "witness")
+    except httpx2.HTTPError:
+        raise LogError("unavailable", "witness") from None
+    return answer.status_code, answer.headers.get("content-type", ""), data
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,28 +302,26 @@ def _answer_of(
     client: httpx2.Client, url: str, request: bytes, several: Sequence[TrustedWitness]
 ) -> tuple[NoteSignature, ...] | int:
     """The signature lines by this witness's keys, or the size that it has. Raises LogError."""
-    try:
-        answer = client.post(f"{url}/add-checkpoint", content=request, timeout=ASK_SECONDS)
-    except httpx2.HTTPError:
-        raise LogError("unavailable", "witness") from None
-    if len(answer.content) > MAX_NOTE_BYTES:
-        raise LogError("too_large", "witness", expected=MAX_NOTE_BYTES)
-    if answer.status_code == 200:
+    status, kind, data = _asked(client, "POST", f"{url}/add-checkpoint", request)
+    if status == 200:
         keys = {(one.key.name, one.key.key_id) for one in several}
-        return tuple(one for one in read_signature_lines(answer.content) if (one.name, one.key_id) in keys)
-    if answer.status_code != 409:
-        raise LogError(_REFUSALS.get(answer.status_code, "unavailable"), "witness")
-    if answer.headers.get("content-type", "").partition(";")[0].strip() != SIZE_TYPE:
+        return tuple(one for one in read_signature_lines(data) if (one.name, one.key_id) in keys)
+    if status != 409:
+        raise LogError(_REFUSALS.get(status, "unavailable"), "witness")
+    if kind.partition(";")[0].strip() != SIZE_TYPE:
         raise LogError("log_inconsistent", "witness")
-    return read_decimal(answer.content.decode("latin-1").removesuffix("\n") or "-", "witness.size")
+    return read_decimal(data.decode("latin-1").removesuffix("\n") or "-", "witness.size")
 
 
 def _heard(
     signed: SignedCheckpoint, found: Sequence[NoteSignature], several: Sequence[TrustedWitness]
 ) -> Mapping[str, int]:
-    """Witness -> the time its cosignature states. Raises LogError signature_invalid."""
+    """Witness -> the time its cosignature states. Raises LogError signature_invalid; note_malformed, a time that no
+    file of ours holds: one witness must not make what we know of the others unreadable."""
     checked = verify_note(Note(signed.note.text, tuple(found)), [one.key for one in several])
     stated = {one.key: one.at for one in checked}
+    if any(at is not None and at > _MAX_TIME for at in stated.values()):
+        raise LogError("note_malformed", "witness.time")
     return {one.name: at for one in several if (at := stated.get(one.key)) is not None}
 
 

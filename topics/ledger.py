@@ -19,7 +19,7 @@ signer whom only the new version names wait for it. A ledger begins the same way
 version at hand, which then becomes the first.
 
 A record that says it was written under a newer registry than ours (`reg`), by a signer we do not know, is waited for
-`HOLD_MS` by the log's time, no longer: nobody can hold a mailbox up by naming a version that will never be.
+`HOLD_MS` by the log's time, and no longer here: nobody can hold a mailbox up by naming a version that will never be.
 
 If we crash: before the batch is in the store, it is judged again; after, it is read back; before the checkpoint is in
 its file, a later one is signed. Nothing is decided from memory that the store does not hold. It must never write to a
@@ -155,6 +155,8 @@ class Sequencer:
         self._now_ms = now_ms
         self._in_thread = in_thread
         self._in_force: tuple[LoggedRegistry, Registry] | None = None
+        self._holding: dict[tuple[str, int], float] = {}
+        """Records that are waited for, one a topic, and since when by the loop's clock."""
         self.work = Work()
         """Of all rounds since the start."""
 
@@ -332,8 +334,15 @@ class Sequencer:
         found: list[Learned] = []
         for one in stored:
             l1 = hashes[one.offset]
-            if l1 in good and l1 is not None:
+            if l1 not in good or l1 is None:
+                continue
+            # Anybody who may write there can put the signed bytes of a good record before a signature that is none,
+            # or into another mailbox: that was refused, and nothing is learned from it.
+            try:
                 manifest = parse_manifest(one.value.partition(b"\n")[0])[3]
+            except RecordError:
+                continue
+            if manifest.topic == one.topic:
                 found.append(_learned(one, manifest, l1))
         return found
 
@@ -377,6 +386,7 @@ class Sequencer:
             if size > MAX_BATCH_BYTES - 4096:
                 break
         self.work.held = len(waiting)
+        self._holding = {place: since for place, since in self._holding.items() if place[0] in waiting}
         return waiting
 
     def _waits(self, one: Stored, registry: Registry, newer: Registry | None) -> bool:
@@ -385,7 +395,10 @@ class Sequencer:
             return isinstance(verify_logged(newer, one.topic, one.at_ms, one.value), Verified)
         if self._registries.held().registry.version > registry.version:
             return True  # it was published while we read
-        if self._now_ms() - one.at_ms > HOLD_MS:
+        # Not by the clocks alone, which may be a year apart: also by how long it was waited for here.
+        asked_at = asyncio.get_running_loop().time()
+        since = self._holding.setdefault((one.topic, one.offset), asked_at)
+        if self._now_ms() - one.at_ms > HOLD_MS or (asked_at - since) * 1000 > HOLD_MS:
             return False
         try:
             manifest = parse_manifest(one.value.partition(b"\n")[0])[3]

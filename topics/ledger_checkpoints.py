@@ -4,6 +4,9 @@
     checkpoint    the signed note that was signed last (C2SP tlog-checkpoint), replaced atomically
     cosigned      the newest one with witnesses' cosignatures, put there by whoever asks them
 
+Several processes may keep one ledger in one folder: they take turns (`checkpoint.lock`), and who has read less than
+another has signed signs nothing.
+
 Invariants: signed is only a tree that is as large as the last signed and the last cosigned one, or larger, and begins
 with both. The file is durable before the checkpoint is handed to anybody. Where the store was put back from a copy, or
 another one took its place, that shows here, before anything is signed: the ledger then stops.
@@ -15,8 +18,9 @@ sign what was not read back from the store, nor repair anything by itself.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import LogError
@@ -26,6 +30,7 @@ from topics.sqlite_transaction import code_of
 
 CHECKPOINT = "checkpoint"
 COSIGNED = "cosigned"
+LOCK = "checkpoint.lock"
 _MAX_BYTES = 1 << 20
 
 
@@ -44,6 +49,8 @@ class Checkpoints:
         self._signers = tuple(signers)
         self._now = now
         self.last = self._read(CHECKPOINT)
+        self._ahead = {CHECKPOINT: self.last, COSIGNED: self.cosigned()}
+        """By file: what a tree that is read to the end of the store has to reach."""
         self._agreed: dict[str, Checkpoint] = {}
         """By file: what this tree is known to begin with."""
 
@@ -55,29 +62,58 @@ class Checkpoints:
         """The newest that witnesses have signed, as far as it was brought here. Raises LogError as the class."""
         return self._read(COSIGNED)
 
-    def publish(self, view: LedgerView) -> SignedCheckpoint | None:
-        """Sign the tree that was read back, if it is not the one signed last; durable when it returns.
+    def check(self, view: LedgerView) -> bool:
+        """Whether the tree that was read back reaches what was signed; False: another process has just signed more.
 
         Raises LogError `log_inconsistent`, path `checkpoint` or `cosigned`: this tree does not begin with that one.
         """
-        for name, before in ((CHECKPOINT, self.last), (COSIGNED, self.cosigned())):
-            if before is not None:
-                self._follows(view, before.checkpoint, name)
-        if self.last is not None and self.last.checkpoint.size == view.size:
-            return None
-        data = sign_checkpoint(
-            Checkpoint(self.origin, view.size, view.tree.root()), self._signers, max(int(self._now()), 1)
-        )
-        _replace(self._folder / CHECKPOINT, data)
         self.last = self._read(CHECKPOINT)
-        return self.last
+        found = [(name, one.checkpoint) for name, one in self._signed() if one is not None]
+        return all(self._follows(view, before, name) for name, before in found)
 
-    def _follows(self, view: LedgerView, before: Checkpoint, name: str) -> None:
+    def publish(self, view: LedgerView) -> SignedCheckpoint | None:
+        """Sign the tree that was read back, if it is not the one signed last; durable when it returns.
+
+        Raises LogError as `check`.
+        """
+        with self._alone():
+            if not self.check(view) or (self.last is not None and self.last.checkpoint.size == view.size):
+                return None
+            data = sign_checkpoint(
+                Checkpoint(self.origin, view.size, view.tree.root()), self._signers, max(int(self._now()), 1)
+            )
+            _replace(self._folder / CHECKPOINT, data)
+            self.last = self._read(CHECKPOINT)
+            return self.last
+
+    def _signed(self) -> tuple[tuple[str, SignedCheckpoint | None], ...]:
+        return (CHECKPOINT, self.last), (COSIGNED, self.cosigned())
+
+    def _follows(self, view: LedgerView, before: Checkpoint, name: str) -> bool:
         if self._agreed.get(name) == before:
-            return
+            return True
+        if before.origin == self.origin and before.size > view.size:
+            known = self._ahead[name]
+            if known is None or known.checkpoint != before:  # new since we read: the next round will have it
+                self._ahead[name] = self.last if name == CHECKPOINT else self.cosigned()
+                return False
         if before.origin != self.origin or before.size > view.size or view.root_at(before.size) != before.root:
             raise LogError("log_inconsistent", name)
         self._agreed[name] = before
+        return True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Between processes. Raises LogError `storage_full`, `unavailable`."""
+        try:
+            descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise LogError(code_of(error, None), LOCK) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _read(self, name: str) -> SignedCheckpoint | None:
         return read_checkpoint(self._folder / name, self._signers)

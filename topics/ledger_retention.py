@@ -17,7 +17,8 @@ What is old and not delivered stays, and is counted as overdue: its sender has t
     log entry `retention` (first offset kept) -> read back -> remove from the log
 
 If we crash between the two: the entry says what may be removed, and the next run removes it. It must never remove what
-no entry says, nor decide by anything that is not signed or in the log.
+no entry says or what is not due by the rule above, whatever an entry says, nor decide by anything that is not signed
+or in the log.
 """
 
 from __future__ import annotations
@@ -115,10 +116,13 @@ async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[
     Raises LogError: what was done before it is done; run it again.
     """
     entries = [
-        LedgerEntry("retention", one.topic, detail=str(one.keep_from)) for one in found if one.keep_from > one.first
+        LedgerEntry("retention", one.topic, detail=str(one.keep_from))
+        for one in found
+        if one.keep_from > max(one.first, sequencer.view.topic(one.topic).start)
     ]
     while not await sequencer.append(entries):
         """Another sequencer's batch came first."""
+    allowed = {one.topic: one.keep_from for one in found}
     removed: dict[str, int] = {}
     for name, state in sorted(sequencer.view.topics.items()):
         try:
@@ -127,6 +131,8 @@ async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[
             if exc.code != "topic_unknown":
                 raise
             continue
-        if ends.first < state.start:
-            removed[name] = await trims.trim(name, state.start)
+        # Whoever may append to the store can have an entry there that says anything: it removes nothing by itself.
+        before = min(state.start, allowed.get(name, ends.first))
+        if ends.first < before:
+            removed[name] = await trims.trim(name, before)
     return removed

@@ -20,7 +20,7 @@ from functools import lru_cache
 import orjson
 
 from schemas import ijson
-from schemas.envelope import jws_header
+from schemas.envelope import is_topic, jws_header
 from schemas.errors import LogError, RecordError
 from schemas.keys import SigningKey, VerifyKey, b64url, unb64url
 from topics.proofs import leaf_hash, levels, path_in, verify_inclusion
@@ -190,6 +190,9 @@ def read_evidence(data: bytes) -> Evidence:
     if not isinstance(raw, dict) or raw.keys() != members.keys():
         raise RecordError("record_malformed", "evidence")
     if any(type(raw[name]) is not kind for name, kind in members.items()):
+        raise RecordError("record_malformed", "evidence")
+    # An audit names the place that it says, whoever signed it or not: it has to be one.
+    if not is_topic(raw["topic"]) or raw["offset"] < 0:
         raise RecordError("record_malformed", "evidence")
     line = Line(raw["evt"], raw["l1_sha256"], raw["topic"], raw["offset"])
     return Evidence(line, raw["index"], tuple(raw["path"]), raw["promise"])

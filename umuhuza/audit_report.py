@@ -20,7 +20,7 @@ from schemas.proof_texts import read_tlog_proof
 from topics.audit import Report
 from topics.audit_export import manifest_of
 from topics.audit_findings import AuditSource
-from topics.ledger_entries import LedgerEntry, decode_entry
+from topics.ledger_entries import RECORD_KINDS, LedgerEntry, decode_entry
 from umuhuza.audit_words import clock, pick, verdict, what, where
 
 MOST_ROWS = 500
@@ -61,13 +61,15 @@ def listed(source: AuditSource) -> Iterator[Listed]:
     """The records of an excerpt, in the ledger's order, as far as they can be read."""
     entries: list[tuple[int, LedgerEntry]] = []
     for held in source.receipts():
+        if not held.own:
+            continue
         try:
             proof = read_tlog_proof(held.data)
             entries.append((proof.index, decode_entry(proof.extra or b"")))
         except LogError:
             continue
     for index, entry in sorted(entries, key=lambda one: one[0]):
-        if entry.topic is None or entry.offset is None:
+        if entry.kind not in RECORD_KINDS or entry.topic is None or entry.offset is None:
             continue
         for record in source.records(entry.topic, entry.offset, entry.offset + 1):
             manifest = manifest_of(record.value)

@@ -24,6 +24,7 @@ from adapters.receipt_book import ReceiptBook
 from schemas.errors import LogError, RegistryError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, SignatureType
+from schemas.plain_text import harmless
 from schemas.proof_texts import PROOF_HEADER
 from schemas.registry import Registry
 from schemas.registry_bundle import RootPin
@@ -289,7 +290,7 @@ def _brought(paths: Sequence[Path]) -> dict[str, list[Held]]:
         files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         for file in files:
             data = _bytes(file, "--held")
-            found[_kind(data)].append(Held(file.name, data, own=False))
+            found[_kind(data)].append(Held(harmless(file.name), data, own=False))
     return found
 
 

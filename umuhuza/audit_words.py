@@ -14,6 +14,7 @@ from schemas.errors import CODES, Language
 from topics.audit import Report
 from topics.audit_findings import Finding
 
+_LAST = 253_402_300_799
 _ABOUT: dict[str, tuple[str, str]] = {
     "record": ("Enregistrement", "Record"),
     "entry": ("Inscription du registre de preuve", "Entry of the ledger"),
@@ -31,8 +32,8 @@ def pick(language: Language, fr: str, en: str) -> str:
 
 
 def clock(seconds: int) -> str:
-    """`2026-10-27 08:53 UTC`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    """`2026-10-27 08:53 UTC`; what was stated to lie beyond the year 9999 is shown as its last minute."""
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def what(one: Finding, language: Language) -> str:

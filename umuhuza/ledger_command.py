@@ -54,6 +54,8 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) 
         FileExistsError: keys are there already; they are never overwritten.
         SettingsError: the gateway's settings cannot be used.
     """
+    if (folder / KEYS_FILE).exists():
+        raise FileExistsError(folder / KEYS_FILE)  # before its settings would be written over
     settings = load_settings(gateway / GATEWAY_FILE, {}, {})
     if not settings.registry.exists():
         raise SettingsError("registry: cannot be read", "registry : ne peut pas être lu")
@@ -76,8 +78,9 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) 
     signers = tuple(
         NoteSigner.generate(origin, kind, os.urandom) for kind in (SignatureType.ED25519, SignatureType.ML_DSA_44)
     )
-    write_private(folder / KEYS_FILE, "".join(one.skey + "\n" for one in signers))
+    # Keys last: without them there is no ledger here, and what an interrupted attempt left is made again.
     (folder / PUBLIC_FILE).write_text("".join(one.public.vkey + "\n" for one in signers), encoding="ascii")
+    write_private(folder / KEYS_FILE, "".join(one.skey + "\n" for one in signers))
     if settings.ledger is None:
         with (gateway / GATEWAY_FILE).open("a", encoding="utf-8") as out:
             out.write(f'ledger = "{folder.resolve()}"\n')
@@ -275,6 +278,7 @@ def retention(
 async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -> tuple[list[Due], dict[str, int]]:
     async with opened(settings) as parts:
         await parts.sequencer.start()
+        parts.checkpoints.check(parts.sequencer.view)  # nothing goes by a ledger that was put back from a copy
         while await parts.sequencer.step():
             """Up to date first: only what is sequenced may go."""
         found = await due(parts.log, parts.sequencer.view, now_ms=time.time_ns() // 1_000_000)

@@ -200,6 +200,7 @@ async def run(settings: LedgerSettings) -> None:
         async with opened(settings) as parts:
             health.parts = parts
             await parts.sequencer.start()
+            parts.checkpoints.check(parts.sequencer.view)  # before anything is appended to a store put back from a copy
             signed = -settings.checkpoint_seconds
 
             async def publish() -> None:

@@ -8,8 +8,10 @@ A policy that an operator adds or changes counts from the next round on. If we c
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from topics.tiles import TileId
 CONTRADICTS = "log_inconsistent"
 """A witness's fact with this code: it has seen another history than the ledger now has."""
 
+ROUND_SECONDS = 120.0
+"""So long a round of asking may take before somebody has to be told that it does not end."""
 _AGAIN_S = 5.0
 
 
@@ -70,6 +74,7 @@ class Witnesses:
     silent: int = 0
     contradicting: int = 0
     endorsed_size: int = 0
+    _asking: Future[tuple[Round, tuple[str, ...]]] | None = None
 
     def note(self, asked: Round, silent: tuple[str, ...]) -> None:
         self.silent = len(silent)
@@ -95,11 +100,34 @@ class Witnesses:
             self.problem = None
             return
         try:
-            self.note(*await asyncio.to_thread(ask_once, folder, origin, int(now())))
+            self.note(*await self._round(folder, origin, int(now())))
             self.problem = None
         except LogError as exc:
             self.problem = exc.code
             self.silent = await asyncio.to_thread(_silent, folder, origin, int(now()))
+
+    async def _round(self, folder: Path, origin: str, now: int) -> tuple[Round, tuple[str, ...]]:
+        """In a thread that nobody waits for longer than `ROUND_SECONDS`, not even the end of the process: a witness may
+        answer a byte a minute for years. Raises LogError; `unavailable` also while such a round goes on."""
+        if self._asking is not None and not self._asking.done():
+            raise LogError("unavailable", "witness")
+        asking: Future[tuple[Round, tuple[str, ...]]] = Future()
+        self._asking = asking
+
+        def work() -> None:
+            try:
+                asking.set_result(ask_once(folder, origin, now))
+            except LogError as exc:
+                asking.set_exception(exc)
+            finally:
+                if not asking.done():  # a fault of ours, told by the thread itself
+                    asking.set_exception(LogError("unavailable", "witness"))
+
+        threading.Thread(target=work, name="witnesses", daemon=True).start()
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asking)), ROUND_SECONDS)
+        except TimeoutError:
+            raise LogError("unavailable", "witness") from None
 
     async def ask_for_ever(self, folder: Path, origin: str, every_s: float, stop: asyncio.Event) -> None:
         """Rounds until `stop` is set."""

@@ -3,7 +3,8 @@
 
 The language is `--lang`'s or UMUHUZA_LANG, else the locale's: French for French, and for Kirundi and Arabic, whose
 speakers here work in French; English for all others. `t` picks one of two texts. Help texts are chosen when the module
-is imported, so the language has to be known by then.
+is imported, so the language has to be known by then. What a terminal would obey, in a name or a file of somebody
+else's, is shown as U+FFFD.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.errors import CODES, Language, UmuhuzaError
+from schemas.plain_text import harmless
 
 _IN_FRENCH = ("fr", "ar", "rn")
 
@@ -70,7 +72,7 @@ def people() -> Console:
 
 
 def say(text: str) -> None:
-    people().print(text, markup=False)
+    people().print(harmless(text), markup=False)
 
 
 def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
@@ -80,7 +82,7 @@ def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
         sys.stdout.flush()
     else:
         for line in lines:
-            Console(highlight=False, soft_wrap=True).print(line, markup=False)
+            Console(highlight=False, soft_wrap=True).print(harmless(line), markup=False)
 
 
 def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -89,7 +91,7 @@ def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for header in headers:
         shown.add_column(header, overflow="fold")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(harmless, row))
     Console(highlight=False).print(shown)
 
 
@@ -100,9 +102,9 @@ def entries(title: str, items: Sequence[tuple[str, Sequence[str]]]) -> None:
     if not items:
         shown.print("  " + t("rien", "nothing"), markup=False)
     for head, lines in items:
-        shown.print(head, markup=False)
+        shown.print(harmless(head), markup=False)
         for line in lines:
-            shown.print(Padding(Text(line, style="dim"), (0, 0, 0, 13)))
+            shown.print(Padding(Text(harmless(line), style="dim"), (0, 0, 0, 13)))
 
 
 def problem(error: UmuhuzaError) -> dict[str, Any]:

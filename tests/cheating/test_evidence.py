@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from tests.cheating.cheats import TO_IOM, TO_SHELTER, Town, shown
 from topics.audit import Report, audit
 from topics.audit_export import Choice
 from topics.evidence_files import EvidenceSource
+from topics.ledger_entries import LedgerEntry
+from topics.tiles import pack_entries
 
 AGENCY = Choice(agency="bi/police")
 
@@ -184,6 +187,25 @@ def test_a_receipt_that_somebody_brings_needs_no_record_in_the_excerpt(town: Tow
         assert audit(source, town.trust()).findings.kept == ()
     finally:
         source.close()
+
+
+def test_however_many_records_are_put_in_they_are_not_held_at_once(town: Town, tmp_path: Path) -> None:
+    """One entry that names a far place must not have everything before it read into memory."""
+    town.export(tmp_path / "all.zip")
+    far = LedgerEntry("event", "bi.case.r5w2", 10**9, None, bytes(32), bytes(32)).encode()
+    with zipfile.ZipFile(tmp_path / "all.zip") as old, zipfile.ZipFile(tmp_path / "far.zip", "w", 8) as new:
+        for name in old.namelist():
+            if not name.startswith("tile/"):
+                new.writestr(name, old.read(name))
+        new.writestr(f"tile/entries/000.p/{len(town.encoded()) + 1}", pack_entries([*town.encoded(), far]))
+        for offset in range(40):
+            new.writestr(f"records/bi.case.r5w2/{offset}-1", bytes(900_000))
+    tracemalloc.start()
+    try:
+        assert shown(audited(town, tmp_path / "far.zip")).count(("record_unlogged", "record")) == 40
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_evidence_without_a_registry_file_says_so(town: Town, tmp_path: Path) -> None:

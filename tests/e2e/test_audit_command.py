@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sqlite3
 import zipfile
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from schemas.proof_texts import TlogProof
 from tests.cheating.cheats import POLICY, TO_IOM, Town
 from tests.e2e.shell import Shell
 from tests.topics.ledger_world import SIGNERS
+from topics.ledger_entries import LedgerEntry
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +147,24 @@ def test_evidence_travels_in_one_zip_and_is_verified_without_the_domain(sh: Shel
     assert not any("grant" in name or "key" in name for name in names if not name.startswith("verify/"))
 
 
-def test_an_agencys_excerpt_has_a_report_that_lists_its_records(sh: Shell, there: Path, tmp_path: Path) -> None:
-    out = tmp_path / "police.zip"
+@pytest.fixture(scope="module")
+def police(sh: Shell, there: Path) -> Path:
+    """An excerpt."""
+    out = there / "police.zip"
     asked = ["--agency", "bi/police", *believing(there), "--json"]
     assert sh("audit", "export", "--dir", there / "domain", "--out", out, *asked).json["records"] == 2
-    verified = sh("audit", "verify", out, "--json")
+    return out
+
+
+def test_an_agencys_excerpt_has_a_report_that_lists_its_records(sh: Shell, police: Path, tmp_path: Path) -> None:
+    verified = sh("audit", "verify", police, "--json")
     assert verified.code == 0, verified.out
     assert (verified.json["whole"], verified.json["records"]) == (False, 2)
-    report = zipfile.ZipFile(out).read("rapport.html").decode()
+    report = zipfile.ZipFile(police).read("rapport.html").decode()
     assert report.count("bi/police → bi/iom") == 2
     assert "bi.referral.k7t4" not in report
     assert '<html lang="fr"' in report
-    assert sh("audit", "export", out, "--out", tmp_path / "again.zip").code == 2
+    assert sh("audit", "export", police, "--out", tmp_path / "again.zip").code == 2
 
 
 def test_a_report_is_a_page_of_its_own_in_both_languages(sh: Shell, there: Path, tmp_path: Path) -> None:
@@ -191,6 +201,28 @@ def test_wrong_arguments_are_told_in_words(
     assert done.code == 2
     assert words in " ".join(done.err.replace("│", " ").split())
     assert "Traceback" not in done.err
+
+
+def test_what_strangers_wrote_does_nothing_to_the_terminal_or_the_page(
+    sh: Shell, there: Path, police: Path, tmp_path: Path
+) -> None:
+    """Names of files and places that nobody signed, times of the year 300,000, receipts for what is no record."""
+    held = tmp_path / "held"
+    held.mkdir()
+    (held / "\x1b]0;x\x07\x1b[2J<b>").write_bytes(b"no checkpoint")
+    (held / os.fsdecode(b"\xff")).write_bytes(b"no checkpoint")
+    promise = json.loads(next((there / "held").glob("promise-*")).read_bytes())
+    (held / "promise").write_text(json.dumps(promise | {"topic": "\x1b[8m"}))
+    with zipfile.ZipFile(police) as old, zipfile.ZipFile(tmp_path / "worse.zip", "w") as new:
+        for name in old.namelist():
+            new.writestr(re.sub(r"^(records/.*)-\d+$", r"\1-9999999999999999", name), old.read(name))
+        gap = LedgerEntry("gap", TO_IOM, 0, None, detail="0").encode()
+        new.writestr("receipts/gap", TlogProof(0, (), (there / "held" / "cosigned-0").read_bytes(), gap).dumps())
+    for arguments in (["verify"], ["verify", "--json"], ["report", "--out", str(tmp_path / "page.html")]):
+        done = sh("audit", *arguments, tmp_path / "worse.zip", "--held", held)
+        assert done.code == 1, done.err
+        assert "\x1b" not in done.out + done.err
+    assert "<b>" not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_no_evidence_is_refused_with_a_code(sh: Shell, tmp_path: Path) -> None:

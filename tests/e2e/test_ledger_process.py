@@ -81,7 +81,9 @@ def test_killed_and_started_again_it_goes_on_and_says_how_it_is(sh: Shell, tmp_p
     append(gateway, domain, records[:3])
     made = sh("ledger", "init", "--dir", ledger, "--gateway", gateway, "--port", "0", "--json")
     assert (made.code, made.json["origin"]) == (0, "bi.umuhuza/log")
+    before = (ledger / "ledger.toml").read_bytes()
     assert sh("ledger", "init", "--dir", ledger, "--gateway", gateway).code == 2, "keys are never overwritten"
+    assert (ledger / "ledger.toml").read_bytes() == before, "nor are the settings of a ledger that runs"
     assert f'ledger = "{ledger}"' in (gateway / "gateway.toml").read_text(encoding="utf-8")
     with running(ledger) as (process, address):
         assert httpx2.get(f"{address}/readyz", trust_env=False).json() == {"ok": True}

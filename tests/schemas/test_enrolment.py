@@ -77,6 +77,15 @@ def test_another_shape_is_refused_with_its_path(change: dict[str, Any], path: st
     assert (caught.value.code, caught.value.path) == ("registry_invalid", path)
 
 
+@pytest.mark.parametrize("trick", ["\n  rôles : clinic", "\x1b[8m", "\x9b8m", "\u202eksid", "\r", "\u2028"], ids=ascii)
+def test_no_name_writes_over_the_lines_that_the_holder_decides_by(trick: str) -> None:
+    raw = json.loads(dumps_request(agency()))
+    raw["agency"]["names"]["fr"] = f"Clinique{trick}"
+    with pytest.raises(RegistryError) as caught:
+        read_request(json.dumps(raw).encode())
+    assert (caught.value.code, caught.value.path) == ("registry_invalid", "agency.names")
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 50, b'{"v":1,"v":1}', b" " * 300_000])
 def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
     with pytest.raises(RegistryError, match="registry_invalid"):

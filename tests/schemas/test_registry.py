@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import RecordError, RegistryError
 from schemas.keys import CLASSICAL, HYBRID, SealingKey, SigningKey
+from schemas.plain_text import is_one_line
 from schemas.registry import (
     ROLES,
     STALE_AFTER_S,
@@ -41,7 +42,7 @@ def _sealing(seed: int, classical: bool, activated: int, expires: int) -> Key:
 
 
 names = st.dictionaries(
-    st.sampled_from(["en", "rn", "ar"]), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+    st.sampled_from(["en", "rn", "ar"]), st.text(st.characters(), min_size=1, max_size=20).filter(is_one_line)
 )
 keys = st.builds(_signing, st.integers(0, 9), times, times, st.none() | times) | st.builds(
     _sealing, st.integers(10, 15), st.booleans(), times, times

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +225,58 @@ def test_a_signature_over_something_else_is_not_kept(country: Country) -> None:
             done = country.ask()
         assert set(codes(done).values()) == {"signature_invalid"}
         assert country.book.cosigned() is None
+
+
+@contextlib.contextmanager
+def endless(drop: bytes, pause_s: float) -> Iterator[tuple[str, list[int]]]:
+    """A server whose answer never ends, and how many bytes it got rid of."""
+    sent, ended = [0], threading.Event()
+
+    def answer(listening: socket.socket) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(OSError), listening.accept()[0] as connection:
+                connection.settimeout(5)
+                connection.recv(1 << 20)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n")
+                while not ended.wait(pause_s):
+                    sent[0] += connection.send(drop)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.05)
+        thread = threading.Thread(target=answer, args=(listening,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", sent
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(("drop", "pause_s", "code"), [(bytes(65536), 0.0, "too_large"), (b"x", 0.01, "unavailable")])
+def test_an_answer_without_end_is_cut_off(
+    country: Country, monkeypatch: pytest.MonkeyPatch, drop: bytes, pause_s: float, code: str
+) -> None:
+    """It takes neither the ledger's memory nor, drop by drop, the time in which the others are asked."""
+    monkeypatch.setattr("topics.cosigning.ASK_SECONDS", 0.5)
+    with endless(drop, pause_s) as (url, sent):
+        write_policy(country.folder, url, url)
+        assert set(codes(country.ask()).values()) == {code}
+    assert sent[0] < 16 << 20, "what the sockets hold"
+
+
+def test_a_time_that_no_file_holds_is_refused_and_what_is_known_of_others_stays(country: Country) -> None:
+    country.ask()
+    mad = witness_signers("tn")[0]
+
+    def later(_path: str, _body: bytes) -> Answer:
+        return 200, "text/plain", mad.sign(LEDGER.head(5).text, 1 << 60).line.encode()
+
+    with served(country.own.answers) as own, served(later) as foreign:
+        write_policy(country.folder, own, foreign)
+        done = country.ask(NOW + 9)
+    assert codes(done)["tn-ed"] == "note_malformed"
+    assert country.book.facts() == done.facts
+    assert country.book.silent(NOW + 9) == ()
 
 
 def test_one_key_of_a_witness_counts_by_itself(country: Country) -> None:

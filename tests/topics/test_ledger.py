@@ -228,6 +228,74 @@ def test_a_record_of_a_newer_registry_is_waited_for_and_a_version_that_never_com
     world.run(work)
 
 
+def test_a_clock_that_is_a_year_behind_holds_no_mailbox_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+
+    async def work() -> None:
+        domain, log_ms = world.domain, world.at_ms
+        sequencer = world.sequencer()
+        await world.sequenced(sequencer)
+        known = domain.registry
+        domain.registry = replace(known, version=known.version + 9)
+        liar = domain.record(signer=SigningKey.generate(domain.random))
+        domain.registry = known
+        await world.put(liar, domain.record())
+        world.at_ms = log_ms - 365 * 86_400_000
+        assert len(await world.sequenced(sequencer)) == 1
+        monkeypatch.setattr("topics.ledger.HOLD_MS", 0)
+        assert shown(await world.sequenced(sequencer))[1:] == [
+            f"reject {TO_SHELTER} 0 key_unknown",
+            f"event {TO_SHELTER} 1",
+        ]
+
+    world.run(work)
+
+
+def test_signed_bytes_of_a_good_record_that_stand_elsewhere_teach_a_new_view_nothing(tmp_path: Path) -> None:
+    """Before a signature that is none, and in another mailbox of the same owner: the ledger goes on without them."""
+    world = World(tmp_path)
+
+    async def work() -> None:
+        good = world.domain.record()
+        signed, _, body = good.value.partition(b"\n")
+        broken = with_value(good.entry, signed.rpartition(b".")[0] + b".AAAA\n" + body)
+        moved = replace(good.entry, topic="bi.case.k7t4", ident="moved")
+        await world.put(moved, replace(broken, ident="broken"), good)
+        await world.put(
+            world.domain.record(iss="bi/k7t4", to="bi/iom", flow="receipt", kind="control", ref=good.manifest.evt)
+        )
+        await world.sequenced()
+        again = world.sequencer(view="again.db")
+        await world.sequenced(again)
+        assert again.view.topic(TO_SHELTER).read_to == 1
+        assert again.view.topic("bi.case.k7t4").read_to == -1
+
+    world.run(work)
+
+
+def test_of_two_processes_in_one_folder_the_one_that_has_read_less_signs_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def work() -> None:
+        await world.put(world.domain.record())
+        behind, ahead = world.sequencer(), world.sequencer(view="ahead.db")
+        await world.sequenced(behind)
+        first, second = world.checkpoints(), world.checkpoints()
+        first.publish(behind.view)
+        await world.put(world.domain.record())
+        await world.sequenced(ahead)
+        newest = second.publish(ahead.view)
+        assert newest is not None
+        assert first.publish(behind.view) is None
+        assert (tmp_path / "checkpoint").read_bytes() == newest.dumps()
+        with pytest.raises(LogError, match="log_inconsistent"):
+            first.publish(behind.view)  # it had a round to catch up in
+        await world.sequenced(behind)
+        assert first.publish(behind.view) is None, "that tree is signed already"
+
+    world.run(work)
+
+
 def test_an_older_registry_changes_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
 
@@ -303,6 +371,9 @@ def test_nothing_is_signed_below_or_beside_what_was_signed_or_cosigned(tmp_path:
         await world.log.trim(TO_SHELTER, 1)
         for _ in range(2):
             again = world.sequencer()
+            await again.start()
+            with pytest.raises(LogError):
+                world.checkpoints().check(again.view)  # before anything is appended
             await world.sequenced(again)
             with pytest.raises(LogError) as caught:
                 world.checkpoints().publish(again.view)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import LogError
-from tests.topics.ledger_world import World, shown
+from tests.topics.ledger_world import World, entries_in, shown
 from topics.ledger import Sequencer
+from topics.ledger_entries import LedgerEntry
 from topics.ledger_retention import MARGIN_MS, Due, due, execute
 from topics.log import Ends
 
@@ -120,7 +121,27 @@ def test_what_was_logged_and_not_removed_is_removed_by_the_next_run(tmp_path: Pa
             await execute(sequencer, world.log, DiesFirst(), await found_by(world, sequencer))
         again = world.sequencer(view="again.db")
         await world.sequenced(again)
-        assert await execute(again, world.log, world.log, []) == {BOX: 1}
+        assert await execute(again, world.log, world.log, await found_by(world, again)) == {BOX: 1}
+        assert [one.kind for one in entries_in(again.view)].count("retention") == 1
+
+    world.run(work)
+
+
+def test_an_entry_in_the_store_removes_nothing_that_is_not_due(tmp_path: Path) -> None:
+    """Whoever may append to the store is not whoever may remove: what it says is old or delivered is looked at."""
+    world = World(tmp_path)
+
+    async def work() -> None:
+        records = [world.domain.record() for _ in range(3)]
+        await world.put(*records)
+        await receipt_for(world, records[0].manifest.evt)
+        sequencer = world.sequencer()
+        await world.sequenced(sequencer)
+        assert await sequencer.append([LedgerEntry("retention", BOX, detail="3")])
+        assert await execute(sequencer, world.log, world.log, await found_by(world, sequencer)) == {}
+        world.at_ms += 101_000
+        assert await execute(sequencer, world.log, world.log, await found_by(world, sequencer)) == {BOX: 1}
+        assert await world.log.ends(BOX) == Ends(1, 3)
 
     world.run(work)
 
