@@ -5,7 +5,9 @@ Whoever could put a key of theirs into an agency's entry would read what is sent
 holders' signatures do not tell that from an honest change; the agency itself does, and nobody else can.
 
 Which keys it made is remembered beside the mailbox (`own-keys.json`, ids only), so that an older key, no longer in the
-key store, is not taken for a foreign one. If we crash before it is written, it is written at the next start.
+key store, is not taken for a foreign one. So is which of them were revoked: whoever stole such a key and has its
+revocation taken back (no honest holder ever does) is found out like one with a key of their own. If we crash before it
+is written, it is written at the next start or the next look.
 While there is a foreign key nothing is sent: the same hand may have changed the entries of others. What arrives is
 read, receipts wait; and everybody is told, so that nobody seals to the stranger (`adapters/held_back.py`).
 """
@@ -50,15 +52,22 @@ class OwnEntry:
         self._agency = keys.agency
         self._registry = registry
         self._now = now
-        remembered = _read(file)
+        self._file = file
+        remembered, self._revoked = _read(file)
         self._made = remembered | kids_of(keys)
         if self._made != remembered:
-            _write(file, self._made)
+            _write(file, self._made, self._revoked)
 
     def foreign(self) -> tuple[Key, ...]:
-        """Keys that we did not make and that count; () where we are not a member yet."""
+        """Keys that count and that we did not make, or that were revoked before; () where we are not a member yet."""
         entry = self._registry().agencies.get(self._agency)
-        return () if entry is None else foreign_keys(entry, self._made, int(self._now()))
+        if entry is None:
+            return ()
+        revoked = self._revoked | {key.kid for key in entry.keys if key.revoked is not None and key.kid in self._made}
+        if revoked != self._revoked:
+            _write(self._file, self._made, revoked)
+            self._revoked = revoked
+        return foreign_keys(entry, self._made - self._revoked, int(self._now()))
 
     def objection(self, key: Signer) -> bytes | None:
         """What to tell the domain, signed; None when all is as we know it."""
@@ -71,24 +80,32 @@ class OwnEntry:
             raise RegistryError("registry_key_foreign", f"agency.keys.{key.use}")
 
 
-def _read(file: Path) -> frozenset[str]:
+def _read(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys that were made, and those of them that were revoked."""
     if not file.exists():
-        return frozenset()
+        return frozenset(), frozenset()
     try:
         raw = ijson.loads(file.read_bytes(), max_bytes=_MAX_BYTES, max_depth=3)
     except (OSError, ijson.IJsonError):
         raise RegistryError("registry_invalid", "own-keys") from None
-    if not isinstance(raw, dict) or raw.keys() != {"v", "kids"} or raw["v"] != 1:
+    if not isinstance(raw, dict) or raw.keys() - {"revoked"} != {"v", "kids"} or raw["v"] != 1:
         raise RegistryError("registry_invalid", "own-keys")
-    if not isinstance(raw["kids"], list) or not all(isinstance(kid, str) for kid in raw["kids"]):
-        raise RegistryError("registry_invalid", "own-keys")
-    return frozenset(raw["kids"])
+    made, revoked = raw["kids"], raw.get("revoked", [])
+    for kids in (made, revoked):
+        if not isinstance(kids, list) or not all(isinstance(kid, str) for kid in kids):
+            raise RegistryError("registry_invalid", "own-keys")
+    return frozenset(made), frozenset(revoked)
 
 
-def _write(file: Path, kids: frozenset[str]) -> None:
+def _write(file: Path, made: frozenset[str], revoked: frozenset[str]) -> None:
     part = file.with_name(file.name + ".part")
     with part.open("w", encoding="ascii") as out:
-        json.dump({"v": 1, "kids": sorted(kids)}, out)
+        json.dump({"v": 1, "kids": sorted(made), **({"revoked": sorted(revoked)} if revoked else {})}, out)
         out.flush()
         os.fsync(out.fileno())
     part.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -31,7 +31,7 @@ from typing import Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 
 from schemas.agreements import Agreement
 from schemas.errors import RegistryError
@@ -202,7 +202,7 @@ def trusted(data: bytes, pin: RootPin, held: TrustedRegistry | None = None) -> T
     }
     versions = {role: one.version for role, one in signed.items()}
     if held is not None:
-        _refuse_older(versions, roots, held)
+        _refuse_older(versions, roots, targets, held)
     expires = {role: int(one.expires.timestamp()) for role, one in signed.items()}
     domain, training = _domain(newest)
     agencies, agreements, policy = read_contents(contents, domain)
@@ -315,8 +315,12 @@ def _refuse_other_history(files: Mapping[str, bytes], held: TrustedRegistry) -> 
             raise RegistryError("registry_rollback", f"root[{version}]")
 
 
-def _refuse_older(versions: Mapping[str, int], roots: Sequence[Metadata[Root]], held: TrustedRegistry) -> None:
-    """TUF 1.0.33, sections 5.4.3 and 5.5.5; one version twice with other bytes is another history.
+def _refuse_older(
+    versions: Mapping[str, int], roots: Sequence[Metadata[Root]], targets: Metadata[Targets], held: TrustedRegistry
+) -> None:
+    """TUF 1.0.33, sections 5.4.3 and 5.5.5; one version twice with other contents is another history: holders may have
+    signed two changes of one number and published one. Whoever kept the other, and can sign a timestamp, must not take
+    the published one back with it, a revocation for instance.
 
     When a newer root has other holders for a role, its count may begin lower (5.3.11): a thief of the old keys could
     else have counted up to the end and stopped every publication for ever. Nothing older comes in by it, since the
@@ -328,6 +332,10 @@ def _refuse_older(versions: Mapping[str, int], roots: Sequence[Metadata[Root]], 
             continue
         if versions[role] < held.versions[role] or (role == "timestamp" and versions[role] == held.versions[role]):
             raise RegistryError("registry_rollback", f"{role}.version", expected=held.versions[role])
+        if role == "targets" and versions[role] == held.versions[role]:
+            same = read_targets(held.files[targets_path(versions[role])])
+            if same.signed_bytes != targets.signed_bytes:  # signatures may have been added
+                raise RegistryError("registry_rollback", "targets.version", expected=held.versions[role])
 
 
 def _fitting(

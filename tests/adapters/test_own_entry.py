@@ -59,6 +59,19 @@ def test_a_key_that_the_agency_did_not_make_stops_what_it_sends_until_it_is_revo
     assert town[SHELTER].system.types == ["referral.requested"]
 
 
+def test_a_revoked_key_of_ones_own_that_counts_again_is_a_strangers(town: Agencies, tmp_path: Path) -> None:
+    """Whoever stole it, and a holder's key too, needs no key of their own."""
+    file = tmp_path / "own-keys.json"
+    before = town.domain.registry
+    [stolen] = [key.kid for key in before.agency("bi/iom").keys if key.use == "seal"]
+    own = watch(town, file)
+    town.domain.registry = before.with_key_revoked("bi/iom", stolen, int(town.now))
+    assert own.foreign() == ()
+    town.domain.registry = replace(before, version=town.domain.registry.version + 1)
+    for looks in (own, watch(town, file)):
+        assert [key.kid for key in looks.foreign()] == [stolen]
+
+
 def test_a_foreign_key_in_anothers_entry_is_that_agencys_to_notice(town: Agencies, tmp_path: Path) -> None:
     put_in(town, SHELTER)
     own = watch(town, tmp_path / "own-keys.json")
@@ -83,7 +96,10 @@ def test_a_key_of_before_is_remembered_as_ones_own(town: Agencies, tmp_path: Pat
     assert [key.use for key in empty.foreign()] == ["seal"]
 
 
-@pytest.mark.parametrize("said", ["", "[]", '{"v":2,"kids":[]}', '{"v":1,"kids":[1]}', '{"v":1,"kids":[],"x":1}'])
+@pytest.mark.parametrize(
+    "said",
+    ["", "[]", '{"v":2,"kids":[]}', '{"v":1,"kids":[1]}', '{"v":1,"kids":[],"x":1}', '{"v":1,"kids":[],"revoked":{}}'],
+)
 def test_what_was_remembered_is_never_guessed_anew(town: Agencies, tmp_path: Path, said: str) -> None:
     file = tmp_path / "own-keys.json"
     file.write_text(said)

@@ -294,7 +294,8 @@ def test_an_unpacked_folder_leads_to_no_file_of_the_auditors(town: Town, tmp_pat
     own = tmp_path / "own.key"
     own.write_text("secret")
     published = tmp_path / "unpacked" / "registries" / "published"
-    for make in (lambda: published.symlink_to(own), lambda: os.mkfifo(published)):
+    makers: tuple[Callable[[], None], ...] = (lambda: published.symlink_to(own), lambda: os.mkfifo(published))
+    for make in makers:
         published.unlink()
         make()
         with pytest.raises(LogError) as refused:

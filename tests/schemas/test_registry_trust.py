@@ -151,6 +151,19 @@ def test_targets_of_before_a_revocation_do_not_come_back_under_a_newer_timestamp
     refused(forged, office.pin, office.held, "registry_rollback", "targets.version")
 
 
+def test_a_change_that_was_signed_and_not_published_does_not_take_its_twins_place() -> None:
+    """Both were signed by enough holders; one of them, alone, keeps the other for later."""
+    office = Office()
+    before = office.held
+    [kid] = [key.kid for key in AGENCIES["bi/iom"].keys if key.use == "sig"]
+    revoked = before.registry.with_key_revoked("bi/iom", kid, NOW).agencies
+    kept = signed_by(proposal(before, NOW, contents=contents_now(before)), [KEYS["a"], KEYS["b"]], before)
+    office.publish(proposal(before, NOW, contents=replace(contents_now(before), agencies=revoked)))
+    forged = published([before.root], kept.targets, kept.contents, 9, KEYS["c"], NOW)
+    refused(forged, office.pin, office.held, "registry_rollback", "targets.version")
+    assert trusted(forged, office.pin, before).versions["targets"] == office.held.versions["targets"]
+
+
 def test_a_registry_of_before_a_rotation_does_not_come_back_under_the_newer_root() -> None:
     office = Office()
     office.members("bi/iom", "bi/k7t4")
