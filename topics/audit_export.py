@@ -128,6 +128,7 @@ class _Export:
         self._choice = choice
         self._progress = progress
         self._places: set[tuple[str, int]] = set()
+        self._registries: set[bytes] = set()
         self.done = Exported()
 
     def whole(self, out: EvidenceWriter) -> None:
@@ -201,8 +202,11 @@ class _Export:
     def _keep_registry(self, out: EvidenceWriter, entry: LedgerEntry) -> None:
         if entry.kind != "registry" or entry.value_sha256 is None:
             return
+        if entry.value_sha256 in self._registries:
+            return  # logged a second time: a ledger that goes back, which the evidence has to show
         data = self._source.registry_file(entry.value_sha256)
         if data is not None:
+            self._registries.add(entry.value_sha256)
             out.add_registry(entry.value_sha256, data)
             self.done.registries += 1
 

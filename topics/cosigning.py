@@ -105,7 +105,9 @@ def _asked(client: httpx2.Client, method: str, url: str, content: bytes | None =
         # Packed answers are not asked for: a few bytes could unpack to any number.
         plain = {"accept-encoding": "identity"}
         with client.stream(method, url, content=content, headers=plain, timeout=ASK_SECONDS) as answer:
-            for chunk in answer.iter_raw():
+            if "content-encoding" in answer.headers:
+                raise LogError("unavailable", "witness")
+            for chunk in answer.iter_bytes():
                 data += chunk
                 if len(data) > MAX_NOTE_BYTES:
                     raise LogError("too_large", "witness", expected=MAX_NOTE_BYTES)
