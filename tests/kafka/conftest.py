@@ -26,11 +26,12 @@ from typing import Protocol
 
 import pytest
 
+from tests.kafka import shared_classes
 from umuhuza.kafka import artefacts
 from umuhuza.kafka.artefacts import KafkaMissingError
 from umuhuza.kafka.cluster import Cluster
 
-QUICK = ("-XX:TieredStopAtLevel=1",)
+QUICK = ("-XX:TieredStopAtLevel=1", *shared_classes.options())
 """Compiles quickly rather than well: half the time to start, for brokers that live for seconds."""
 
 

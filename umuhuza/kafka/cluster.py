@@ -99,7 +99,7 @@ class Cluster:
     """Keeps no state beside the folder, so any number of them, in any process, may stand for one cluster.
 
     Args:
-        java_options: beside our own, for every node that is started.
+        java_options: beside our own, for every node that is prepared and started.
         now: seconds (wall clock), for certificates.
     """
 
@@ -427,7 +427,7 @@ class Cluster:
             f"{member.node}@{_HOST}:{member.controllers}:{member.directory}"
             for member in (self._members[one] for one in self.nodes)
         )
-        command = [java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        command = [java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *self._java_options]
         command += [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-cp", f"{libs}/*"]
         command += ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-I", first]
         command += ["-c", str(folder / "server.properties")]
