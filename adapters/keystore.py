@@ -39,12 +39,10 @@ from schemas.keys import (
 )
 from schemas.locked import RFC_9106, Cost, lock, require_strong, undamaged, unlock
 from schemas.registry import Agency, Key, Role
+from topics.private_file import Step, replace_private, write_private
 
 KEY_LIFETIME_S = 3 * 365 * 86_400
 _MAX_BYTES = 64 * 1024
-
-Step = Callable[[str], None]
-"""Told after each step of a replacement; tests end the process there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,63 +209,16 @@ def lock_keys(
 ) -> None:
     """Put `keys` in the place of the key file at `path`, locked with `passphrase`: another one, or the first.
 
-    If we crash here, the file is the old one or the new one, whole; at worst a second file `.new` lies beside it,
-    locked and private, which the next time takes away. The bytes of the old file are overwritten where they were;
-    whether a disk keeps a copy of them elsewhere (SSD, snapshot, backup) it does not tell.
+    If we crash here, and what becomes of the old bytes: see `topics.private_file.replace_private`.
 
     Raises:
         KeyStoreError: passphrase_weak; keys_damaged, when what was written does not read back: the old file stays.
     """
-    text = _text(keys, passphrase, cost)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    step("written")
-    if set(read_keys(fresh, passphrase).seal) != set(keys.seal):
-        raise KeyStoreError("keys_damaged", "keys")
-    with path.open("r+b") as old:
-        fresh.replace(path)
-        step("replaced")
-        _sync_directory(path.parent)
-        step("durable")
-        if os.fstat(old.fileno()).st_nlink == 0:  # else it has another name: somebody's copy
-            old.write(bytes(os.fstat(old.fileno()).st_size))
-            old.flush()
-            os.fsync(old.fileno())
-    step("overwritten")
 
+    def opens(fresh: Path) -> bool:
+        return set(read_keys(fresh, passphrase).seal) == set(keys.seal)
 
-def write_private(path: Path, text: str) -> None:
-    """A new file for this user only (0600), durable, whole or not at all.
-
-    Raises:
-        FileExistsError: something is there already; a private key is never overwritten.
-    """
-    # Half a key file would be in the way of the next attempt, so it is written under another name first.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(file, "w", encoding="ascii") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(fresh, path)  # unlike a rename, refuses when something is there
-    finally:
-        fresh.unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """A new name survives a power cut only once its directory is synced."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_private(path, _text(keys, passphrase, cost), opens, step)
 
 
 def _both(where: DeviceKeys) -> tuple[tuple[str, DeviceKey], tuple[str, DeviceKey]]:

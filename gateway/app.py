@@ -46,9 +46,12 @@ from schemas.errors import AccessError, LogError, UmuhuzaError
 from schemas.keys import RandomBytes
 from topics.catalogue import topics_of
 from topics.log import Log
+from topics.passphrase import unattended
+from topics.private_file import Passphrase
 from topics.registry_file import RegistryFile
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
+from topics.witness_folder import KEY_FILE, WITNESS, read_note_signers
 
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
 _HOT: dict[str, tuple[str, Hot]] = {"/v1/records": ("POST", records), "/v1/mailbox": ("GET", mailbox)}
@@ -203,16 +206,21 @@ def build(
     random: RandomBytes = secrets.token_bytes,
     logger: Logger | None = None,
     over: Callable[[Log], Log] = lambda log: log,
+    passphrase: Passphrase = unattended,
 ) -> Gateway:
     """A gateway over its domain's log: the SQLite file, or Kafka.
 
     `over` is put over Kafka once it is open: where `now` is not the brokers' time, their times have to follow it.
+    `passphrase` opens the gateway's key and its witness's, where they are locked.
 
     Raises:
         SettingsError: a key file that cannot be used, no log or two.
         RegistryError: registry_invalid.
+        KeyStoreError: a locked key that does not open.
     """
-    key = read_signing_key(settings.signing_key)
+    key = read_signing_key(settings.signing_key, passphrase)
+    if settings.witness is not None:
+        read_note_signers(settings.witness / KEY_FILE, WITNESS, passphrase)  # a wrong passphrase is said now
     registry_file = RegistryFile(settings.registry, read_registry_root(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
     cores = os.cpu_count() or 1
@@ -249,6 +257,7 @@ def build(
             checker=None if not checkers else lambda here, died: Checkers.start(checkers, here, died=died),
             make_topics=make_topics,
             storage=lambda: 0.0 if settings.log is None else _size_of(settings.log),
+            passphrase=passphrase,
         )
 
     return Gateway(settings, opener, logger, time.perf_counter)
@@ -411,17 +420,18 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     now: Callable[[], float] = time.time,
     over: Callable[[Log], Log] = lambda log: log,
+    passphrase: Passphrase = unattended,
 ) -> None:
     """Run one gateway until SIGTERM or SIGINT; then finish what is under way within `stop_seconds`.
 
     `on_ready` and the settings' `ready_file` get the address (with the port that was chosen for 0) once requests are
-    answered. Log lines go to standard error. `now` and `over` as for `build`.
+    answered. Log lines go to standard error. `now`, `over` and `passphrase` as for `build`.
 
     Raises:
-        SettingsError, RegistryError: before anything listens.
+        SettingsError, RegistryError, KeyStoreError: before anything listens.
         OSError: the address is taken.
     """
-    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer), over=over)
+    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer), over=over, passphrase=passphrase)
     listener = socket.create_server(
         (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
     )

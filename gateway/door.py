@@ -31,7 +31,9 @@ from schemas.registry import Registry
 from topics.catalogue import topics_of
 from topics.ledger_served import ServedLedger
 from topics.log import Log
+from topics.passphrase import unattended
 from topics.policy_file import policy
+from topics.private_file import Passphrase
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.witness import Witness
@@ -169,12 +171,12 @@ class Door:
         await self.log.close()
 
 
-def _witness_of(settings: Settings) -> Witness | LogError | None:
-    """Raises SettingsError: its keys cannot be read."""
+def _witness_of(settings: Settings, passphrase: Passphrase) -> Witness | LogError | None:
+    """Raises SettingsError, KeyStoreError: its keys cannot be read."""
     if settings.witness is None:
         return None
     try:
-        return open_witness(settings.witness)
+        return open_witness(settings.witness, passphrase)
     except LogError as exc:
         return exc
 
@@ -208,11 +210,12 @@ async def open_door(
     make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     storage: Callable[[], float] = lambda: 0.0,
     index_in_memory: bool = False,
+    passphrase: Passphrase = unattended,
 ) -> Door:
-    """Put a gateway together over an open log and catch up with it."""
+    """Put a gateway together over an open log and catch up with it. `passphrase` opens its witness's key, if locked."""
     metrics = Metrics()
     limits = limits_of(settings)
-    witness = _witness_of(settings)
+    witness = _witness_of(settings, passphrase)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
     if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
         # The log was put back from an older copy, the index was not: it would promise what no log holds.

@@ -7,7 +7,6 @@ their own (the signing key); a setting only says where, so that settings may be 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +16,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.keys import SigningKey, unb64url
 from schemas.registry_bundle import RootPin
+from topics.passphrase import unattended
+from topics.private_file import Passphrase, read_own, read_private
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 
 FILE_NAME = "gateway.toml"
 PREFIX = "UMUHUZA_GATEWAY_"
+PRIVATE = "gateway"
+"""What a gateway's locked key file is locked as."""
 
 
 class Settings(BaseSettings):
@@ -99,31 +102,29 @@ def load_settings(
     return load(Settings, prefix=PREFIX, file=file, section="gateway", arguments=arguments, environment=environment)
 
 
-def read_signing_key(file: Path) -> SigningKey:
-    """This gateway's private key: one line, base64url of the 32-byte scalar.
+def read_signing_key(file: Path, passphrase: Passphrase = unattended) -> SigningKey:
+    """This gateway's private key: one line, base64url of the 32-byte scalar, in clear or locked.
+
+    Args:
+        passphrase: asked only where the file is locked.
 
     Raises:
         SettingsError: missing, readable by others, or not a key.
+        KeyStoreError: keys_damaged, passphrase_wrong, passphrase_missing.
     """
+    text = read_own(file, "signing_key")
     try:
-        mode = file.stat().st_mode
-        text = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(
-            "signing_key: the file cannot be read", "signing_key : le fichier ne peut pas être lu"
-        ) from None
-    if os.name == "posix" and mode & 0o077:
-        raise SettingsError(
-            "signing_key: the file is readable by others; chmod 600",
-            "signing_key : le fichier est lisible par d'autres ; chmod 600",
-        )
-    try:
-        scalar = unb64url(text)
-        if len(scalar) != 32:
-            raise ValueError("length")
-        return SigningKey.from_scalar(scalar)
+        return gateway_key(read_private(text, PRIVATE).open(passphrase))
     except ValueError:
         raise SettingsError("signing_key: not a key", "signing_key : ce n'est pas une clé") from None
+
+
+def gateway_key(text: str) -> SigningKey:
+    """The key in what its file holds. Raises ValueError."""
+    scalar = unb64url(text.strip())
+    if len(scalar) != 32:
+        raise ValueError("length")
+    return SigningKey.from_scalar(scalar)
 
 
 def read_registry_root(settings: Settings) -> RootPin:

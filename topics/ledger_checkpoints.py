@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import LogError
-from schemas.notes import Checkpoint, NoteSigner, SignedCheckpoint, sign_checkpoint, verify_checkpoint
+from schemas.notes import Checkpoint, NoteKey, NoteSigner, SignedCheckpoint, sign_checkpoint, verify_checkpoint
 from topics.ledger_view import LedgerView
 from topics.sqlite_transaction import code_of
 
@@ -116,10 +116,10 @@ class Checkpoints:
             os.close(descriptor)
 
     def _read(self, name: str) -> SignedCheckpoint | None:
-        return read_checkpoint(self._folder / name, self._signers)
+        return read_checkpoint(self._folder / name, [one.public for one in self._signers])
 
 
-def read_checkpoint(path: Path, signers: Sequence[NoteSigner]) -> SignedCheckpoint | None:
+def read_checkpoint(path: Path, keys: Sequence[NoteKey]) -> SignedCheckpoint | None:
     """None when the file is not there. Raises LogError `signature_invalid`, `note_malformed`, `unavailable`."""
     try:
         with path.open("rb") as stream:
@@ -128,7 +128,7 @@ def read_checkpoint(path: Path, signers: Sequence[NoteSigner]) -> SignedCheckpoi
         return None
     except OSError:
         raise LogError("unavailable", path.name) from None
-    return verify_checkpoint(data, [one.public for one in signers])
+    return verify_checkpoint(data, keys)
 
 
 def _replace(path: Path, data: bytes) -> None:

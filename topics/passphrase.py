@@ -46,6 +46,11 @@ def told(name: str, ask: Ask, environment: MutableMapping[str, str] | None = Non
     return found
 
 
+def unattended() -> str:
+    """What opens the keys, where nobody can be asked. Raises KeyStoreError `passphrase_missing`, SettingsError."""
+    return told(CURRENT, lambda: None)
+
+
 def given(name: str, environment: MutableMapping[str, str] | None = None) -> str | None:
     """What came without asking anybody, or None. Raises SettingsError."""
     env = os.environ if environment is None else environment

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A witness's folder, as an operator sees it.
 
-    witness.key     its private keys, one line each; mode 0600, never copied to a second machine that runs
+    witness.key     its private keys, one line each, in clear or locked; 0600, never on two machines that run
     witness.db      what it has cosigned; belongs to these keys, and is never put back from an older copy
     logs.policy     the ledgers that it cosigns: `log` lines, and `quorum none`
     witness.pub     its public keys, one line each: what other domains need
@@ -11,42 +11,44 @@ Reads only; `umuhuza witness init` makes it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from schemas.errors import LogError
 from schemas.notes import NoteKey, NoteSigner, read_skey, read_vkey
+from topics.passphrase import unattended
+from topics.private_file import Passphrase, read_own, read_private
 from topics.settings import SettingsError
 from topics.witness import Witness, WitnessedLogs
 
 KEY_FILE, STATE_FILE, LOGS_FILE, PUBLIC_FILE = "witness.key", "witness.db", "logs.policy", "witness.pub"
+WITNESS = "witness"
+"""What a witness's locked key file is locked as."""
 _MAX_BYTES = 64 * 1024
 
 
-def read_note_signers(path: Path) -> tuple[NoteSigner, ...]:
-    """Private note keys, one line each: a witness's, or a ledger's.
+def read_note_signers(path: Path, what: str, passphrase: Passphrase = unattended) -> tuple[NoteSigner, ...]:
+    """Private note keys, one line each: a witness's, or a ledger's; in clear or locked.
+
+    Args:
+        what: `WITNESS`, or what a ledger's are locked as.
+        passphrase: asked only where the file is locked.
 
     Raises:
         SettingsError: missing, readable by others, or no keys.
+        KeyStoreError: keys_damaged, passphrase_wrong, passphrase_missing.
     """
-    name = path.name
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"{name}: the file cannot be read", f"{name} : le fichier ne peut pas être lu") from None
-    if os.name == "posix" and mode & 0o077:
-        raise SettingsError(
-            f"{name}: the file is readable by others; chmod 600",
-            f"{name} : le fichier est lisible par d'autres ; chmod 600",
-        )
-    try:
-        signers = tuple(read_skey(line) for line in lines)
-    except LogError:
-        signers = ()
+    signers = note_signers(read_private(read_own(path, path.name), what).open(passphrase))
     if not signers:
-        raise SettingsError(f"{name}: no private keys of notes", f"{name} : pas de clés privées de notes")
+        raise SettingsError(f"{path.name}: no private keys of notes", f"{path.name} : pas de clés privées de notes")
     return signers
+
+
+def note_signers(text: str) -> tuple[NoteSigner, ...]:
+    """Private note keys in what a file holds; none when it is something else."""
+    try:
+        return tuple(read_skey(line) for line in text.splitlines())
+    except LogError:
+        return ()
 
 
 def read_note_keys(path: Path) -> tuple[NoteKey, ...]:
@@ -66,7 +68,7 @@ def read_note_keys(path: Path) -> tuple[NoteKey, ...]:
     return keys
 
 
-def open_witness(folder: Path) -> Witness:
-    """Raises SettingsError (keys), LogError unavailable (`witness.state`, `witness.key`)."""
-    signers = read_note_signers(folder / KEY_FILE)
+def open_witness(folder: Path, passphrase: Passphrase = unattended) -> Witness:
+    """Raises SettingsError and KeyStoreError (keys), LogError unavailable (`witness.state`, `witness.key`)."""
+    signers = read_note_signers(folder / KEY_FILE, WITNESS, passphrase)
     return Witness.open(folder / STATE_FILE, signers, WitnessedLogs(folder / LOGS_FILE))

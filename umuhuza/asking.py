@@ -22,6 +22,12 @@ def current_passphrase() -> str:
     return told(CURRENT, lambda: _typed(t("Phrase de passe : ", "Passphrase: ")))
 
 
+def holder_passphrase(name: str) -> str:
+    """What opens a registry holder's key. Raises KeyStoreError `passphrase_missing`, SettingsError."""
+    asked = t(f"Phrase de passe du détenteur {name} : ", f"Passphrase of the holder {name}: ")
+    return told(CURRENT, lambda: _typed(asked))
+
+
 def current_pin() -> str:
     """What opens the device. Raises KeyStoreError `passphrase_missing`, SettingsError."""
     return told(CURRENT, lambda: _typed(t("Code PIN du dispositif : ", "The device's PIN: ")))

@@ -50,8 +50,9 @@ def _add_registry(app: typer.Typer) -> None:
 
 
 def _add_gateway(app: typer.Typer) -> None:
-    from umuhuza import gateway_command
+    from umuhuza import gateway_command, protect_service_command
 
+    protect_service_command.add_gateway(gateway_command.app)
     app.add_typer(gateway_command.app, name="gateway")
 
 
@@ -69,8 +70,9 @@ def _add_log(app: typer.Typer) -> None:
 
 
 def _add_ledger(app: typer.Typer) -> None:
-    from umuhuza import ledger_command
+    from umuhuza import ledger_command, protect_service_command
 
+    protect_service_command.add_ledger(ledger_command.app)
     app.add_typer(ledger_command.app, name="ledger")
 
 
@@ -111,8 +113,9 @@ def _add_statistics(app: typer.Typer) -> None:
 
 
 def _add_witness(app: typer.Typer) -> None:
-    from umuhuza import witness_command
+    from umuhuza import protect_service_command, witness_command
 
+    protect_service_command.add_witness(witness_command.app)
     app.add_typer(witness_command.app, name="witness")
 
 

@@ -6,21 +6,24 @@ from __future__ import annotations
 import errno
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from adapters.keystore import KEY_LIFETIME_S, write_private
+from adapters.keystore import KEY_LIFETIME_S
 from gateway.app import serve
 from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.envelope import is_agency
 from schemas.keys import SigningKey, b64url, fingerprint_of
 from schemas.registry import Agency, Key, dumps_agency
+from topics.private_file import write_private
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
+from umuhuza.asking import current_passphrase
 from umuhuza.options import Json
 from umuhuza.words import result, t
 
@@ -139,7 +142,7 @@ def run(
 
     settings = load_settings(folder / SETTINGS_FILE, {"host": host, "port": port, "ready_file": ready_file})
     try:
-        serve(settings)
+        serve(settings, passphrase=cache(current_passphrase))
     except OSError as exc:
         if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.keystore import write_private
 from gateway.settings import FILE_NAME as GATEWAY_FILE
 from gateway.settings import load_settings
 from schemas.errors import LogError
@@ -21,12 +20,13 @@ from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
 from topics.ledger_retention import Due, Trims, due, execute
 from topics.ledger_view import LedgerView
 from topics.log import Log
+from topics.private_file import write_private
 from topics.promise import origin_of
 from topics.registry_file import read_registry
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.ledger_process import open_log, opened, run
-from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings, read_root, read_signers
+from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings, read_public, read_root
 from umuhuza.words import result, t, table
 
 app = typer.Typer(
@@ -178,14 +178,14 @@ def status(folder: Folder, as_json: Json = False) -> None:
     settings = load_ledger_settings(folder / FILE_NAME)
     view = LedgerView.reading(settings.view)
     try:
-        signers = read_signers(settings.keys)
-        signed, cosigned = (read_checkpoint(settings.keys.parent / name, signers) for name in (CHECKPOINT, COSIGNED))
+        keys = read_public(settings.keys)
+        signed, cosigned = (read_checkpoint(settings.keys.parent / name, keys) for name in (CHECKPOINT, COSIGNED))
         registry = view.registry()
         root = read_registry(settings.registry, read_root(settings)).registry
         behind = asyncio.run(_behind(settings, view, root.domain))
         told = {
             "ok": True,
-            "origin": signers[0].name,
+            "origin": keys[0].name,
             "size": view.size,
             "signed": _size(signed),
             "cosigned": _size(cosigned),

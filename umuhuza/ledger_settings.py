@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a ledger is told when it starts: `ledger.toml`, then UMUHUZA_LEDGER_* environment, then arguments.
 
-Its private keys stay in a file of their own, mode 0600, one line each as Go's sumdb/note writes them.
+Its private keys stay in a file of their own, mode 0600, one line each as Go's sumdb/note writes them, in
+clear or locked.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.errors import LogError
-from schemas.notes import NoteSigner, read_skey
+from schemas.errors import KeyStoreError, LogError
+from schemas.notes import NoteKey, NoteSigner, read_vkey
 from schemas.registry_bundle import RootPin
+from topics.private_file import Passphrase, read_own, read_private
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
+from topics.witness_folder import note_signers
+from umuhuza.asking import current_passphrase
 
 PREFIX = "UMUHUZA_LEDGER_"
+PRIVATE = "ledger"
+"""What a ledger's locked key file is locked as."""
 FILE_NAME = "ledger.toml"
 
 
@@ -90,22 +95,39 @@ def read_root(settings: LedgerSettings) -> RootPin:
     return registry_pin(settings.registry_root)
 
 
-def read_signers(file: Path) -> tuple[NoteSigner, ...]:
-    """The ledger's private keys, one a line. Raises SettingsError: missing, readable by others, or no keys."""
+def read_signers(file: Path, passphrase: Passphrase = current_passphrase) -> tuple[NoteSigner, ...]:
+    """The ledger's private keys, one a line, in clear or locked.
+
+    Args:
+        passphrase: asked only where the file is locked.
+
+    Raises:
+        SettingsError: missing, readable by others, or no keys.
+        KeyStoreError: keys_damaged, passphrase_wrong, passphrase_missing.
+    """
+    return _of_one_ledger(note_signers(read_private(read_own(file, "keys"), PRIVATE).open(passphrase)))
+
+
+def read_public(file: Path) -> tuple[NoteKey, ...]:
+    """The public keys of that file, for whoever only looks: nothing is asked for.
+
+    Raises:
+        SettingsError: as `read_signers`.
+        KeyStoreError: keys_damaged.
+    """
+    found = read_private(read_own(file, "keys"), PRIVATE)
+    if found.public is None:
+        return tuple(one.public for one in read_signers(file))
     try:
-        mode = file.stat().st_mode
-        lines = file.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError("keys: the file cannot be read", "keys : le fichier ne peut pas être lu") from None
-    if os.name == "posix" and mode & 0o077:
-        raise SettingsError(
-            "keys: the file is readable by others; chmod 600",
-            "keys : le fichier est lisible par d'autres ; chmod 600",
-        )
-    try:
-        signers = tuple(map(read_skey, lines))
+        return _of_one_ledger(tuple(map(read_vkey, found.public.split())))
     except LogError:
-        signers = ()
-    if not signers or len({one.name for one in signers}) != 1:
+        raise KeyStoreError("keys_damaged", "keys") from None
+
+
+_K = TypeVar("_K", NoteSigner, NoteKey)
+
+
+def _of_one_ledger(keys: tuple[_K, ...]) -> tuple[_K, ...]:
+    if len({one.name for one in keys}) != 1:
         raise SettingsError("keys: not a ledger's keys", "keys : ce ne sont pas les clés d'un registre de preuve")
-    return signers
+    return keys

@@ -20,6 +20,16 @@ if TYPE_CHECKING:  # commands without an agency need none of this, and start soo
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier de l'agence.", "The agency's folder."))]
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
+NoPassphrase = Annotated[
+    bool,
+    typer.Option(
+        "--no-passphrase",
+        help=t(
+            "Clés privées en clair (0600) : formation, démonstrations, disques chiffrés.",
+            "Private keys in clear (0600): training, demonstrations, encrypted disks.",
+        ),
+    ),
+]
 
 
 def one_of(value: str, known: Collection[str], option: str) -> None:

@@ -20,9 +20,10 @@ from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry
 from topics.policy_target import same_policy
 from umuhuza import registry_carry_command, registry_rotate_command, registry_terms_command
-from umuhuza.options import Json
+from umuhuza.asking import new_passphrase
+from umuhuza.holder_keys import HOLDERS
+from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import (
-    HOLDERS,
     Changed,
     change_agencies,
     change_registry,
@@ -32,7 +33,14 @@ from umuhuza.registry_holder import (
     read_enrolment,
     with_request,
 )
-from umuhuza.registry_words import day, ending_line, published_lines, read_holders, waiting_lines
+from umuhuza.registry_words import (
+    day,
+    ending_line,
+    passphrase_line,
+    published_lines,
+    read_holders,
+    waiting_lines,
+)
 from umuhuza.words import labelled, result, t, table
 
 app = typer.Typer(
@@ -84,35 +92,43 @@ def init(
         ),
     ] = None,
     members_threshold: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help=t("Combien de détenteurs signent qui est membre.", "How many holders sign who is a member."),
+            help=t(
+                "Combien de détenteurs signent qui est membre (par défaut : 2 avec plusieurs --holder, sinon 1).",
+                "How many holders sign who is a member (default: 2 with several --holder, else 1).",
+            ),
         ),
-    ] = 1,
+    ] = None,
+    no_passphrase: NoPassphrase = False,
     as_json: Json = False,
 ) -> None:
     if len(domain) != 2 or not domain.isascii() or not domain.isalpha() or not domain.islower():
         raise typer.BadParameter(
             t("deux lettres minuscules, comme bi", "two small letters, such as bi"), param_hint="--domain"
         )
+    here = not holder
     try:
-        if holder is None and threshold is None and members_threshold == 1:
-            registry, pin = init_registry(folder, domain, training)
-            changed, root = Changed(registry, {}), pin
-        else:
-            changed, maybe = found_domain(
+        if holder:
+            changed, root = found_domain(
                 folder,
                 domain,
                 training,
-                read_holders(holder or []),
+                read_holders(holder),
                 threshold=threshold,
                 targets_threshold=members_threshold,
             )
-            if maybe is None:
-                _say_waiting(changed, domain, as_json)
-                return
-            root = maybe
+        else:
+            registry, root = init_registry(
+                folder,
+                domain,
+                training,
+                passphrase=None if no_passphrase else new_passphrase,
+                threshold=threshold,
+                targets_threshold=members_threshold or 1,
+            )
+            changed = Changed(registry, {})
     except FileExistsError:
         raise typer.BadParameter(
             t(
@@ -121,21 +137,43 @@ def init(
             ),
             param_hint="--dir",
         ) from None
+    if root is None:
+        _say_waiting(changed, domain, as_json)
+        return
     result(
-        {"ok": True, "domain": domain, "published": True, "registry_root": root.text, "fingerprint": root.spoken},
+        {"ok": True, "domain": domain, "published": True, "registry_root": root.text, "fingerprint": root.spoken}
+        | ({"locked": not no_passphrase} if here else {}),
         as_json=as_json,
         lines=[
             t(f"Domaine {domain} créé dans {folder}.", f"Domain {domain} made in {folder}."),
             labelled("Racine (registry_root)", "Root (registry_root)", root.text),
             labelled("Empreinte, à lire au téléphone", "Fingerprint, to be read on the telephone", root.spoken),
-            t(
-                f"Les clés sont dans {folder / HOLDERS} : remettez chacune à son détenteur, sur un support à garder "
-                "hors ligne, avec une copie en lieu sûr ; ne laissez ici que celles qui signent ici.",
-                f"The keys are in {folder / HOLDERS}: hand each to its holder, on a medium kept off line, with a copy "
-                "in a safe place; leave only those here that sign here.",
-            ),
+            *(_about_keys(folder, locked=not no_passphrase) if here else []),
         ],
     )
+
+
+def _about_keys(folder: Path, *, locked: bool) -> list[str]:
+    """What to do with keys that were made here."""
+    return [
+        t(
+            f"Les clés sont dans {folder / HOLDERS} : remettez chacune à son détenteur, sur un support à garder "
+            "hors ligne, avec une copie en lieu sûr ; ne laissez ici que celles qui signent ici.",
+            f"The keys are in {folder / HOLDERS}: hand each to its holder, on a medium kept off line, with a copy "
+            "in a safe place; leave only those here that sign here.",
+        ),
+        *(
+            [
+                passphrase_line(),
+                t(
+                    "Chaque détenteur change ensuite la sienne : umuhuza registry protect --dir …",
+                    "Each holder then changes it for the own key: umuhuza registry protect --dir …",
+                ),
+            ]
+            if locked
+            else []
+        ),
+    ]
 
 
 def _say_waiting(changed: Changed, domain: str, as_json: bool) -> None:

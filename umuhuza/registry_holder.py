@@ -3,7 +3,7 @@
 
     registry.json     the registry as everybody reads it; replaced at once or not at all
     root              fingerprint of the domain's first root, 43 characters, which this folder is believed by
-    holders/<n>.key   private keys of holders that sign here (mode 0600); the others' are elsewhere
+    holders/<n>.key   private keys of holders that sign here (`umuhuza/holder_keys.py`); the others' are elsewhere
     proposal.json     a change that other holders have still to sign
 
 Every change goes one way: a proposal, signed with the keys that are here; published when enough holders have signed,
@@ -13,16 +13,14 @@ Must never: publish what this folder's own reader does not believe.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adapters.keystore import write_private
 from schemas.enrolment import MAX_BYTES, Request, read_request
 from schemas.errors import RegistryError
-from schemas.keys import Signer, SigningKey, b64url, unb64url
+from schemas.keys import Signer
 from schemas.registry import Agency, Registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_metadata import TRAINING, Holder, read_root
@@ -39,13 +37,14 @@ from schemas.registry_signing import (
     signed_by,
 )
 from schemas.registry_trust import WARN_BEFORE_S, TrustedRegistry, trusted
+from topics.private_file import Passphrase
 from topics.registry_file import replace_registry_file
 from topics.settings import SettingsError
+from umuhuza.holder_keys import HOLDERS, HolderKeys
 
 REGISTRY_FILE = "registry.json"
 ROOT_FILE = "root"
 PROPOSAL_FILE = "proposal.json"
-HOLDERS = "holders"
 HOLDERS_OF_PRODUCTION = 3
 THRESHOLD_OF_PRODUCTION = 2
 
@@ -57,8 +56,8 @@ class Held:
     folder: Path
     trusted: TrustedRegistry
     first_root: RootPin
-    signers: Mapping[str, Signer]
-    """Of the holders whose keys are here, by the holder's name."""
+    keys: HolderKeys = field(repr=False)
+    """Those of holders that are here."""
 
     @property
     def registry(self) -> Registry:
@@ -87,26 +86,42 @@ class Changed:
         return self.registry
 
 
-def make_holder(folder: Path, name: str) -> SigningKey:
-    """A holder's key, made here. Raises FileExistsError rather than overwrite one."""
-    (folder / HOLDERS).mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = SigningKey.generate(os.urandom)
-    write_private(folder / HOLDERS / f"{name}.key", b64url(key.private_bytes()) + "\n")
-    return key
-
-
-def init_registry(folder: Path, domain: str, training: bool, now: float | None = None) -> tuple[Registry, RootPin]:
+def init_registry(
+    folder: Path,
+    domain: str,
+    training: bool,
+    now: float | None = None,
+    passphrase: Passphrase | None = None,
+    threshold: int | None = None,
+    targets_threshold: int = 1,
+) -> tuple[Registry, RootPin]:
     """Make a domain whose holders' keys are all made here: three of which two must sign a root, or one for training.
+
+    Args:
+        passphrase: locks every key that is made; None leaves them in clear (demonstrations, tests).
+        threshold, targets_threshold: as `found_domain`; who holds all keys today may sign for members alone.
 
     Raises:
         FileExistsError: a registry or a key is there already.
         RegistryError: registry_invalid.
+        KeyStoreError: passphrase_weak; and what `passphrase` raises.
     """
     if (folder / HOLDERS).exists():
         raise FileExistsError(HOLDERS)
     names = [chr(ord("a") + number) for number in range(1 if training else HOLDERS_OF_PRODUCTION)]
-    holders = [Holder(name, make_holder(folder, name).public) for name in names]
-    changed, pin = found_domain(folder, domain, training, holders, now=now)
+    keys = HolderKeys(folder)
+    told = None if passphrase is None else passphrase()
+    holders = [Holder(name, keys.make(name, told).public) for name in names]
+    changed, pin = found_domain(
+        folder,
+        domain,
+        training,
+        holders,
+        threshold=threshold,
+        targets_threshold=targets_threshold,
+        now=now,
+        keys=keys,
+    )
     if pin is None:
         raise RegistryError("registry_threshold", "root.signatures")
     return changed.registry, pin
@@ -119,15 +134,18 @@ def found_domain(
     holders: Sequence[Holder],
     *,
     threshold: int | None = None,
-    targets_threshold: int = 1,
+    targets_threshold: int | None = None,
     now: float | None = None,
+    keys: HolderKeys | None = None,
 ) -> tuple[Changed, RootPin | None]:
     """Make a domain: its root and an empty registry.
 
     Args:
         holders: who holds it; the keys that are not in this folder are elsewhere, and their holders sign there.
         threshold: how many must sign a root; None: two, or one where there is one holder.
-        targets_threshold: how many must sign who is a member.
+        targets_threshold: how many must sign who is a member; None: two, or one where there is one holder. Nobody
+            alone can then put a false key beside a member's.
+        keys: those of the folder, where some are open already.
 
     Returns:
         What became of it, and the root's fingerprint once it has its signatures.
@@ -139,32 +157,32 @@ def found_domain(
     if (folder / REGISTRY_FILE).exists():
         raise FileExistsError(REGISTRY_FILE)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    enough = min(THRESHOLD_OF_PRODUCTION, len(holders))
     change = first_proposal(
         domain,
         training,
         holders,
-        threshold=min(THRESHOLD_OF_PRODUCTION, len(holders)) if threshold is None else threshold,
-        targets_threshold=targets_threshold,
+        threshold=enough if threshold is None else threshold,
+        targets_threshold=enough if targets_threshold is None else targets_threshold,
         contents=Contents({}, {}),
         now=int(time.time() if now is None else now),
     )
-    return _first(folder, change, now)
+    return _first(folder, change, now, keys or HolderKeys(folder))
 
 
-def _first(folder: Path, change: Proposal, now: float | None) -> tuple[Changed, RootPin | None]:
+def _first(folder: Path, change: Proposal, now: float | None, keys: HolderKeys) -> tuple[Changed, RootPin | None]:
     # The proposal stays until the registry is there: should we crash between, signing it again completes it.
     if change.root is None:
         raise RegistryError("registry_invalid", "proposal")
     root, holders = read_root(change.root)
-    signers = _signers(folder, holders)
-    change = signed_by(change, signers.values(), None)
-    lacking = dict(missing(change, None))
+    signers = keys.of(holders)
+    change, lacking = _signed_enough(change, signers, None)
     file = folder / PROPOSAL_FILE
     replace_registry_file(file, pack_proposal(change))
     if lacking or not signers:
         nobody = Registry(change.domain, 1, 1, {}, root.signed.unrecognized_fields[TRAINING])
         return Changed(nobody, lacking or {"timestamp": 1}, file), None
-    made = assembled(change, None, next(iter(signers.values())), int(time.time() if now is None else now))
+    made = assembled(change, None, signers[0], int(time.time() if now is None else now))
     pin = RootPin.of(made.root)
     (folder / ROOT_FILE).write_text(pin.text + "\n", encoding="ascii")
     replace_registry_file(folder / REGISTRY_FILE, made.data)
@@ -187,7 +205,7 @@ def held(folder: Path) -> Held:
         found = trusted(file.read_bytes(), pin)
     except (OSError, ValueError):
         raise RegistryError("registry_invalid", "dir") from None
-    return Held(folder, found, pin, _signers(folder, found.holders))
+    return Held(folder, found, pin, HolderKeys(folder))
 
 
 def change_registry(
@@ -225,7 +243,7 @@ def sign_proposal(folder: Path, data: bytes, now: int | None = None) -> Changed:
     at = int(time.time()) if now is None else now
     change, _ = read_proposal(data)
     if not (folder / REGISTRY_FILE).exists():
-        return _first(folder, change, at)[0]
+        return _first(folder, change, at, HolderKeys(folder))[0]
     mine = held(folder)
     if change.base != mine.trusted.digest:
         raise RegistryError("registry_rollback", "proposal")
@@ -233,46 +251,31 @@ def sign_proposal(folder: Path, data: bytes, now: int | None = None) -> Changed:
 
 
 def _signed(mine: Held, change: Proposal, now: int) -> Changed:
-    change = signed_by(change, mine.signers.values(), mine.trusted)
-    if change.root is not None:  # holders that are new in it may be here as well
-        change = signed_by(change, _signers(mine.folder, read_root(change.root)[1]).values(), mine.trusted)
-    lacking = dict(missing(change, mine.trusted))
-    signer = _publisher(mine, change)
-    if lacking or signer is None:
+    holders = mine.trusted.holders if change.root is None else read_root(change.root)[1]
+    # Holders that are new in it may be here as well as those who go.
+    change, lacking = _signed_enough(change, mine.keys.of({*mine.trusted.holders, *holders}), mine.trusted)
+    publishers = mine.keys.of(holders)
+    if lacking or not publishers:
         file = mine.folder / PROPOSAL_FILE
         replace_registry_file(file, pack_proposal(change))
         return Changed(mine.registry, lacking or {"timestamp": 1}, file)
-    made = assembled(change, mine.trusted, signer, now)
+    made = assembled(change, mine.trusted, publishers[0], now)
     replace_registry_file(mine.folder / REGISTRY_FILE, made.data)
     (mine.folder / PROPOSAL_FILE).unlink(missing_ok=True)
     return Changed(made.registry, {})
 
 
-def _publisher(mine: Held, change: Proposal) -> Signer | None:
-    """A holder of the newest root whose key is here."""
-    holders = mine.trusted.holders if change.root is None else read_root(change.root)[1]
-    return next(iter(_signers(mine.folder, holders).values()), None)
-
-
-def _signers(folder: Path, holders: Sequence[Holder]) -> dict[str, Signer]:
-    """The keys in this folder that are one of these holders'.
-
-    Raises:
-        RegistryError: registry_invalid, path `holders`, when a file is no key.
-    """
-    names = {holder.key.kid: holder.name for holder in holders}
-    found: dict[str, Signer] = {}
-    for file in sorted((folder / HOLDERS).glob("*.key")):
-        try:
-            scalar = unb64url(file.read_text(encoding="ascii").strip())
-            if len(scalar) != 32:
-                raise ValueError("length")
-            key = SigningKey.from_scalar(scalar)
-        except (OSError, ValueError):
-            raise RegistryError("registry_invalid", "holders") from None
-        if key.kid in names:
-            found[names[key.kid]] = key
-    return found
+def _signed_enough(
+    change: Proposal, signers: Sequence[Signer], before: TrustedRegistry | None
+) -> tuple[Proposal, dict[str, int]]:
+    """Signed with one key after the other as long as something is missing: no key is opened that is not needed."""
+    lacking = dict(missing(change, before))
+    for signer in signers:
+        if not lacking:
+            break
+        change = signed_by(change, [signer], before)
+        lacking = dict(missing(change, before))
+    return change, lacking
 
 
 def read_enrolment(file: Path) -> Agency:

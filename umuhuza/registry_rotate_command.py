@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`umuhuza registry holder | rotate | sign`: who holds the registry, and how several of them agree.
+"""`umuhuza registry holder | protect | rotate | sign`: who holds the registry, and how several of them agree.
 
 Two holders with a telephone: the first makes a change and carries `proposal.json` to the second, who looks at what it
 changes (`registry show proposal.json`), hears the same fingerprint read out, and signs.
@@ -18,17 +18,11 @@ from schemas.registry import Agency
 from schemas.registry_metadata import Holder, read_root
 from schemas.registry_signing import Contents, contents_now, missing, read_proposal
 from schemas.registry_trust import TrustedRegistry
-from umuhuza.options import Json
-from umuhuza.registry_holder import (
-    HOLDERS,
-    PROPOSAL_FILE,
-    REGISTRY_FILE,
-    change_registry,
-    held,
-    make_holder,
-    sign_proposal,
-)
-from umuhuza.registry_words import published_lines, read_holders, spoken
+from umuhuza.asking import new_passphrase
+from umuhuza.holder_keys import HOLDERS, HolderKeys
+from umuhuza.options import Json, NoPassphrase
+from umuhuza.registry_holder import PROPOSAL_FILE, REGISTRY_FILE, change_registry, held, sign_proposal
+from umuhuza.registry_words import passphrase_line, published_lines, read_holders, spoken
 from umuhuza.words import labelled, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
@@ -45,10 +39,13 @@ def holder(
         ),
     ],
     folder: Folder,
+    no_passphrase: NoPassphrase = False,
     as_json: Json = False,
 ) -> None:
     try:
-        key = make_holder(folder, name)
+        if (folder / HOLDERS / f"{name}.key").exists():
+            raise FileExistsError(name)
+        key = HolderKeys(folder).make(name, None if no_passphrase else new_passphrase())
     except FileExistsError:
         raise typer.BadParameter(
             t(
@@ -60,7 +57,8 @@ def holder(
     public = f"{name}={b64url(key.public.public)}"
     print_ = fingerprint_of(key.public.public)
     result(
-        {"ok": True, "holder": public, "fingerprint": print_, "file": str(folder / HOLDERS / f"{name}.key")},
+        {"ok": True, "holder": public, "fingerprint": print_, "file": str(folder / HOLDERS / f"{name}.key")}
+        | {"locked": not no_passphrase},
         as_json=as_json,
         lines=[
             labelled("À donner à qui crée le domaine (--holder)", "For whoever makes the domain (--holder)", public),
@@ -68,6 +66,32 @@ def holder(
             t(
                 f"La clé privée est dans {folder / HOLDERS} : hors ligne, avec une copie en lieu sûr.",
                 f"The private key is in {folder / HOLDERS}: off line, with a copy in a safe place.",
+            ),
+            *([] if no_passphrase else [passphrase_line()]),
+        ],
+    )
+
+
+def protect(
+    folder: Folder,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--holder", help=t("Une seule clé ; sinon toutes celles d'ici.", "One key only; else all that are here.")
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    names = HolderKeys(folder).protect(name, new_passphrase)
+    result(
+        {"ok": True, "holders": names, "keys": "locked"},
+        as_json=as_json,
+        lines=[
+            t(f"Clés verrouillées : {', '.join(names)}.", f"Keys locked: {', '.join(names)}."),
+            passphrase_line(),
+            t(
+                "Les copies d'avant s'ouvrent comme avant : détruisez-les, et faites-en de nouvelles.",
+                "Copies made before open as before: destroy them, and make new ones.",
             ),
         ],
     )
@@ -238,6 +262,12 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         help=t("Fait la clé d'un détenteur, sur sa machine.", "Make a holder's key, on that holder's machine.")
     )(holder)
+    app.command(
+        help=t(
+            "Verrouille par une phrase de passe les clés de détenteurs qui sont ici, ou en change.",
+            "Lock the holders' keys that are here with a passphrase, or change it.",
+        )
+    )(protect)
     app.command(
         help=t(
             "Change les détenteurs ou le nombre de signatures, ou renouvelle la racine avant son échéance.",

@@ -65,6 +65,14 @@ def published_lines(changed: Changed, *said: str) -> list[str]:
     return list(said) if changed.published else waiting_lines(changed)
 
 
+def passphrase_line() -> str:
+    """What to do with a passphrase that was just chosen."""
+    return t(
+        "La phrase de passe sur papier, loin de la clé : sans elle, personne n'ouvre plus la clé.",
+        "The passphrase on paper, away from the key: without it nobody opens the key any more.",
+    )
+
+
 def ending_line(one: Expiring) -> str:
     """What ends soon, for people."""
     return t(f"Expire le {day(one.at)} : {one.what} {one.of}", f"Ends on {day(one.at)}: {one.what} {one.of}")

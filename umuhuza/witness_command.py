@@ -21,7 +21,6 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from adapters.keystore import write_private
 from schemas.errors import LogError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, NoteSigner, SignatureType, is_name
@@ -32,9 +31,11 @@ from topics.cosigning import (
     HttpLedger,
     replace_file,
 )
+from topics.private_file import write_private
 from topics.settings import SettingsError
 from topics.witness import Witness
 from topics.witness_folder import KEY_FILE, LOGS_FILE, PUBLIC_FILE, STATE_FILE, open_witness, read_note_keys
+from umuhuza.asking import current_passphrase
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE
 from umuhuza.ledger_witnesses import CONTRADICTS, ask_once
 from umuhuza.witness_process import serve
@@ -267,7 +268,7 @@ def run_command(
         Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))
     ] = None,
 ) -> None:
-    witness = open_witness(folder)
+    witness = open_witness(folder, current_passphrase)
 
     def ready(address: str) -> None:
         if ready_file is not None:
@@ -320,7 +321,7 @@ def status(
 
 
 def _seen(folder: Path) -> list[dict[str, Any]]:
-    witness = open_witness(folder)
+    witness = open_witness(folder, current_passphrase)
     try:
         return [
             {

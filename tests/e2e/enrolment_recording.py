@@ -21,6 +21,7 @@ from umuhuza.publish import DOCS
 RECORDINGS = DOCS / "recordings"
 LANGUAGES: tuple[Language, ...] = ("fr", "en")
 PASSPHRASE = "farine blanchir bustier moufle avide cruel"
+HOLDERS_PASSPHRASE = "gazelle ombre tiroir cactus brume lisse"
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _ROW = re.compile(r"^ +\d+ \w+ +\d+ \w+ +\d+ \w+(?=\r?$)", re.MULTILINE)
 """Three of the twelve words, numbered."""
@@ -47,6 +48,7 @@ SAID: dict[str, dict[Language, str]] = {
         "fr": "Nouvelle phrase de passe (vide : six mots tirés au sort) : ",
         "en": "New passphrase (empty: six words drawn at random): ",
     },
+    "open": {"fr": "Phrase de passe du détenteur a : ", "en": "Passphrase of the holder a: "},
     "again": {"fr": "Encore une fois : ", "en": "Once more: "},
     "heard": {"fr": "Les douze mots entendus : ", "en": "The twelve words that you heard: "},
     "begin": {"fr": "Le détenteur du registre, une seule fois :", "en": "The registry holder, once:"},
@@ -74,7 +76,16 @@ def recorded(folder: Path, language: Language) -> Recorded:
     say = {name: both[language] for name, both in SAID.items()}
     session = Terminal(folder, language)
     session.note(say["begin"])
-    code, told = session.run(say["holder"], "registry", "init", "--dir", "registre", "--domain", "bi")
+    code, told = session.run(
+        say["holder"],
+        "registry",
+        "init",
+        "--dir",
+        "registre",
+        "--domain",
+        "bi",
+        answers=[(say["new"], HOLDERS_PASSPHRASE), (say["again"], HOLDERS_PASSPHRASE)],
+    )
     assert code == 0, told
     [key] = _KEY.findall(told)
     session.note(say["house begins"])
@@ -94,8 +105,11 @@ def recorded(folder: Path, language: Language) -> Recorded:
     code, told = session.run(say["holder"], *approve, answers=[(say["heard"], " ".join(misheard))])
     assert code == 1, told
     session.note(say["misheard"])
-    code, told = session.run(say["holder"], *approve, answers=[(say["heard"], " ".join(words))])
+    code, told = session.run(
+        say["holder"], *approve, answers=[(say["heard"], " ".join(words)), (say["open"], HOLDERS_PASSPHRASE)]
+    )
     assert code == 0, told
+    assert HOLDERS_PASSPHRASE not in told
     session.note(say["compare"])
     cast = session.cast(TITLES[language])
     return Recorded(cast, picture_of(cast, TITLES[language], TOLD[language]))

@@ -30,6 +30,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("registry", "renew"): True,
     ("registry", "show"): True,
     ("registry", "holder"): True,
+    ("registry", "protect"): True,
     ("registry", "rotate"): True,
     ("registry", "sign"): True,
     ("registry", "export"): True,
@@ -39,10 +40,12 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("gateway", "init"): True,
     ("gateway", "run"): False,
     ("gateway", "restored"): True,
+    ("gateway", "protect"): True,
     ("ledger", "init"): True,
     ("ledger", "run"): False,
     ("ledger", "status"): True,
     ("ledger", "retention"): True,
+    ("ledger", "protect"): True,
     ("audit", "verify"): True,
     ("audit", "export"): True,
     ("audit", "report"): True,
@@ -58,6 +61,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("log", "move"): True,
     ("witness", "init"): True,
     ("witness", "add-log"): True,
+    ("witness", "protect"): True,
     ("witness", "run"): False,
     ("witness", "status"): True,
     ("witness", "trust"): True,
@@ -611,7 +615,7 @@ def test_the_registry_is_renewed_shown_and_revoked_with_care(sh: Shell, domain: 
 
 def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path) -> None:
     registry, gateway, agency = (tmp_path / name for name in ("registre", "passerelle", "agence"))
-    made = sh("registry", "init", "--dir", registry, "--domain", "bi", "--json").json
+    made = sh("registry", "init", "--dir", registry, "--domain", "bi", "--no-passphrase", "--json").json
     assert made["fingerprint"].count(" ") == 7
     key = made["registry_root"]
     words: list[str | Path] = [

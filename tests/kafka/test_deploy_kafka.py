@@ -216,7 +216,7 @@ def registry_file(folder: Path) -> Path:
         assert ran.exit_code == 0, ran.output
         return ran.stdout.encode()
 
-    run("registry", "init", "--dir", str(folder), "--domain", "bi")
+    run("registry", "init", "--dir", str(folder), "--domain", "bi", "--no-passphrase")
     key = orjson.loads(run("registry", "show", "--dir", str(folder), "--json"))["registry_root"]
     for agency, role in (("bi/iom", "screener"), ("bi/k7t4", "shelter")):
         own = folder.parent / agency.rpartition("/")[2]
