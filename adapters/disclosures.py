@@ -21,14 +21,15 @@ from datetime import UTC, datetime, timedelta
 
 from adapters.connectors.contract import Draft
 from adapters.desk import Desk
+from adapters.home_ledger import Place
 from adapters.mailbox_rows import Incoming
 from adapters.outbox import Outbox
 from adapters.rights_book import Disclosure, Outcome, ReviewRole, RightsBook
 from schemas import events
 from schemas.envelope import Record, parse_record, record_value
-from schemas.errors import OrderError, PayloadError, PolicyError, RecordError, RegistryError
+from schemas.errors import LogError, OrderError, PayloadError, PolicyError, RecordError, RegistryError
 from schemas.forms import Facts, Form
-from schemas.keys import b64url, unb64url
+from schemas.keys import VerifyKey, b64url, unb64url
 from schemas.plain.rights import (
     PIECE,
     DisclosureEnded,
@@ -37,6 +38,7 @@ from schemas.plain.rights import (
     DisclosureRequested,
     DisclosureReviewed,
 )
+from schemas.registry import Registry
 from schemas.sealing import make_grant, open_grant, open_parts, parse_grant
 
 MOST_DAYS = 366
@@ -61,6 +63,10 @@ class Disclosures:
         self._desk = desk
         self._outbox = outbox
         self.book = RightsBook(desk.mailbox)
+        self.asks_home = False
+        """Whether the home ledger can be asked where a record stands."""
+        self.places: dict[bytes, Place] = {}
+        """What it has said."""
 
     # -- asked and answered -------------------------------------------------------------------------------------------
 
@@ -192,19 +198,34 @@ class Disclosures:
     def check(self, said: DisclosureGranted) -> None:
         """What a disclosure carries is that record, signed by its issuer, with the keys of exactly the parts named.
 
+        Its time is its issuer's claim, or a thief's: where its key is revoked by now, only the home ledger's order
+        says that it was signed before.
+
         Raises:
-            RecordError, RegistryError: the record does not verify or its keys do not open.
+            RecordError, RegistryError: the record does not verify or its keys do not open; key_revoked.
+            LogError: ledger_behind: the home ledger has not said yet where the record stands.
             PayloadError: `payload_invalid`: another record, or other parts, than it says.
         """
-        record = _carried(said)
+        record = carried_record(said)
         registry = self._desk.registry()
         manifest = record.manifest
-        record.verify(registry.signing_key(manifest.iss, record.kid, manifest.iat))
+        record.verify(self._key_of(record, registry))
         record.verify_body()
         if manifest.ident != said.record:
             raise PayloadError("payload_invalid", "said.record")
         if self._granted_keys(record, said).keys() != set(said.scope):
             raise PayloadError("payload_invalid", "said.keys")
+
+    def _key_of(self, record: Record, registry: Registry) -> VerifyKey:
+        iss, claimed = record.manifest.iss, record.manifest.iat
+        if not registry.revokes(iss, record.kid):
+            return registry.signing_key(iss, record.kid, claimed)
+        place = self.places.get(record.digest)
+        if place is None and self.asks_home:
+            raise LogError("ledger_behind", "said.record")
+        if place is None or place.refused is not None:
+            raise RegistryError("key_revoked", "said.record")
+        return registry.signing_key(iss, record.kid, claimed, place.index)
 
     def _granted_keys(self, record: Record, said: DisclosureGranted) -> dict[str, bytes]:
         for piece in said.keys:
@@ -238,7 +259,7 @@ class Disclosures:
         if not isinstance(said, DisclosureGranted):
             raise OrderError("thread_unknown", "evt")
         self.check(said)
-        record = _carried(said)
+        record = carried_record(said)
         return open_parts(record, self._granted_keys(record, said))
 
     def say(self, type: str, said: Form, *, to: str, thread: str | None = None, ref: str | None = None) -> str:
@@ -272,7 +293,7 @@ def _whole(pieces: Sequence[str]) -> bytes:
     return "".join(pieces).encode("ascii")
 
 
-def _carried(said: DisclosureGranted) -> Record:
+def carried_record(said: DisclosureGranted) -> Record:
     """Raises RecordError."""
     return parse_record(record_value(_whole(said.manifest), _whole(said.body)))
 

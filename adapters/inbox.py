@@ -15,7 +15,7 @@ Owns no state of its own. Bodies are opened here and again at delivery, and are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adapters import deadlines
@@ -23,7 +23,9 @@ from adapters.connectors.contract import Arrived, Connector, NotNowError, Undeli
 from adapters.consents import Consents
 from adapters.corrections import Corrections
 from adapters.desk import DATED, Desk, backoff_s
+from adapters.disclosures import carried_record
 from adapters.gathering import Gathering
+from adapters.home_ledger import HomeLedger, Place
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Outbox
 from adapters.refusal_book import RefusalBook
@@ -33,8 +35,10 @@ from schemas.envelope import Manifest, Record, chain_hash, check_copies, parse_m
 from schemas.errors import KeyStoreError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.event_types import EVENTS, THREAD_FLOW
 from schemas.forms import Facts, Receipt
+from schemas.keys import VerifyKey
 from schemas.plain.attachment import ANNOUNCED, CHUNK
 from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn
+from schemas.plain.rights import DisclosureGranted
 from schemas.plain.transfer import ReturnDeparted
 from schemas.sealing import open_grant, open_parts, parse_grant
 from topics.catalogue import Act, mailboxes_of, may
@@ -49,6 +53,8 @@ GRANT_PATIENCE_S = 86_400
 """A grant that has not come by then will not come: quarantined, and the sender told."""
 REGISTRY_PATIENCE_S = 86_400
 """So long a record that cannot be judged by our registry, and names a newer one, waits for it to come."""
+LEDGER_PATIENCE_S = 3_600
+"""So long a record from a revoked key, too late by the log's time, waits for the ledger to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,13 @@ class _Checked:
 class Inbox:
     """See the module's docstring. Used from one event loop; several processes may read into one mailbox."""
 
-    def __init__(self, desk: Desk, outbox: Outbox) -> None:
+    def __init__(self, desk: Desk, outbox: Outbox, home: HomeLedger | None = None) -> None:
         self._desk = desk
         self._outbox = outbox
+        self._home = home
         self._consents = Consents(desk, outbox)
         self.corrections = Corrections(desk, outbox)
+        self.corrections.disclosures.asks_home = home is not None
         self._refusals = RefusalBook(desk.mailbox)
         self.gathering = Gathering(desk)
         self._together = 1
@@ -85,6 +93,7 @@ class Inbox:
             LogError: unavailable, retention_passed, ...: nothing was skipped, read again later.
             RegistryError: registry_stale: a mailbox stands still at a record from somebody who knows a newer registry
                 than we do; the other mailboxes were read.
+            LogError: ledger_behind: the same, at a record from a revoked key that the home ledger has not reached.
         """
         desk = self._desk
         topics = self.topics()
@@ -96,20 +105,21 @@ class Inbox:
             return 0  # another log now stands behind the same address: its cursors are others
         step("read")
         grants = await self._grants(log, [entry.ident for entry in found])
-        waits: set[str] = set()
+        places, trouble = await self._places(found)
+        waits: dict[str, UmuhuzaError] = {}
         taken = 0
         while taken < len(found):
             together = found[taken : taken + self._together]
             # What cannot be stored, for whatever reason, must hold up none before it: next time they are fewer.
             size, self._together = self._together, 1
-            self._take_all(log_id, together, grants, waits)
+            self._take_all(log_id, together, grants, places, waits)
             self._together = min(2 * size, TOGETHER)
             taken += len(together)
             for _ in together:
                 step("stored")
         await self._note_ends(log, topics)
         if waits:
-            raise RegistryError("registry_stale", min(waits))
+            raise trouble or waits[min(waits)]
         return len(found)
 
     async def check_cursors(self, log: Log) -> None:
@@ -130,6 +140,21 @@ class Inbox:
         found = await log.get_grants(grants_topic(self._desk.agency), list(keys))
         return {keys[key]: value for key, value in found.items()}
 
+    async def _places(self, found: Sequence[Stored]) -> tuple[dict[bytes, Place], UmuhuzaError | None]:
+        """Where records from keys that our registry revokes stand in the home ledger: its order decides, and no clock.
+        And why it did not say: other records do not wait for it."""
+        if self._home is None:
+            return {}, None
+        registry = self._desk.registry()
+        revoked = {key.kid for one in registry.agencies.values() for key in one.keys if key.revoked is not None}
+        doubtful = [] if not revoked else [l1 for entry in found if (l1 := _l1_by(revoked, entry)) is not None]
+        if not doubtful:
+            return {}, None
+        try:
+            return await self._home.places(doubtful), None
+        except UmuhuzaError as exc:
+            return {}, exc
+
     async def _note_ends(self, log: Log, topics: Sequence[str]) -> None:
         """Items whose thread is unknown wait until all own mailboxes have been read to the ends seen now."""
         fresh = [item for item in self._desk.mailbox.arrivals.held(self._desk.now()) if item.hold_until is None]
@@ -138,8 +163,15 @@ class Inbox:
             for item in fresh:
                 self._desk.mailbox.arrivals.note_ends(item.n, ends)
 
-    def _take_all(self, log_id: str, entries: Sequence[Stored], grants: Mapping[str, bytes], waits: set[str]) -> None:
-        """Some entries in one transaction; mailboxes that stand still from here on join `waits`.
+    def _take_all(
+        self,
+        log_id: str,
+        entries: Sequence[Stored],
+        grants: Mapping[str, bytes],
+        places: Mapping[bytes, Place],
+        waits: dict[str, UmuhuzaError],
+    ) -> None:
+        """Some entries in one transaction; mailboxes that stand still from here on join `waits`, with the reason.
 
         If we crash here none of them is stored and they are read again. What is raised leaves none of them stored.
         """
@@ -150,22 +182,29 @@ class Inbox:
                     continue  # order is kept
                 try:
                     with box.attempt():
-                        self._take(log_id, entry, grants.get(entry.ident))
+                        self._take(log_id, entry, grants.get(entry.ident), places)
                 except RegistryError:
-                    waits.add(entry.topic)
+                    waits[entry.topic] = RegistryError("registry_stale", entry.topic)
+                except LogError as exc:
+                    if exc.code != "ledger_behind":
+                        raise
+                    waits[entry.topic] = LogError("ledger_behind", entry.topic)
 
-    def _take(self, log_id: str, entry: Stored, grant: bytes | None) -> None:
+    def _take(self, log_id: str, entry: Stored, grant: bytes | None, places: Mapping[bytes, Place]) -> None:
         """One entry, all or nothing: stored with its cursor, its thread's step and its receipt.
 
-        Raises RegistryError `registry_stale`, with nothing stored: see `_newer_registry`.
+        Raises RegistryError `registry_stale` (see `_knows_newer_registry`) and LogError `ledger_behind` (see
+        `_key_of`), with nothing stored.
         """
         box = self._desk.mailbox
         with box.transaction():
             if entry.offset <= box.arrivals.cursor(log_id, entry.topic):
                 return
             try:
-                checked = self._check(entry)
+                checked = self._check(entry, places)
             except UmuhuzaError as exc:
+                if exc.code == "ledger_behind":
+                    raise
                 if exc.code in ("agency_unknown", "key_unknown"):
                     manifest = parse_record(entry.value).manifest
                     if self._knows_newer_registry(manifest, entry.at_ms):
@@ -195,8 +234,9 @@ class Inbox:
             box.arrivals.saw(manifest.iss, manifest.topic, manifest.seq, chain_hash(checked.record.signed))
             self._admit(item, checked.record, store=True)
 
-    def _check(self, entry: Stored) -> _Checked:
-        """Raises RecordError, RegistryError, OrderError for what cannot be certain to come from its issuer."""
+    def _check(self, entry: Stored, places: Mapping[bytes, Place]) -> _Checked:
+        """Raises RecordError, RegistryError, OrderError for what cannot be certain to come from its issuer; LogError
+        `ledger_behind` as `_key_of`."""
         desk = self._desk
         record = parse_record(entry.value)
         check_copies(record, entry.topic, entry.key, entry.headers)
@@ -204,11 +244,33 @@ class Inbox:
             raise RecordError("topic_mismatch", "L1.to")
         registry = desk.registry()
         at = entry.at_ms // 1000
-        record.verify(registry.signing_key(record.manifest.iss, record.kid, at))
+        record.verify(self._key_of(record, at, places))
         record.verify_body()
         if record.manifest.training != registry.training:
             raise RecordError("training_record")
         return _Checked(record, entry, at - record.manifest.iat > LATE_AFTER_S)
+
+    def _key_of(self, record: Record, at: int, places: Mapping[bytes, Place]) -> VerifyKey:
+        """The key of its issuer, if it counted then: by the home ledger's order where the key is revoked by now and the
+        ledger can be asked, else by the log's time.
+
+        Raises:
+            LogError: ledger_behind: the ledger has not reached the record. A mailbox stands still there rather than
+                take what a thief signed, or turn away what was sent before the theft; but where the log's time says
+                that it was too late, no longer than `LEDGER_PATIENCE_S`.
+            RegistryError, RecordError: as `Registry.signing_key`.
+        """
+        registry, iss = self._desk.registry(), record.manifest.iss
+        if self._home is None or not registry.revokes(iss, record.kid):
+            return registry.signing_key(iss, record.kid, at)
+        place = places.get(record.digest)
+        if place is None:
+            if self._desk.now() - at > LEDGER_PATIENCE_S:
+                registry.signing_key(iss, record.kid, at)
+            raise LogError("ledger_behind", record.manifest.topic)
+        if place.refused == "key_revoked":
+            raise RegistryError("key_revoked")
+        return registry.signing_key(iss, record.kid, at, place.index)
 
     def _knows_newer_registry(self, manifest: Manifest, at_ms: int) -> bool:
         """Whoever joined, or got a key or a role, in a registry that we have not fetched yet is no stranger: while the
@@ -257,8 +319,14 @@ class Inbox:
                 item = replace(item, state="gathering")
             in_time = thread is not None and self._was_in_time(item, thread)
             item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
-        except (LogError, KeyStoreError):
-            raise  # our own disk or our own keys, not the record
+        except (LogError, KeyStoreError) as exc:
+            if exc.code != "ledger_behind":
+                raise  # our own disk or our own keys, not the record
+            if self._out_of_patience(item):
+                self._turn_away(item, RegistryError("key_revoked", exc.path), opened, settle=not store)
+            else:
+                self._hold(item, exc.code, store=store)
+            return
         except (RecordError, OrderError) as exc:
             no_grant_yet = exc.code == "grant_missing" and not self._out_of_patience(item)
             if no_grant_yet or (exc.code == "thread_unknown" and not self._read_past(item)):
@@ -525,6 +593,8 @@ class Inbox:
             grant = due.grant_value
             if grant is None:
                 grant = (await self._grants(log, [due.ident])).get(due.ident)
+            if due.code == "ledger_behind" and self._home is not None:
+                await self._place_of_carried(due, self._home)
             with box.transaction():
                 item = box.arrivals.held_item(due.n)
                 if item is None or box.arrivals.must_wait(item.thread, before=item.n):
@@ -533,6 +603,16 @@ class Inbox:
                 self._admit(item, parse_record(item.record), store=False)
                 moved += 1
         return moved
+
+    async def _place_of_carried(self, due: Incoming, home: HomeLedger) -> None:
+        """A disclosure waits for what the ledger says of the record that it carries."""
+        try:
+            said = self.opened(due).facts.said
+            if isinstance(said, DisclosureGranted):
+                places = await home.places([carried_record(said).digest])
+                self.corrections.disclosures.places.update(places)
+        except UmuhuzaError:
+            return  # asked again the next time
 
     # -- delivering ---------------------------------------------------------------------------------------------------
 
@@ -615,6 +695,15 @@ class Inbox:
         """It was a member when the record was taken; it may have left since, and what it sent is still its word."""
         member = self._desk.registry().agencies.get(agency)
         return agency if member is None else member.name("fr")
+
+
+def _l1_by(kids: Collection[str], entry: Stored) -> bytes | None:
+    """Hash of a record's `header.payload`, if it says that one of these keys signed it."""
+    try:
+        kid, signed, _, _ = parse_manifest(entry.value.partition(b"\n")[0])
+    except RecordError:
+        return None
+    return hashlib.sha256(signed).digest() if kid in kids else None
 
 
 def _dated(at: int | None) -> int | None:

@@ -21,6 +21,7 @@ from typing import Protocol
 from adapters.connectors.contract import Connector, Escalation, NotNowError
 from adapters.deadlines import ARRIVAL_GRACE_S, Deadlines
 from adapters.desk import Desk, backoff_s
+from adapters.home_ledger import HomeLedger
 from adapters.inbox import Inbox
 from adapters.outbox import Outbox
 from adapters.sending import Sender
@@ -94,13 +95,15 @@ class Runner:
     before_send: Callable[[], None] = lambda: None
     """Raises UmuhuzaError when nothing may leave now."""
     on_trouble: Callable[[str, UmuhuzaError], None] = lambda _turn, _exc: None
+    home: HomeLedger | None = None
+    """Asked where records from revoked keys stand; None: the log's time decides alone."""
     troubles: dict[str, str] = field(default_factory=dict)
     """Turn -> code of what stops it now; empty when all is well."""
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.desk)
         self.sender = Sender(self.desk, self.outbox)
-        self.inbox = Inbox(self.desk, self.outbox)
+        self.inbox = Inbox(self.desk, self.outbox, self.home)
         self.deadlines = Deadlines(self.desk, self.outbox, self.arrival_grace_s, self.on_escalation)
         self._send_now = asyncio.Event()
         self._check_at = float("-inf")

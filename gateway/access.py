@@ -160,7 +160,7 @@ class Access:
 
 def _signing_key(registry: Registry, agency: str, kid: str, now: int) -> VerifyKey:
     try:
-        return registry.signing_key(agency, kid, now)
+        return registry.new_signing_key(agency, kid, now)
     except RegistryError as exc:
         code = exc.code
     except RecordError:

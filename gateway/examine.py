@@ -160,7 +160,7 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
     m, registry, now = record.manifest, task.rules.registry, task.now
     if m.iss != task.agency:
         raise RecordError("issuer_mismatch", "L1.iss")
-    record.verify(registry.signing_key(m.iss, record.kid, now))
+    record.verify(registry.new_signing_key(m.iss, record.kid, now))
     if record.value:
         record.verify_body()
     else:

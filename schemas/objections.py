@@ -75,7 +75,7 @@ def read_objection(line: bytes, registry: Registry, now: int) -> Objection:
         raise wrong
     if not all(isinstance(one, str) and is_kid(one) for one in kids) or len(set(kids)) != len(kids):
         raise wrong
-    if not registry.signing_key(raw["iss"], kid, now).verifies(f"{header}.{payload}".encode("ascii"), signed):
+    if not registry.new_signing_key(raw["iss"], kid, now).verifies(f"{header}.{payload}".encode("ascii"), signed):
         raise RecordError("signature_invalid", "objection")
     return Objection(raw["iss"], tuple(kids), raw["iat"], kid)
 

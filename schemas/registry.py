@@ -64,13 +64,16 @@ class Key:
     whatever the time says. None: no such doubt."""
 
     def counts_at(self, at: int, index: int | None = None) -> bool:
-        """Whether it counts at time `at` (seconds), for a record at `index` of the home ledger where that is known.
+        """Whether it counts at time `at` (seconds), for a record that the home ledger counted at `index` where that is
+        known.
 
-        Where a tree size is named, it decides alone instead of `revoked`: what had its place in the ledger before the
-        theft keeps its worth, also when the revocation came days later.
+        The ledger counts nothing behind a revocation, so with an index no clock is asked for that: what had its place
+        before keeps its worth, also when the revocation was dated hours before it was published. A tree size since
+        which the key was stolen takes away what stands behind it.
         """
-        if self.compromised_since is not None and index is not None:
-            return self.activated <= at < self.expires and index < self.compromised_since
+        if index is not None:
+            stolen = self.compromised_since is not None and index >= self.compromised_since
+            return self.activated <= at < self.expires and not stolen
         return self.activated <= at < min(self.expires, self.expires if self.revoked is None else self.revoked)
 
 
@@ -111,8 +114,29 @@ class Registry:
             raise RegistryError("agency_unknown")
         return found
 
+    def revokes(self, iss: str, kid: str) -> bool:
+        """Whether this version revokes a key of that agency: what stands behind the version in the home ledger does not
+        count with it, whatever any clock says."""
+        owner = self.agencies.get(iss)
+        return owner is not None and any(key.kid == kid and key.revoked is not None for key in owner.keys)
+
+    def new_signing_key(self, iss: str, kid: str, now: int) -> VerifyKey:
+        """The key with which `iss` signs something that is taken in now. What is new stands behind this version: the
+        taker's clock, should it be behind the revocation's, gives a revoked key nothing back.
+
+        Raises:
+            RegistryError, RecordError: as `signing_key`.
+        """
+        key = self.signing_key(iss, kid, now)
+        if self.revokes(iss, kid):
+            raise RegistryError("key_revoked")
+        return key
+
     def signing_key(self, iss: str, kid: str, at: int, index: int | None = None) -> VerifyKey:
         """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known.
+
+        A time is the log's, never the issuer's claim: a thief dates back. An index is that of an entry that counted:
+        it stands before whatever revoked the key, and only a theft dated back by a tree size takes that away.
 
         Raises:
             RegistryError: agency_unknown, key_unknown, key_revoked.

@@ -338,7 +338,4 @@ def judged_by(registry: Registry, topic: str, record: KeptRecord) -> Verified | 
     found = verify_logged(registry, topic, record.at_ms, record.value)
     if not isinstance(found, Verified):
         return found
-    owner = registry.agencies.get(found.manifest.iss)
-    if owner is not None and any(key.kid == found.kid and key.revoked is not None for key in owner.keys):
-        return RegistryError("key_revoked")
-    return found
+    return RegistryError("key_revoked") if registry.revokes(found.manifest.iss, found.kid) else found

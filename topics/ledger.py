@@ -89,11 +89,6 @@ def _judge(registry: Registry, stored: Sequence[Stored]) -> list[Found]:
     return [verify_logged(registry, one.topic, one.at_ms, one.value) for one in stored]
 
 
-def _is_revoked(registry: Registry, found: Verified) -> bool:
-    owner = registry.agencies.get(found.manifest.iss)
-    return owner is not None and any(key.kid == found.kid and key.revoked is not None for key in owner.keys)
-
-
 @dataclass(slots=True)
 class Work:
     """What a round found, for metrics and status."""
@@ -473,9 +468,9 @@ class Sequencer:
 def _by_index(before: Registry, newer: Registry | None, one: Stored, found: Verified) -> Found:
     """A key that the version in force revokes counts no more, whatever time the log gives the record; nor one that the
     version behind it had revoked by then."""
-    if _is_revoked(before, found):
+    if before.revokes(found.manifest.iss, found.kid):
         return RegistryError("key_revoked")
-    if newer is not None and _is_revoked(newer, found):
+    if newer is not None and newer.revokes(found.manifest.iss, found.kid):
         later = verify_logged(newer, one.topic, one.at_ms, one.value)
         return found if isinstance(later, Verified) else later
     return found

@@ -28,6 +28,7 @@ from adapters.desk import Desk
 from adapters.directory import DirectoryDesk
 from adapters.held_back import FILE_NAME as OBJECTIONS
 from adapters.held_back import Disputes, HeldBack
+from adapters.home_ledger import HomeLedger, ReceiptedLedger
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_key_file
 from adapters.mailbox import Mailbox
@@ -42,7 +43,7 @@ from schemas.keys import VerifyKey
 from schemas.registry import Registry, empty_registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
-from schemas.trust_policy import read_policy
+from schemas.trust_policy import TrustPolicy, read_policy
 from topics.catalogue import flows_of
 from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
@@ -260,6 +261,22 @@ def agency_log(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str, 
     return DirectLog(open_log, gateway, writes=writes, on_refused=lambda exc: on_trouble("kafka", exc))
 
 
+def home_ledger(parts: AgencyParts, gateway: HttpLog) -> HomeLedger | None:
+    """Who says where records from revoked keys stand; None where this agency was not told whose ledger to believe."""
+    trust = parts.settings.trust
+    if trust is None:
+        return None
+    return ReceiptedLedger(gateway, lambda: _trusted(trust), origin_of(parts.settings.domain))
+
+
+def _trusted(file: Path) -> TrustPolicy:
+    """Read each time: an operator may add a witness. Raises LogError `unavailable`, `policy_malformed`."""
+    try:
+        return read_policy(file.read_bytes())
+    except OSError:
+        raise LogError("unavailable", "trust") from None
+
+
 async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> str:
     """Fetch a newer registry if there is one; returns its etag.
 
@@ -304,6 +321,7 @@ async def run_agency(
         on_trouble=on_trouble,
         arrival_grace_s=settings.arrival_grace_minutes * 60.0,
         on_escalation=on_escalation,
+        home=home_ledger(parts, gateway),
     )
     try:
         await _until_enrolled(parts, gateway, on_trouble, stop)
@@ -411,11 +429,9 @@ async def _keep_receipts(
     book, origin = ReceiptBook(parts.mailbox), origin_of(parts.settings.domain)
     while not stop.is_set():
         try:
-            policy = read_policy(parts.settings.trust.read_bytes())
+            policy = _trusted(parts.settings.trust)
             while await book.ask(log, policy, origin) == PER_ROUND:
                 """More are due."""
-        except OSError:
-            on_trouble("receipts", LogError("unavailable", "trust"))
         except UmuhuzaError as exc:
             on_trouble("receipts", exc)
         await _pause(stop, parts.settings.receipt_seconds)

@@ -65,7 +65,8 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "watch_seconds": "Fréquence à laquelle l'heure est regardée : échéances, arrivées.",
         "arrival_grace_minutes": "Passé l'heure attendue, délai après lequel une arrivée non signalée alerte.",
         "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
-        "trust": "Clés du registre de preuve et de ses témoins (witnesses.policy) ; ses preuves sont alors gardées.",
+        "trust": "Clés du registre de preuve et de ses témoins (witnesses.policy) ; ses preuves sont alors gardées, et "
+        "décident des clés révoquées.",
         "receipt_seconds": "Fréquence à laquelle ces preuves sont demandées, avec `trust`.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
         "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
