@@ -53,8 +53,8 @@ class AgencySettings(BaseModel):
     registry_seconds: float = Field(600.0, gt=0, description="How often a newer registry is asked for.")
     trust: Path | None = Field(
         None,
-        description="The ledger's and its witnesses' public keys (witnesses.policy); receipts are then kept, and decide "
-        "about revoked keys.",
+        description="The ledger's and its witnesses' public keys (witnesses.policy); receipts are then kept, and "
+        "decide about revoked keys.",
     )
     receipt_seconds: float = Field(60.0, gt=0, description="How often receipts are asked for, with `trust`.")
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
