@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import pybase64
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, utils, x25519
@@ -41,13 +41,7 @@ _HPKE = {
     HYBRID: hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.SHAKE256, hpke.AEAD.AES_256_GCM),
     CLASSICAL: hpke.Suite(hpke.KEM.P256, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM),
 }
-_ALPHABET = (string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_").encode("ascii")
-_TO_STANDARD = bytes(
-    ord("+") if c == ord("-") else ord("/") if c == ord("_") else c if c in _ALPHABET else 0 for c in range(256)
-)
-"""base64url to base64, everything else (padding and `+/` too) to a byte that the strict decoder refuses."""
-_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
-_PADDING = (b"", b"", b"==", b"=")
+_PADDING = ("", "", "==", "=")
 _LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 """By length modulo 4: the last characters whose bits beyond the last whole byte are zero."""
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -57,7 +51,7 @@ _ES256_DETERMINISTIC = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 def b64url(data: bytes) -> str:
     """Base64url without padding (RFC 4648 section 5, RFC 7515 section 2)."""
-    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode("ascii")
+    return pybase64.b64encode_as_string(data, altchars=b"-_").rstrip("=")
 
 
 def unb64url(text: str) -> bytes:
@@ -70,8 +64,10 @@ def unb64url(text: str) -> bytes:
     # isascii first: a failing encode() would keep the input in the exception.
     if over == 1 or not text.isascii() or (over and text[-1] not in _LAST[over]):
         raise ValueError("not canonical base64url")
+    if "+" in text or "/" in text or "=" in text:  # the decoder takes the first two beside `-` and `_`
+        raise ValueError("not base64url")
     try:
-        return binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + _PADDING[over], strict_mode=True)
+        return pybase64.b64decode(text + _PADDING[over], altchars=b"-_", validate=True)
     except binascii.Error:
         raise ValueError("not base64url") from None
 

@@ -66,6 +66,17 @@ def test_base64url_has_one_spelling(text: str) -> None:
         assert caught.value.__cause__ is None
 
 
+@calm
+@given(st.binary(min_size=48, max_size=600).map(b64url), st.data())
+def test_in_a_long_text_no_character_passes_that_base64url_has_not(text: str, data: st.DataObject) -> None:
+    """Long ones are decoded many characters at once: nothing is skipped, wherever it stands."""
+    place = data.draw(st.integers(0, len(text)))
+    stranger = data.draw(st.sampled_from("+/=\n \x00~.é\u0141"))
+    for changed in (text[:place] + stranger + text[place:], text[:place] + stranger + text[place + 1 :]):
+        with pytest.raises(ValueError, match="base64url"):
+            unb64url(changed)
+
+
 def test_every_last_character_is_judged() -> None:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     taken = {length: [last for last in letters if _decodes("A" * (length - 1) + last)] for length in (1, 2, 3, 4)}
