@@ -417,8 +417,9 @@ class Inbox:
         else:
             self._desk.mailbox.arrivals.settle_held(waits)
 
-    def _open(self, record: Record, grant: bytes) -> events.Opened:
-        key = self._desk.keys.seal.get(parse_grant(grant).kid)
+    def _open(self, record: Record, grant_value: bytes) -> events.Opened:
+        grant = parse_grant(grant_value)
+        key = self._desk.keys.seal.get(grant.kid)
         if key is None:
             raise RecordError("grant_unopenable", "grant.kid")
         parts = open_parts(record, open_grant(record, grant, key), ("identity", "content"))

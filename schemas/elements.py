@@ -16,7 +16,7 @@ Sources: HL7 FHIR R4 (4.0.1) Messaging, Task, ServiceRequest, EpisodeOfCare, Pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -89,6 +89,11 @@ class Table:
     form: str | None
     """Canonical URL of the questionnaire for our own form's answers."""
     leaves: tuple[Leaf, ...] = ()
+    many: frozenset[str] = field(init=False)
+    """Paths of answers that are lists."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "many", frozenset(leaf.path for leaf in self.leaves if leaf.many))
 
 
 def role_of(resource: Mapping[str, Any]) -> str:

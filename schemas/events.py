@@ -20,12 +20,13 @@ rules. An older minor is brought up to today's first (`schemas.upcast`). Another
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from schemas import fhir, htcds, ijson, plain
 from schemas.claims import Claims, check_claims, claims_of, written_claims
@@ -84,7 +85,7 @@ class Opened:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return orjson.dumps(value)
 
 
 def _written_receipt(receipt: Receipt) -> dict[str, Any]:
@@ -236,10 +237,11 @@ def _decomposed(content: bytes, identity: bytes, *, iss: str, to: str, evt: str,
     value["schema"] = event.schema
     if written > today:
         value["withheld"] = [each for each in value["withheld"] if each in KNOWN_PATHS]
-    named = _loads(identity, "identity") if identity.strip(b" ") and event.name in NAMED else None
+    somebody = bool(ijson.unpadded(identity))
+    named = _loads(identity, "identity") if somebody and event.name in NAMED else None
     upcast(event.name, written, today, value, named)
     checked(SHAPES[event.name], value, context, "content")
-    if identity.strip(b" "):
+    if somebody:
         if event.name not in NAMED:
             raise PayloadError("payload_invalid", path="identity")
         checked(NAMED[event.name], named, replace(context, references=[]), "identity")

@@ -403,10 +403,10 @@ def _code_in(concept: Mapping[str, Any]) -> Any:
 
 
 def _put(facts: dict[str, Any], path: str, value: Any) -> None:
-    *above, name = path.split(".")
-    for each in above:
+    names = _names(path)
+    for each in names[:-1]:
         facts = facts.setdefault(each, {})
-    facts[name] = value
+    facts[names[-1]] = value
 
 
 def read(event: str, content: Mapping[str, Any], identity: Mapping[str, Any] | None) -> Read:
@@ -423,11 +423,10 @@ def read(event: str, content: Mapping[str, Any], identity: Mapping[str, Any] | N
         for item in half.get(sheet_role(HTCDS), {}).get("item", ()):
             facts.setdefault("htcds", {})[item["linkId"]] = _read_htcds(item)
     if table.form is not None:
-        many = {leaf.path for leaf in table.leaves if leaf.many}
         for half in halves:
             for item in half.get(sheet_role(table.form), {}).get("item", ()):
                 answers = [_read_answer(answer) for answer in item["answer"]]
-                _put(facts, item["linkId"], answers if item["linkId"] in many else answers[0])
+                _put(facts, item["linkId"], answers if item["linkId"] in table.many else answers[0])
     at = "referral." if event == "referral.requested" else ""
     if at:
         _read_request(content, here, named, facts)

@@ -260,11 +260,16 @@ def _codes_of(what: str) -> Sequence[str]:
 
 
 @cache
+def _known(what: str) -> frozenset[str]:
+    return frozenset(_codes_of(what))
+
+
+@cache
 def codes(field: str) -> frozenset[str]:
     """Every code that may answer a field; none for one without a list, or that names somebody."""
     known = FIELDS.get(field)
     what = None if known is None or known.identity else _list_of(known)
-    return frozenset() if what is None else frozenset(_codes_of(what))
+    return frozenset() if what is None else _known(what)
 
 
 def options(field: str, language: str) -> list[tuple[str, str]]:
@@ -394,10 +399,8 @@ def _code(field: Field, value: object) -> str:
         value = value.lower()  # XLSForm and spreadsheets write TRUE
     elif what == "language":
         value = _alpha3().get(value, value)
-    try:
-        _labels(what, value)
-    except KeyError:
-        raise _RefusedError from None
+    if value not in _known(what):
+        raise _RefusedError
     return value
 
 

@@ -28,6 +28,9 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BRACES = bytes.maketrans(b"[]", b"{}")
 _FRACTION = re.compile(rb"[0-9][.eE]")
 _UNREAD: Any = object()
+LONGEST_PADDING = 1 << 18
+"""Bytes; longer is looked at slowly."""
+_SPACES = b" " * LONGEST_PADDING
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -90,9 +93,15 @@ def _nested_deeper(outside: bytes, max_depth: int) -> bool:
     return True  # deeper, or never closed: neither is read
 
 
+def unpadded(data: bytes) -> bytes:
+    """Without the spaces at its end. rstrip() looks at each of thousands by itself; comparing memory does not."""
+    end = data.rfind(b"}") + 1
+    return data[:end] if data[end:] == _SPACES[: len(data) - end] else data.rstrip(b" ")
+
+
 def _compact(data: bytes, max_depth: int) -> Any:
     """The value of a text that is as compact as a writer makes it, or `_UNREAD`, which says nothing about it."""
-    text = data.rstrip(b" ")
+    text = unpadded(data)
     try:
         value = orjson.loads(text)
         if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) != text:
@@ -100,7 +109,8 @@ def _compact(data: bytes, max_depth: int) -> Any:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return _UNREAD
     # It is JSON: backslashes stand in strings only, and without escaped quotes every second piece is outside of them.
-    plain = text.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in text else text
+    escaped = rb"\\" in text or rb"\"" in text
+    plain = text.replace(rb"\\", b"").replace(rb"\"", b"") if escaped else text
     outside = b"".join(plain.split(b'"')[::2])
     if _FRACTION.search(outside) is not None or _nested_deeper(outside, max_depth):
         return _UNREAD

@@ -14,7 +14,7 @@ Source: HL7 FHIR R4 (4.0.1) Bundle, Messaging.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -29,6 +29,13 @@ class Message:
 
     entries: Mapping[str, Entry]
     kind: Literal["message", "collection"]
+    _frame: Object = field(init=False, repr=False, compare=False)
+    _required: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_frame", self.frame())
+        required = frozenset(role for role, entry in self.entries.items() if entry.required)
+        object.__setattr__(self, "_required", required)
 
     def frame(self) -> Object:
         """The Bundle around its resources."""
@@ -45,7 +52,7 @@ class Message:
         Raises:
             WrongError: with where, never with what.
         """
-        self.frame().check(value, context)
+        self._frame.check(value, context)
         found: dict[str, str] = {}
         roles: set[str] = set()
         pending: list[tuple[dict[str, Any], tuple[str, ...]]] = []
@@ -72,7 +79,7 @@ class Message:
             except WrongError as exc:
                 raise exc.under("resource").under(index).under("entry") from None
             pending += context.references
-        if not all(role in roles for role, entry in self.entries.items() if entry.required):
+        if not roles >= self._required:
             wrong("entry")
         if self.kind == "message":
             for reference, allowed in pending:

@@ -196,14 +196,17 @@ def grant_of(raw: Any) -> Grant:
     return Grant(raw["iss"], raw["evt"], raw["rcpt"], raw["kid"], raw["suite"], ct)
 
 
-def open_grant(record: Record, data: bytes, key: Opener) -> dict[str, bytes]:
+def open_grant(record: Record, data: bytes | Grant, key: Opener) -> dict[str, bytes]:
     """Part name -> content key, for the parts that were granted.
+
+    Args:
+        data: the grant, also as `parse_grant` has read it.
 
     Raises:
         RecordError: grant_unopenable, key_commitment_mismatch, and what `parse_grant` raises.
         KeyStoreError: the device that holds the key is not there, or refuses; says nothing about the grant.
     """
-    grant = parse_grant(data)
+    grant = data if isinstance(data, Grant) else parse_grant(data)
     manifest = record.manifest
     if grant.ident != manifest.ident or grant.kid != key.kid or grant.suite != key.suite:
         raise RecordError("grant_unopenable", "grant")

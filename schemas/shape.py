@@ -268,24 +268,26 @@ class Object:
 
     required: Mapping[str, Shape]
     optional: Mapping[str, Shape] = field(default_factory=dict)
+    _checks: Mapping[str, Callable[[Any, Context], None]] = field(init=False, repr=False, compare=False)
+    _least: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        members = {**self.optional, **self.required}
+        object.__setattr__(self, "_checks", {name: shape.check for name, shape in members.items()})
+        object.__setattr__(self, "_least", frozenset(self.required))
 
     def check(self, value: Any, context: Context) -> None:
         if value.__class__ is not dict:
             wrong()
-        required, optional = self.required, self.optional
-        seen = 0
+        checks = self._checks
         unknown: list[str] = []
         for name, each in value.items():
-            shape = required.get(name)
-            if shape is not None:
-                seen += 1
-            else:
-                shape = optional.get(name)
-                if shape is None:
-                    unknown.append(name)
-                    continue
+            check = checks.get(name)
+            if check is None:
+                unknown.append(name)
+                continue
             try:
-                shape.check(each, context)
+                check(each, context)
             except WrongError as exc:
                 raise exc.under(name) from None
         if unknown:
@@ -293,8 +295,8 @@ class Object:
                 wrong("*")
             for name in unknown:
                 del value[name]
-        if seen != len(required):
-            wrong(next(name for name in required if name not in value))
+        if not value.keys() >= self._least:
+            wrong(next(name for name in self.required if name not in value))
 
     def schema(self) -> Schema:
         schema: Schema = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas.ijson import IJsonError, loads
+from schemas.ijson import LONGEST_PADDING, IJsonError, loads, unpadded
 
 LIMIT = 1 << 20
 
@@ -62,6 +62,18 @@ def test_refuses_more_bytes_than_allowed() -> None:
 
 def test_takes_padding_of_trailing_spaces() -> None:
     assert loads(b'{"a":[1,"b"]}' + b" " * 4096, max_bytes=LIMIT) == {"a": [1, "b"]}
+
+
+@given(
+    st.sampled_from([b"", b"{}", b'{"a": "}  "}', b"[1]", b" "]),
+    st.integers(0, 40),
+    st.sampled_from([b"", b"x", b"\n"]),
+)
+def test_padding_is_spaces_at_the_end_and_nothing_else(text: bytes, spaces: int, more: bytes) -> None:
+    data = text + b" " * spaces + more
+    assert unpadded(data) == data.rstrip(b" ")
+    longest = text + b" " * (LONGEST_PADDING + spaces) + more
+    assert unpadded(longest) == longest.rstrip(b" ")
 
 
 def test_takes_the_deepest_allowed_and_brackets_inside_strings_do_not_count() -> None:
