@@ -2,9 +2,14 @@
 """What `umuhuza bench` measures of an agency's own machine: how fast it judges a message, and how fast it takes one in.
 
 `validate` is the gate alone on one referral, both halves; the package `fhir.resources` gets the very same Bundles in
-turn. `receive_agency` is `adapters.inbox` as an agency runs it: signature and digests verified, grant and parts opened,
-the message validated, rights and thread checked, then stored in a real mailbox file together with its signed receipt,
-one durable transaction each. Only the log is a list in memory: what a network costs is measured elsewhere.
+turn. Two measures run `adapters.inbox` over a real mailbox file, durable as an agency's own:
+
+    receive_agency      signature and digests verified, grant and parts opened, the message validated, rights and thread
+                        checked, stored: the way in alone, without the receipt
+    receive_and_answer  the same and the receipt, which is composed, validated, sealed and enqueued like any record, in
+                        the same transaction: what an agency does
+
+Only the log is a list in memory: what a network costs is measured elsewhere.
 
 Everybody in here is invented. Must never: leave a file behind outside of the given folder.
 """
@@ -35,6 +40,7 @@ from schemas.keys import b64url
 from schemas.message_gate import CONTENT, IDENTITY
 from schemas.registry import Registry
 from schemas.shape import Context
+from topics.catalogue import Act
 from topics.log import Appended, Ends, Entry, Stored, grant_key
 from umuhuza import fhir_oracle
 from umuhuza.bench_records import chain_of
@@ -124,7 +130,7 @@ def validate(seconds: float = 0.2) -> tuple[float, float]:
 
 
 @dataclass
-class _Shelf:
+class Shelf:
     """A log to read from that is a list."""
 
     entries: list[Stored] = field(default_factory=list)
@@ -160,7 +166,7 @@ class _Shelf:
         return
 
 
-def _shelf(sender: Keys, reader: str, registry: Registry, count: int) -> _Shelf:
+def shelf_of(sender: Keys, reader: str, registry: Registry, count: int) -> Shelf:
     """A chain of `count` referrals from `sender`, each on a thread of its own."""
     at = datetime.now(UTC).replace(microsecond=0)
     at_ms = int(at.timestamp() * 1000)
@@ -169,7 +175,7 @@ def _shelf(sender: Keys, reader: str, registry: Registry, count: int) -> _Shelf:
         made = composed(sender.agency, reader, evt, thread, at)
         return made.identity, made.content
 
-    shelf = _Shelf()
+    shelf = Shelf()
     for offset, one in enumerate(chain_of(sender, reader, registry, count, parts=parts)):
         entry = one.entry
         shelf.entries.append(Stored(entry.topic, offset, entry.key, entry.ident, entry.value, at_ms, entry.headers))
@@ -177,19 +183,29 @@ def _shelf(sender: Keys, reader: str, registry: Registry, count: int) -> _Shelf:
     return shelf
 
 
+class _Silent(Outbox):
+    """Says nothing back: an inbox alone is measured. No agency runs with it."""
+
+    def receipt(
+        self, type: str, facts: forms.Facts, *, to: str, thread: str, ref: str, line: str, answers: Act | None
+    ) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """One agency about to read `count` referrals into a fresh mailbox."""
+    """One agency about to read what is on a shelf into a fresh mailbox."""
 
-    shelf: _Shelf
+    shelf: Shelf
     inbox: Inbox
     mailbox: Mailbox
 
     @classmethod
-    def prepare(cls, folder: Path, sender: Keys, reader: Keys, registry: Registry, count: int) -> Reading:
+    def prepare(cls, folder: Path, shelf: Shelf, reader: Keys, registry: Registry, *, answers: bool) -> Reading:
+        """`answers`: whether each record is receipted, as everywhere but here."""
         mailbox = Mailbox.open(folder / f"mailbox-{os.urandom(4).hex()}.db")
         desk = Desk(mailbox, reader, lambda: registry, time.time, os.urandom)
-        return cls(_shelf(sender, reader.agency, registry, count), Inbox(desk, Outbox(desk)), mailbox)
+        return cls(shelf, Inbox(desk, Outbox(desk) if answers else _Silent(desk)), mailbox)
 
     async def run(self) -> None:
         """Read everything. Raises RuntimeError unless each record was taken and is ready for the agency's system."""

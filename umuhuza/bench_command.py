@@ -36,7 +36,7 @@ from schemas.registry import Registry
 from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
-from umuhuza.bench_agency import Reading, shares, validate
+from umuhuza.bench_agency import Reading, Shelf, shares, shelf_of, validate
 from umuhuza.bench_audit import measure_audit
 from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
@@ -298,13 +298,15 @@ async def receive(bench: Bench, token: str, count: int) -> Measured:
     return measured
 
 
-async def receive_agency(bench: Bench, count: int) -> Measured:
-    """One agency reads `count` referrals into a mailbox file of its own: verified, opened, validated, receipted."""
-    reading = await asyncio.to_thread(
-        Reading.prepare, bench.folder, bench.issuers[0], bench.reader, bench.registry, count
-    )
+async def receive_agency(bench: Bench, shelf: Shelf, *, answers: bool) -> Measured:
+    """One agency reads referrals into a mailbox file of its own: verified, opened, validated, durable.
+
+    Args:
+        answers: with the receipt of each, in the same transaction.
+    """
+    reading = Reading.prepare(bench.folder, shelf, bench.reader, bench.registry, answers=answers)
     try:
-        return await timed(bench, count, reading.run)
+        return await timed(bench, len(shelf.entries), reading.run)
     finally:
         reading.mailbox.close()
 
@@ -341,7 +343,8 @@ class Measures:
     batch: list[Measured] = field(default_factory=list)
     received: list[Measured] = field(default_factory=list)
     taken: list[Measured] = field(default_factory=list)
-    """Of an agency, not of the gateway; empty on Kafka, where it would be the same."""
+    """Of an agency, not of the gateway; empty on Kafka, where it would be the same. So is `answered`."""
+    answered: list[Measured] = field(default_factory=list)
 
     def told(self) -> dict[str, Any]:
         """Medians."""
@@ -356,12 +359,13 @@ class Measures:
             return round(statistics.median(one.cpu_us for one in found), 1)
 
         of = {"publish_single": self.single, "publish_batch": self.batch, "receive": self.received}
-        of |= {"receive_agency": self.taken} if self.taken else {}
+        agency = {"receive_agency": self.taken, "receive_and_answer": self.answered} if self.taken else {}
+        of |= agency
         return {
             "v_per_second": round(statistics.median(one.limit for found in of.values() for one in found)),
             "per_second": {name: rate(found) for name, found in of.items()},
             "ratios": {name: ratio(found) for name, found in of.items()},
-            "cpu_us_per_event": {name: cpu(found) for name, found in of.items() if name != "receive_agency"},
+            "cpu_us_per_event": {name: cpu(found) for name, found in of.items() if name not in agency},
         }
 
 
@@ -393,7 +397,10 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
     bench = await asyncio.to_thread(start, folder)
     try:
         measures, records = await through(bench, rounds, events)
-        measures.taken += [await receive_agency(bench, min(events, AGENCY_EVENTS)) for _ in range(rounds)]
+        shelf = await asyncio.to_thread(shelf_of, bench.issuers[0], READER, bench.registry, min(events, AGENCY_EVENTS))
+        for _ in range(rounds):
+            measures.taken.append(await receive_agency(bench, shelf, answers=False))
+            measures.answered.append(await receive_agency(bench, shelf, answers=True))
         appended = await append(folder, records)
         limit = await asyncio.to_thread(verifications_per_second)
         ledger = await asyncio.to_thread(measure_ledger, folder, bench.registry, [one.entry for one in records])

@@ -643,8 +643,11 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
 def test_bench_gives_ratios_as_json() -> None:
     done = umuhuza("bench", "--rounds", "1", "--events", "400", "--json")
     assert done.code == 0, done.err
-    ratios = {"publish_single", "publish_batch", "receive", "receive_agency", "ledger_append", "ledger"}
-    assert done.json["ratios"].keys() == ratios
+    agency = {"receive_agency", "receive_and_answer"}
+    assert done.json["ratios"].keys() == {
+        "publish_single", "publish_batch", "receive", "ledger_append", "ledger", *agency
+    }  # fmt: skip
+    assert done.json["cpu_us_per_event"].keys() == {"publish_single", "publish_batch", "receive"}
     assert all(ratio > 0 for ratio in done.json["ratios"].values())
     assert all(0 < done.json["audit"][name] < 10 for name in ("tree_to_sha256", "all_to_verify"))
     assert done.json["per_second"]["validate"] > 0
