@@ -15,7 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,7 +23,8 @@ from schemas import ijson
 from schemas.envelope import is_agency, sign_jws
 from schemas.errors import AccessError, PolicyError, RecordError, RegistryError
 from schemas.keys import RandomBytes, SigningKey, VerifyKey, b64url, unb64url
-from schemas.registry import Registry
+from schemas.registry import Registry, empty_registry
+from topics.borders import operator_of
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -159,8 +160,13 @@ class Access:
 
 
 def _signing_key(registry: Registry, agency: str, kid: str, now: int) -> VerifyKey:
+    """Of a member, or of an operator abroad, whose bridge it is: what such a one may ask for is the routes' to say."""
     try:
-        return registry.new_signing_key(agency, kid, now)
+        abroad = operator_of(registry, agency)
+        if abroad is None:
+            return registry.new_signing_key(agency, kid, now)
+        known = replace(empty_registry(agency.partition("/")[0], now), agencies={agency: abroad})
+        return known.new_signing_key(agency, kid, now)
     except RegistryError as exc:
         code = exc.code
     except RecordError:

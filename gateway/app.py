@@ -31,6 +31,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.bridge_routes import add_bridge_routes
 from gateway.checkers import Checkers
 from gateway.door import Door, open_door
 from gateway.log_routes import add_log_routes
@@ -189,6 +190,7 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     add_log_routes(app)
     add_receipt_routes(app)
     add_registry_pages(app)
+    add_bridge_routes(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)

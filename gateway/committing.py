@@ -24,6 +24,7 @@ from gateway.index import Index
 from gateway.judging import NO_PLACE, Judge, Pending, Placed
 from schemas.envelope import cloudevents_headers
 from schemas.errors import LogError, OrderError, UmuhuzaError
+from schemas.home_proof import HOME_HEADER
 from topics.log import Appended, Entry, GrantsAtOnce, Log, grants_topic
 
 COMMIT_RECORDS = 1000
@@ -225,4 +226,5 @@ def _grants_of(batch: Sequence[Pending]) -> dict[str, dict[str, bytes]]:
 
 def _entry(one: Examined) -> Entry:
     m = one.manifest
-    return Entry(m.topic, m.thread.encode("ascii"), m.ident, one.value, cloudevents_headers(m))
+    home = ((HOME_HEADER, one.home),) if one.home else ()
+    return Entry(m.topic, m.thread.encode("ascii"), m.ident, one.value, (*cloudevents_headers(m), *home))

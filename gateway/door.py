@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.access import Access, Session
 from gateway.checking import Checker, Checks, Here, Runner
+from gateway.examine import Checked
 from gateway.following import Follower
 from gateway.index import Index
 from gateway.intake import Intake
@@ -25,17 +26,19 @@ from gateway.metrics import Metrics
 from gateway.objections import OBJECTIONS, ObjectionBook
 from gateway.quota import Limits, Quotas
 from gateway.settings import Settings
-from schemas.errors import LogError
-from schemas.keys import RandomBytes, SigningKey, unb64url
+from schemas.errors import AccessError, LogError
+from schemas.keys import RandomBytes, SigningKey, b64url, unb64url
 from schemas.registry import Registry
 from topics.catalogue import topics_of
 from topics.ledger_served import ServedLedger
-from topics.log import Log
+from topics.log import Log, Stored
+from topics.neighbours import Neighbours
 from topics.passphrase import unattended
 from topics.policy_file import policy
 from topics.private_file import Passphrase
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
+from topics.verification import Verified
 from topics.witness import Witness
 from topics.witness_folder import open_witness
 
@@ -77,6 +80,8 @@ class Door:
     """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
     ledger: ServedLedger | None = None
     receipts: ReceiptMaker | None = None
+    neighbours: Neighbours | None = None
+    """Other domains, as far as agreements open the border to them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
@@ -87,11 +92,18 @@ class Door:
 
     @property
     def registry(self) -> Registry:
-        return self.registry_file.registry
+        """The newest, with what is open to other domains."""
+        return self.registry_file.registry if self.neighbours is None else self.neighbours.registry
 
-    def session(self, authorization: bytes | None) -> Session:
-        """Raises AccessError."""
-        return self.access.check(authorization, self.registry, self.now())
+    def session(self, authorization: bytes | None, *, bridge: bool = False) -> Session:
+        """Who calls: a member, or, where it is asked for, another domain's bridge and nobody else.
+
+        Raises AccessError: as `Access.check`; token_invalid, a member where a bridge is asked for, or the reverse.
+        """
+        session = self.access.check(authorization, self.registry, self.now())
+        if bridge == (session.agency in self.registry.agencies):
+            raise AccessError("token_invalid", "Authorization")
+        return session
 
     def date(self) -> bytes:
         """The Date header's value: adapters correct their clocks by it."""
@@ -229,10 +241,21 @@ async def open_door(
         offset = None if ledger is None else ledger.offset_of(unb64url(l1_sha256), topic)
         return None if offset is None else (offset, int(now() * 1000), True)
 
+    neighbours = None
+    if settings.neighbours is not None:
+        neighbours = Neighbours(settings.neighbours, lambda: registry_file.trusted, now)
+
+    def registry() -> Registry:
+        return registry_file.registry if neighbours is None else neighbours.registry
+
+    def abroad(one: Stored) -> Checked:
+        found = None if neighbours is None else neighbours.judged(one)
+        return (found.manifest, b64url(found.l1_sha256)) if isinstance(found, Verified) else None
+
     here = Here(run)
     checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
-    checks = Checks(lambda: registry_file.registry, checking)
-    follower = Follower(log, index, checks)
+    checks = Checks(registry, checking)
+    follower = Follower(log, index, checks, abroad)
     intake = Intake(
         log,
         index,
@@ -270,6 +293,7 @@ async def open_door(
         objections=ObjectionBook(settings.index.with_name(OBJECTIONS), lambda: registry_file.registry, now),
         witness=witness,
         ledger=ledger,
+        neighbours=neighbours,
         receipts=None if ledger is None or settings.ledger is None else ReceiptMaker(settings.ledger, ledger),
     )
     await door.start()

@@ -11,17 +11,21 @@ targets) is for `gateway.judging`. Must never put a value of the input into an e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 import orjson
 
 from schemas.envelope import MAX_RECORD_BYTES, Manifest, Record, parse_manifest, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
+from schemas.home_proof import CarriedLine
 from schemas.keys import b64url
 from schemas.registry import Registry
 from schemas.sealing import MAX_GRANT_BYTES, grant_of
+from topics.borders import Crossing, crosses, may_cross
 from topics.catalogue import ONLY_AS_ANSWER, Act, Verdict, may, topics_of
+from topics.home_check import HomeTrust, check_home, refuse_doubted
 from topics.log import grant_key
 from topics.verification import Verified, is_signer_unknown, verify_logged
 
@@ -48,6 +52,8 @@ class Examined:
     clock_suspect: bool
     must_answer: bool = False
     """It may be sent only as the answer to what its reader had sent: the intake knows whether it is."""
+    home: bytes = b""
+    """Of a record that came over a border: its home proof, which is kept beside it (`schemas.home_proof`)."""
 
     @property
     def alone(self) -> bool:
@@ -82,6 +88,11 @@ class Rules:
             self._verdicts[asked] = verdict
         return verdict
 
+    def knows(self, agency: str) -> bool:
+        """Whether it is a member, or one abroad whom members may reach."""
+        border = self.registry.borders.get(agency.partition("/")[0])
+        return agency in self.registry.agencies or (border is not None and agency in border.agencies)
+
     def seal_kids(self, agency: str) -> Mapping[str, tuple[str, int, int]]:
         """kid -> suite, counts from, counts until; revoked and expired ones too."""
         kids = self._seal_kids.get(agency)
@@ -92,7 +103,7 @@ class Rules:
                     key.activated,
                     key.expires if key.revoked is None else min(key.revoked, key.expires),
                 )
-                for key in self.registry.agency(agency).keys
+                for key in self.registry.party(agency).keys
                 if key.use == "seal"
             }
         return kids
@@ -165,6 +176,43 @@ def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
         record.verify_body()
     else:
         _may_write(m, registry)
+    _agreed(m, task)
+    return _allowed(task, record, raw_grants)
+
+
+def examine_carried(line: CarriedLine, task: Task, trust: HomeTrust, newest: Registry) -> Examined | Refused:
+    """The same of a record that the bridge of another domain brings: by its home proof, and what both have signed.
+
+    Args:
+        task: who calls and by which rules; its `line` is not looked at.
+        trust: of the domain whose bridge it is.
+        newest: that domain's registry, as we have it now.
+    """
+    flow = kind = ""
+    try:
+        m = parse_manifest(line.record.partition(b"\n")[0])[3]
+        flow, kind = m.flow, m.kind
+        if m.to.partition("/")[0] != task.rules.registry.domain:
+            raise LogError("topic_unknown", "L1.topic")  # what goes on to a third domain goes there from its home
+        _agreed(m, task)  # first: whoever is refused for an agreement that was ended is told so
+        found = check_home(line.record, m.topic, line.home, trust)
+        refuse_doubted(newest, found)
+        taken = _allowed(task, parse_record(line.record), list(line.grants))
+        return replace(taken, home=line.home.dumps())
+    except UmuhuzaError as exc:
+        return Refused(exc.with_traceback(None), flow, kind)
+
+
+def _agreed(m: Manifest, task: Task) -> None:
+    """Raises PolicyError `agreement_missing`: it is to pass a border, and nothing in force covers it."""
+    if crosses(m):
+        day = datetime.fromtimestamp(task.now, UTC).date()
+        may_cross(Crossing.of(m), task.rules.registry, day).require()
+
+
+def _allowed(task: Task, record: Record, raw_grants: list[object]) -> Examined:
+    """What is asked of a record whose signature counts, wherever it comes from."""
+    m, registry, now = record.manifest, task.rules.registry, task.now
     if m.training != registry.training:
         raise RecordError("training_record", "L1.training")
     if m.topic not in task.rules.topics:

@@ -13,10 +13,10 @@ If we crash here: what was applied and not flushed is read again; a deletion tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.checking import Checks
-from gateway.examine import Rules
+from gateway.examine import Checked, Rules
 from gateway.index import Index
 from schemas.errors import LogError
 from topics.log import Log, Stored, grant_key, grants_topic
@@ -25,7 +25,11 @@ from topics.log import Log, Stored, grant_key, grants_topic
 class Follower:
     """One gateway's reading of the log. Used from one event loop."""
 
-    def __init__(self, log: Log, index: Index, checks: Checks) -> None:
+    def __init__(
+        self, log: Log, index: Index, checks: Checks, abroad: Callable[[Stored], Checked] | None = None
+    ) -> None:
+        """`abroad`: what a record is whose signer is no member, by the home proof that stands beside it."""
+        self._abroad = abroad
         self._log = log
         self._index = index
         self._checks = checks
@@ -79,6 +83,8 @@ class Follower:
     async def _apply(self, rules: Rules, stored: Sequence[Stored]) -> None:
         found = await self._checks.checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
         for one, good in zip(stored, found, strict=True):
+            if good == "unknown" and self._abroad is not None:
+                good = self._abroad(one) or good
             if good is None:
                 self._index.passed(one.topic, one.offset)
             elif good == "unknown":
@@ -125,7 +131,7 @@ class Follower:
             if known is not None:
                 holders.add(known.recipient)
             try:
-                for agency in sorted(holders & rules.registry.agencies.keys()):
+                for agency in sorted(filter(rules.knows, holders)):
                     keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
                     await self._log.delete_grants(grants_topic(agency), keys)
             except LogError:

@@ -27,15 +27,18 @@ from dataclasses import dataclass, field
 
 from gateway.checking import Checks
 from gateway.committing import Committer, Logged
-from gateway.examine import Examined, Refused, Task
+from gateway.examine import Examined, Refused, Task, examine_carried
 from gateway.following import Follower
 from gateway.index import Index
 from gateway.judging import Judge, Pending, Request, Same, told
 from gateway.outcomes import Accepted, Answer, Outcome
 from gateway.quota import Quotas
-from schemas.errors import LogError, PolicyError
+from schemas.errors import LogError, PolicyError, UmuhuzaError
+from schemas.home_proof import read_carried_line
 from schemas.keys import SigningKey
+from schemas.registry import Registry
 from topics.catalogue import mailboxes_of
+from topics.home_check import HomeTrust
 from topics.log import Log
 from topics.promise import MAX_LINES, Line, Promised, make_promise
 
@@ -94,6 +97,37 @@ class Intake:
 
         Accepted means durable. Cancelled: every line may or may not be there, as with `Log.append`.
         """
+        return await self._published(agency, lines, self._checks.checker.examine)
+
+    async def carry(self, agency: str, lines: Sequence[bytes], trust: HomeTrust, newest: Registry) -> Answer:
+        """Take the lines of one contact from an authenticated bridge of another domain (`schemas.home_proof`).
+
+        Accepted means durable, the home proof beside the record. Cancelled: as `publish`.
+        """
+        checkpoint = b""
+
+        async def examine_all(tasks: Sequence[Task]) -> list[Examined | Refused]:
+            nonlocal checkpoint
+            found: list[Examined | Refused] = []
+            for task in tasks:
+                try:
+                    line = read_carried_line(task.line, checkpoint)
+                except UmuhuzaError as exc:
+                    found.append(Refused(exc.with_traceback(None)))
+                    continue
+                checkpoint = line.home.checkpoint
+                found.append(examine_carried(line, task, trust, newest))
+                await asyncio.sleep(0)  # a signature or two at a time: others have requests too
+            return found
+
+        return await self._published(agency, lines, examine_all)
+
+    async def _published(
+        self,
+        agency: str,
+        lines: Sequence[bytes],
+        examine: Callable[[Sequence[Task]], Awaitable[list[Examined | Refused]]],
+    ) -> Answer:
         now = self._now()
         outcomes: list[Outcome | Pending | Same | None] = [None] * len(lines)
         tasks: list[Task] = []
@@ -113,7 +147,7 @@ class Intake:
         self._turns[agency] = mine
         request = Request(asyncio.get_running_loop().create_future())
         try:
-            examined = await self._checks.checker.examine(tasks)
+            examined = await examine(tasks)
             if before is not None and not before.done():
                 await asyncio.shield(before)
             try:
@@ -208,7 +242,7 @@ class Intake:
             if m.acts is not None:  # what it acts on may be unknown here, or erased meanwhile
                 topics |= self._checks.rules.topics
             if one.must_answer and m.ref is not None and self._index.event(f"{m.to}/{m.ref}") is None:
-                topics |= set(mailboxes_of(self._checks.rules.registry.agency(m.iss)))
+                topics |= set(mailboxes_of(self._checks.rules.registry.party(m.iss)))
             heads[m.topic] = max(m.seq, expected)
         if topics := topics & self._checks.rules.topics:
             await self._follower.follow(sorted(topics))

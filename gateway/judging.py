@@ -22,6 +22,7 @@ from gateway.index import Index, Link
 from gateway.outcomes import Accepted, Finding, Granted, Outcome
 from schemas.envelope import Manifest
 from schemas.errors import LogError, OrderError, PolicyError, UmuhuzaError
+from topics.borders import crosses
 from topics.catalogue import Act, may
 
 Placed = tuple[int, int, bool] | UmuhuzaError
@@ -180,7 +181,8 @@ class Judge:
         if before is not None and before.hash != m.prev:
             raise OrderError("chain_broken", "L1.prev", expected=top + 1)
         for place, seq in enumerate(m.voids):
-            if self._link(m.iss, m.topic, seq, head, also) is not None:
+            # What goes over a border may stand here and have been refused there: its number never comes there.
+            if self._link(m.iss, m.topic, seq, head, also) is not None and not crosses(m):
                 raise OrderError("chain_broken", f"L1.voids[{place}]")
         if m.seq <= top:
             return "late"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a gateway counts, for Prometheus, in base units.
 
-Labels are routes, flows, kinds and codes, which are closed lists of ours. Never an agency, a topic, a thread or an id:
-who writes to whom is nobody's business who may read metrics.
+Labels are routes, flows, kinds, codes and neighbouring domains, which are closed lists of ours. Never an agency, a
+topic, a thread or an id: who writes to whom is nobody's business who may read metrics.
 """
 
 from __future__ import annotations
@@ -55,6 +55,18 @@ class Metrics:
             ("code",),
             registry=self.collectors,
         )
+        self._contacts = Counter(
+            "umuhuza_gateway_contacts",
+            "Contacts of other domains' bridges, by domain: believed, or the code for which their checkpoint was not",
+            ("domain", "code"),
+            registry=self.collectors,
+        )
+        self._contact_age = Gauge(
+            "umuhuza_gateway_neighbour_checkpoint_age_seconds",
+            "Since a witness signed the newest checkpoint that another domain's bridge has brought",
+            ("domain",),
+            registry=self.collectors,
+        )
         self.index_lag = Gauge(
             "umuhuza_gateway_index_lag_records",
             "Records in the log that the index has not applied",
@@ -90,7 +102,12 @@ class Metrics:
         )
         self.request = lru_cache(maxsize=4096)(self._requests.labels)
         self.record = lru_cache(maxsize=4096)(self._records.labels)
+        self.contact = lru_cache(maxsize=64)(self._contacts.labels)
         self.witness_request = lru_cache(maxsize=64)(self._witness_requests.labels)
+
+    def met(self, domain: str, age: Callable[[], float]) -> None:
+        """A domain whose bridge comes here; `age` is asked when the gauge is read, in seconds."""
+        self._contact_age.labels(domain).set_function(age)
 
     def watch(
         self,

@@ -317,6 +317,7 @@ def install(app: FastAPI) -> None:
 
 def text() -> str:
     """What docs/openapi.json has to hold."""
+    from gateway.bridge_routes import add_bridge_routes
     from gateway.log_routes import add_log_routes
     from gateway.pages import add_pages
     from gateway.receipt_routes import add_receipt_routes
@@ -329,6 +330,7 @@ def text() -> str:
     add_witness_routes(app)
     add_log_routes(app)
     add_receipt_routes(app)
+    add_bridge_routes(app)
     return orjson.dumps(document(app), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode("utf-8") + "\n"
 
 

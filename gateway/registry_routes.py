@@ -3,10 +3,11 @@
 
     GET /v1/registry          all of it as one file, with its ETag: what an adapter asks for
     GET /v1/registry/...      the same as a static TUF repository (metadata/, targets/), for any TUF client
+    GET /v1/registry/tn/...   another domain's, as far as an agreement names its agencies: one file, or a repository
     POST /v1/objections       a member's signed word that keys in its entry are not its own
     GET /v1/objections        every such word that stands now, one a line
 
-For members only, since it names protected places. The first two answer from the registry held in memory, which was
+For members only, since it names protected places. The first three answer from the registry held in memory, which was
 verified: no path leads to a file.
 """
 
@@ -46,7 +47,13 @@ def add_registry_pages(app: FastAPI) -> None:
         request: Request, door: TheDoor, caller: Caller, path: Annotated[str, Path(max_length=200)]
     ) -> Response:
         del caller
-        data = door.registry_file.trusted.files.get(path)
+        domain, _, rest = path.partition("/")
+        if door.neighbours is not None and domain in door.registry.borders:
+            theirs = door.neighbours.theirs(domain)
+            data = theirs.files.get(rest) if rest else theirs.data
+            path = rest or TIMESTAMP
+        else:
+            data = door.registry_file.trusted.files.get(path)
         if data is None:
             raise HTTPException(404)
         return _file(request, data, "no-cache" if path == TIMESTAMP else FOR_EVER)

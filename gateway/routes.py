@@ -179,16 +179,16 @@ async def records(door: Door, scope: Scope, receive: Receive, send: Send) -> tup
         raise RecordError("too_large", "lines", expected=door.settings.lines_max)
     del body
     answer = await door.intake.publish(session.agency, lines)
-    accepted = _count(door, answer)
+    accepted = count_outcomes(door, answer)
     facts |= {"lines": len(lines), "accepted": accepted}
     reply = Reply(door, scope, send)
     if kind == JSON:
         return await _single(reply, answer, scope), facts
-    await reply.send(200, NDJSON, _answer_lines(answer, language(scope)))
+    await reply.send(200, NDJSON, answer_lines(answer, language(scope)))
     return 200, facts
 
 
-def _count(door: Door, answer: Answer) -> int:
+def count_outcomes(door: Door, answer: Answer) -> int:
     accepted = 0
     for outcome in answer.outcomes:
         if isinstance(outcome, Accepted):
@@ -253,7 +253,7 @@ async def _single(reply: Reply, answer: Answer, scope: Scope) -> int:
     return await reply.refuse(outcome.error)
 
 
-def _answer_lines(answer: Answer, tongue: Language) -> list[bytes]:
+def answer_lines(answer: Answer, tongue: Language) -> list[bytes]:
     lines: list[dict[str, Any]] = []
     index = 0
     for number, outcome in enumerate(answer.outcomes):

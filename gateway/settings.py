@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     witness: Path | None = Field(
         None, description="Folder of this domain's witness, which cosigns other domains' ledgers; without it, none."
     )
+    neighbours: Path | None = Field(
+        None, description="Folder of what is held of other domains; without it nothing passes a border."
+    )
     ledger: Path | None = Field(None, description="Folder of the domain's ledger, to serve its tiles to auditors.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8440, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")

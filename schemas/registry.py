@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
 from schemas.envelope import is_agency
 from schemas.errors import RecordError, RegistryError
 from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, unb64url
@@ -97,12 +98,39 @@ class Agency:
 
 
 @dataclass(frozen=True, slots=True)
+class Border:
+    """Another domain, as far as it is opened to this one: what both registries say, each signed by its own holders."""
+
+    domain: str
+    agreements: Mapping[str, Agreement]
+    """By name: those that stand in both registries alike, whatever the day."""
+    one_sided: Mapping[str, str]
+    """Name of an agreement that stands in one registry alone, or otherwise there -> the domain that does not have it
+    so: it has ended it, or has not signed it yet."""
+    agencies: Mapping[str, Agency]
+    """Agencies of that domain which an agreement names, and its operators."""
+
+    @property
+    def flows(self) -> frozenset[str]:
+        """Flows that any of the agreements opens."""
+        return frozenset(flow for one in self.agreements.values() for flow in one.flows)
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
+    """One domain's agencies, and those of others as far as agreements open its borders.
+
+    `agency` and `signing_key` know the domain's own alone: whoever is let in and whose signature counts by this
+    registry is a member. `party` and `seal_keys` know whom members may write to as well.
+    """
+
     domain: str
     version: int
     issued: int
     agencies: Mapping[str, Agency]
     training: bool = False
+    borders: Mapping[str, Border] = field(default_factory=dict)
+    """By the other domain."""
     _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
     """Decoded keys, made on first use: decoding a point costs as much as a verification."""
     _sealers: dict[tuple[str, str], SealTo] = field(default_factory=dict, repr=False, compare=False)
@@ -131,6 +159,13 @@ class Registry:
         if self.revokes(iss, kid):
             raise RegistryError("key_revoked")
         return key
+
+    def party(self, agency: str) -> Agency:
+        """A member, or an agency abroad that an agreement names. Raises RegistryError `agency_unknown`."""
+        border = self.borders.get(agency.partition("/")[0])
+        if border is not None and agency in border.agencies:
+            return border.agencies[agency]
+        return self.agency(agency)
 
     def signing_key(self, iss: str, kid: str, at: int, index: int | None = None) -> VerifyKey:
         """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known.
@@ -161,7 +196,7 @@ class Registry:
         Raises:
             RegistryError: agency_unknown, key_revoked (no usable key is left).
         """
-        keys = [key for key in self.agency(agency).keys if key.use == "seal"]
+        keys = [key for key in self.party(agency).keys if key.use == "seal"]
         usable = tuple(self._seal_to(agency, key) for key in keys if key.counts_at(at))
         if not usable:
             raise RegistryError("key_revoked" if keys else "key_unknown")
@@ -231,7 +266,32 @@ def registry_to_json(registry: Registry) -> dict[str, Any]:
         "issued": registry.issued,
         "training": registry.training,
         "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
+        **({"borders": [_border_to_json(one) for one in registry.borders.values()]} if registry.borders else {}),
     }
+
+
+def _border_to_json(border: Border) -> dict[str, Any]:
+    return {
+        "domain": border.domain,
+        "agreements": {name: agreement_to_json(one) for name, one in border.agreements.items()},
+        "one_sided": dict(border.one_sided),
+        "agencies": [agency_to_json(one) for one in border.agencies.values()],
+    }
+
+
+def _border_from_json(raw: Any, path: str) -> Border:
+    members = {"domain", "agreements", "one_sided", "agencies"}
+    if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
+        raise RegistryError("registry_invalid", path)
+    if not isinstance(raw["agreements"], dict) or not isinstance(raw["one_sided"], dict):
+        raise RegistryError("registry_invalid", path)
+    agencies = [agency_from_json(one, f"{path}.agencies[{i}]") for i, one in enumerate(raw["agencies"])]
+    return Border(
+        raw["domain"],
+        {name: agreement_from_json(one, name, raw["domain"], path) for name, one in raw["agreements"].items()},
+        raw["one_sided"],
+        {one.id: one for one in agencies},
+    )
 
 
 def agency_to_json(agency: Agency) -> dict[str, Any]:
@@ -264,8 +324,10 @@ def registry_from_json(raw: Any) -> Registry:
         RegistryError: registry_invalid, with the path that is wrong.
     """
     members = {"v", "domain", "version", "issued", "training", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
+    if not isinstance(raw, dict) or raw.keys() - {"borders"} != members or not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
+    if not isinstance(raw.get("borders", []), list):
+        raise RegistryError("registry_invalid", "borders")
     if type(raw["v"]) is not int or raw["v"] != 1 or type(raw["training"]) is not bool:
         raise RegistryError("registry_invalid", "payload")
     if any(type(raw[name]) is not int or raw[name] < 1 for name in ("version", "issued")):
@@ -279,7 +341,15 @@ def registry_from_json(raw: Any) -> Registry:
             raise RegistryError("registry_invalid", f"agencies[{index}].id")
         agencies[agency.id] = agency
     refuse_shared_keys(agencies)
-    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"])
+    borders = [_border_from_json(one, f"borders[{i}]") for i, one in enumerate(raw.get("borders", []))]
+    return Registry(
+        raw["domain"],
+        raw["version"],
+        raw["issued"],
+        MappingProxyType(agencies),
+        raw["training"],
+        {one.domain: one for one in borders},
+    )
 
 
 def refuse_shared_keys(agencies: Mapping[str, Agency]) -> None:

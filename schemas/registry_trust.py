@@ -24,7 +24,7 @@ Pure: bytes in, values out; the time is an argument. Must never: put a byte of t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +40,7 @@ from schemas.registry_bundle import (
     MAX_REGISTRY_BYTES,
     TIMESTAMP,
     RootPin,
+    pack,
     root_path,
     snapshot_path,
     target_path,
@@ -158,12 +159,15 @@ def _ending(agency: Agency, now: int) -> list[Expiring]:
     return found
 
 
-def trusted(data: bytes, pin: RootPin, held: TrustedRegistry | None = None) -> TrustedRegistry:
+def trusted(
+    data: bytes, pin: RootPin, held: TrustedRegistry | None = None, *, excerpt: bool = False
+) -> TrustedRegistry:
     """Verify one file.
 
     Args:
         pin: the root this installation was told of.
         held: what it believed before; the answer is that or newer.
+        excerpt: targets that the metadata list may be missing (`excerpt_of`): whose they are is then nobody's here.
 
     Raises:
         RegistryError: registry_root_unknown (another domain's, or training beside production), registry_threshold
@@ -190,6 +194,8 @@ def trusted(data: bytes, pin: RootPin, held: TrustedRegistry | None = None) -> T
         if TARGET.fullmatch(name) is None or one.hashes.keys() != {"sha256"}:
             raise RegistryError("registry_invalid", "targets.targets")
         lies = target_path(name, one.hashes["sha256"])
+        if excerpt and lies not in files:
+            continue
         contents[name] = _fitting(files, lies, one.length, one.hashes, "targets.targets")
         wanted.add(lies)
     if files.keys() != wanted:
@@ -220,6 +226,21 @@ def trusted(data: bytes, pin: RootPin, held: TrustedRegistry | None = None) -> T
         files,
         data,
     )
+
+
+def excerpt_of(held: TrustedRegistry, targets: Collection[str]) -> bytes:
+    """The same registry, as one file, without the targets that are not named (`agencies/iom.json`): what another
+    domain is given. Every signature and hash in it stays; names of the others and their entries do not travel, only
+    that there are so many, under which ids. Reading it takes `trusted(..., excerpt=True)`.
+
+    Raises:
+        RegistryError: registry_invalid, a target that is not there.
+    """
+    listed = read_targets(held.files[targets_path(held.versions["targets"])]).signed.targets
+    if not set(targets) <= listed.keys():
+        raise RegistryError("registry_invalid", "targets.targets")
+    kept = {target_path(name, listed[name].hashes["sha256"]) for name in targets}
+    return pack({path: data for path, data in held.files.items() if path in kept or not path.startswith("targets/")})
 
 
 def called_for(read: Callable[[str], bytes | None]) -> dict[str, bytes]:

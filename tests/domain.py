@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from schemas.agreements import Agreement
 from schemas.envelope import (
     Acts,
     Kind,
@@ -93,11 +94,15 @@ class Domain:
     cast: Mapping[str, tuple[str, tuple[Role, ...], bool]] = field(default_factory=lambda: dict(MEMBERS))
     """Agency -> its name, its roles, and whether it is a protected place."""
     name: str = "bi"
+    agreements: Mapping[str, Agreement] = field(default_factory=dict)
+    abroad: Mapping[str, Member] = field(default_factory=dict)
+    """Agencies of another domain, to whom records may be sealed."""
     members: dict[str, Member] = field(init=False, default_factory=dict)
     root: SigningKey = field(init=False)
     registry: Registry = field(init=False)
     random: RandomBytes = field(init=False)
     _heads: dict[tuple[str, str], tuple[int, str]] = field(init=False, default_factory=dict)
+    _file: tuple[Registry, Mapping[str, Agreement], bytes] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.random = seeded(self.seed)
@@ -122,7 +127,12 @@ class Domain:
 
     @property
     def registry_file(self) -> bytes:
-        return sign_registry(self.registry, self.root)
+        """Signed once: a version has one text."""
+        before = self._file
+        if before is None or before[0] is not self.registry or before[1] is not self.agreements:
+            data = sign_registry(self.registry, self.root, self.agreements)
+            before = self._file = (self.registry, self.agreements, data)
+        return before[2]
 
     @property
     def pin(self) -> RootPin:
@@ -148,6 +158,7 @@ class Domain:
         voids: tuple[int, ...] = (),
         ref: str | None = None,
         answer_by: int | None = None,
+        agreement: str | None = None,
         signer: SigningKey | None = None,
         chain: bool = True,
     ) -> Signed:
@@ -176,11 +187,13 @@ class Domain:
             voids=voids,
             ref=ref,
             answer_by=answer_by,
+            agreement=agreement,
         )
         line1 = sign_manifest(manifest, signer or self.members[iss].sig)
         if chain:
             self._heads[iss, topic] = (manifest.seq, chain_hash(line1))
-        grants = (make_grant(manifest, sealed.keys, to, self.members[to].seal.public),)
+        reader = self.members[to] if to in self.members else self.abroad[to]
+        grants = (make_grant(manifest, sealed.keys, to, reader.seal.public),)
         return Signed(record_value(line1, sealed.body), manifest, grants, dict(sealed.keys))
 
     def revoke(self, agency: str, kid: str, at: int | None = None) -> None:
@@ -197,9 +210,11 @@ def signed_root(registry: Registry, holder: SigningKey) -> bytes:
     return with_signature(read_root(data)[0], holder, Holder("a", holder.public).keyid)
 
 
-def sign_registry(registry: Registry, holder: SigningKey) -> bytes:
+def sign_registry(
+    registry: Registry, holder: SigningKey, agreements: Mapping[str, Agreement] = MappingProxyType({})
+) -> bytes:
     """A registry in its own version and of its own time, whatever was published before."""
-    contents = Contents(registry.agencies, {})
+    contents = Contents(registry.agencies, agreements)
     targets = read_targets(targets_metadata(contents, registry.version, registry.issued))
     listed = with_signature(targets, holder, Holder("a", holder.public).keyid)
     root = signed_root(registry, holder)

@@ -148,10 +148,27 @@ def mailboxes_of(agency: Agency) -> tuple[str, ...]:
 
 
 def topics_of(registry: Registry) -> tuple[str, ...]:
-    """Every topic of a domain: mailboxes, and one grants topic per agency."""
+    """Every topic of a domain: mailboxes, and one grants topic per agency; what goes over its borders with them."""
     names = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
     names += [grants_topic(agency) for agency in registry.agencies]
+    names += outgoing_of(registry)
+    names += [grants_topic(to) for to in {split_topic(topic)[1] for topic in outgoing_of(registry)}]
     return tuple(sorted(names))
+
+
+def outgoing_of(registry: Registry) -> tuple[str, ...]:
+    """Mailboxes of agencies abroad that this domain hosts until a bridge has brought over what stands in them: in
+    flows that an agreement opens, of agencies that it names."""
+    return tuple(
+        mailbox_topic(flow, agency.id)
+        for border in registry.borders.values()
+        for agency in border.agencies.values()
+        for flow in flows_of(agency)
+        if any(
+            flow in agreement.flows and agency.id in (*agreement.agencies, *agreement.focal_points)
+            for agreement in border.agreements.values()
+        )
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -170,9 +187,9 @@ def _no(code: str, rule: str) -> Verdict:
 def may(act: Act, registry: Registry) -> Verdict:
     """Decide. Never raises for what is asked about: an unknown agency or topic is a `not_permitted` verdict."""
     try:
-        agency = registry.agency(act.agency)
+        agency = registry.party(act.agency)
         flow, owner_id = split_topic(act.topic)
-        owner = registry.agency(owner_id)
+        owner = registry.party(owner_id)
     except (RegistryError, RecordError):
         return _no("not_permitted", "registry")
     roles = policy_file.policy().mailboxes.get(flow)

@@ -249,9 +249,27 @@ class HttpLog:
     def _grants_of(self, entry: Entry) -> list[orjson.Fragment]:
         return [orjson.Fragment(data) for data in self._staged.get(entry.ident, {}).values()]
 
-    async def _post(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError | None]:
+    async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError]:
+        """As another domain's bridge: lines of one contact (`schemas.home_proof`), answered as `append` answers.
+
+        Args:
+            lines: at most 1,000 and 12 MiB; the first has the checkpoint.
+            entries: what each of them holds.
+        """
+        self._refuse_closed()
+        answers = await self._post([line + b"\n" for line in lines], entries, "/v1/bridge/records")
+        return [LogError("unavailable", "gateway") if answer is None else answer for answer in answers]
+
+    async def give_registry(self, data: bytes) -> None:
+        """As another domain's bridge: the newest excerpt of its registry; durable when it returns. Raises what it is
+        refused with."""
+        await self._call("PUT", "/v1/bridge/registry", body=data, headers={"content-type": "application/json"})
+
+    async def _post(
+        self, lines: Sequence[bytes], entries: Sequence[Entry], path: str = "/v1/records"
+    ) -> list[Appended | UmuhuzaError | None]:
         response = await self._call(
-            "POST", "/v1/records", body=b"".join(lines), headers={"content-type": "application/x-ndjson"}
+            "POST", path, body=b"".join(lines), headers={"content-type": "application/x-ndjson"}
         )
         try:
             told = [orjson.loads(line) for line in response.content.split(b"\n") if line]

@@ -38,7 +38,7 @@ from typing import Protocol, TypeVar
 from schemas.envelope import Manifest, parse_manifest
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.registry import Registry
-from topics.catalogue import topics_of
+from topics.catalogue import outgoing_of, topics_of
 from topics.ledger_entries import MAX_BATCH_BYTES, Batch, LedgerEntry, l1_sha256_of
 from topics.ledger_store import LedgerStore, StoredBatch
 from topics.ledger_view import Applied, Learned, LedgerView, LoggedRegistry
@@ -85,8 +85,26 @@ class Registries(Protocol):
         """One that was kept; None when it is not here (another machine's)."""
 
 
-def _judge(registry: Registry, stored: Sequence[Stored]) -> list[Found]:
-    return [verify_logged(registry, one.topic, one.at_ms, one.value) for one in stored]
+class Abroad(Protocol):
+    """What passes the domain's borders (`topics.neighbours.Neighbours`)."""
+
+    @property
+    def registry(self) -> Registry:
+        """The newest that is published now, with its borders."""
+
+    def judged(self, stored: Stored) -> Found | None:
+        """What a record is by the home proof beside it; None: there is none."""
+
+
+def _judge(registry: Registry, stored: Sequence[Stored], abroad: Abroad | None) -> list[Found]:
+    return [_found(registry, one, abroad) for one in stored]
+
+
+def _found(registry: Registry, one: Stored, abroad: Abroad | None) -> Found:
+    found = verify_logged(registry, one.topic, one.at_ms, one.value)
+    if abroad is not None and is_signer_unknown(found):
+        return abroad.judged(one) or found
+    return found
 
 
 @dataclass(slots=True)
@@ -131,6 +149,8 @@ class Sequencer:
         registries: see there.
         now_ms: milliseconds since the epoch.
         in_thread: keep the event loop free; False where everything has to happen in one thread.
+        abroad: other domains; None where nothing passes a border. A record that came over one is judged by its home
+            ledger alone, and what goes out over one is sequenced like everything else.
     """
 
     def __init__(
@@ -142,7 +162,9 @@ class Sequencer:
         *,
         now_ms: Callable[[], int],
         in_thread: bool = True,
+        abroad: Abroad | None = None,
     ) -> None:
+        self._abroad = abroad
         self._log = log
         self._store = store
         self._view = view
@@ -251,7 +273,9 @@ class Sequencer:
 
     def _names(self, registry: Registry) -> list[str]:
         """Mailboxes of the registry, and those that had members once."""
-        return sorted({name for name in topics_of(registry) if is_mailbox_topic(name)} | self._view.topics.keys())
+        outgoing = () if self._abroad is None else outgoing_of(self._abroad.registry)
+        named = {name for name in topics_of(registry) if is_mailbox_topic(name)}
+        return sorted(named | {*outgoing} | self._view.topics.keys())
 
     async def _ends(self, names: Sequence[str]) -> dict[str, Ends]:
         found: dict[str, Ends] = {}
@@ -355,7 +379,7 @@ class Sequencer:
         if not stored or registry is None:
             self.work.held = 0
             return set()
-        judged = await self._run(partial(_judge, registry, stored))
+        judged = await self._run(partial(_judge, registry, stored, self._abroad))
         good = [found for found in judged if isinstance(found, Verified)]
         known = await self._run(lambda: self._view.known([found.l1_sha256 for found in good]))
         others = await self._run(lambda: self._view.others([found.manifest.ident for found in good]))

@@ -228,6 +228,14 @@ class LedgerView:
             row = self._db.execute("SELECT idx, version, sha256 FROM registry ORDER BY idx DESC LIMIT 1").fetchone()
         return None if row is None else LoggedRegistry(*row)
 
+    def registry_before(self, index: int) -> LoggedRegistry | None:
+        """The last that is logged before this entry: the one in force there; None where the ledger had none yet."""
+        with self._said():
+            row = self._db.execute(
+                "SELECT idx, version, sha256 FROM registry WHERE idx < ? ORDER BY idx DESC LIMIT 1", (index,)
+            ).fetchone()
+        return None if row is None else LoggedRegistry(*row)
+
     def known(self, l1: Sequence[bytes]) -> set[bytes]:
         """Those of these `header.payload` hashes that an event or erasure has."""
         found: set[bytes] = set()

@@ -8,14 +8,61 @@ file of the ledger's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import LogError
+from schemas.home_proof import HomeProof, Proven
 from schemas.notes import read_checkpoint_text, read_note
 from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE
 from topics.ledger_checkpoints import CHECKPOINT
+from topics.ledger_entries import decode_entry
 from topics.ledger_served import ServedLedger
+from topics.ledger_view import GOOD_KINDS, LedgerView, LoggedRegistry
+from topics.proofs import inclusion_proof
 from topics.receipts import make_receipt
+
+
+@dataclass(frozen=True, slots=True)
+class HomeContact:
+    """What a home ledger proves to another domain at one time (`schemas.home_proof`)."""
+
+    view: LedgerView
+    size: int
+    checkpoint: bytes
+
+    def prove(self, l1_sha256: bytes, topic: str, offset: int) -> HomeProof | None:
+        """Of the record at this place; None while the checkpoint does not cover it.
+
+        Raises:
+            LogError: record_unlogged, path `home.proof`: what the ledger says of it is a refusal or a repeat;
+                ledger_behind, path `home.registry`: it was logged before any registry, and nobody can prove by which
+                keys.
+        """
+        for index in self.view.indexes_of(l1_sha256):
+            entry = self.view.entry(index)
+            read = decode_entry(entry)
+            if (read.topic, read.offset) != (topic, offset):
+                continue
+            if index >= self.size:
+                return None
+            if read.kind not in GOOD_KINDS:
+                raise LogError("record_unlogged", "home.proof")
+            registry = self.view.registry_before(index)
+            if registry is None:
+                raise LogError("ledger_behind", "home.registry")
+            return HomeProof(self.checkpoint, self._proven(index), self._proven(registry.index))
+        return None
+
+    def registry(self, index: int) -> LoggedRegistry:
+        """The version in force at an entry that was proven."""
+        found = self.view.registry_before(index)
+        assert found is not None, "it was proven"
+        return found
+
+    def _proven(self, index: int) -> Proven:
+        path = inclusion_proof(self.view.nodes(self.size), index, self.size)
+        return Proven(index, self.view.entry(index), tuple(path))
 
 
 class ReceiptMaker:
@@ -42,6 +89,13 @@ class ReceiptMaker:
         for size, checkpoint in self._checkpoints():
             if size > indexes[0]:
                 return make_receipt(indexes[0], view.entry(indexes[0]), view.nodes(size), checkpoint, size)
+        return None
+
+    def contact(self) -> HomeContact | None:
+        """To prove several records under one checkpoint; None before there is any. Raises LogError `unavailable`."""
+        view = self._served.view()
+        for size, checkpoint in self._checkpoints():
+            return HomeContact(view, size, checkpoint)
         return None
 
     def _checkpoints(self) -> list[tuple[int, bytes]]:

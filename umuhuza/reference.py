@@ -80,6 +80,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "index": "L'index propre à cette passerelle ; refait quand il manque ou est abîmé.",
+        "neighbours": "Dossier de ce que l'on tient d'autres domaines ; sans lui, rien ne passe de frontière.",
         "witness": "Dossier du témoin de ce domaine, qui cosigne les registres de preuve d'autrui ; sinon, aucun.",
         "ledger": "Dossier du registre de preuve du domaine, pour en servir les tuiles aux auditeurs.",
         "host": "Adresse d'écoute.",

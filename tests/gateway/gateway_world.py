@@ -83,7 +83,7 @@ class World:
 
     @property
     def gateway_key(self) -> VerifyKey:
-        return self.domain.members["bi/operator"].sig.public
+        return self.domain.operator.sig.public
 
     def write(self) -> Path:
         return write_gateway(self.directory, self.domain, **self.settings)
@@ -120,13 +120,13 @@ class World:
             yield Caller(client, token, agency, self)
 
     def log(
-        self, gateway: Gateway, agency: str = "bi/iom", now: Callable[[], float] | None = None, domain: str = "bi"
+        self, gateway: Gateway, agency: str = "bi/iom", now: Callable[[], float] | None = None, domain: str = ""
     ) -> HttpLog:
         return HttpLog(
             "http://gateway",
             agency,
             self.domain.members[agency].sig,
-            domain=domain,
+            domain=domain or self.domain.name,
             now=now or self.clock,
             random=seeded(f"caller/{next(self._tries)}"),
             transport=httpx2.ASGITransport(app=gateway),

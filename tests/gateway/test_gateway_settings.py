@@ -190,6 +190,8 @@ def test_the_document_describes_every_route_and_no_other(tmp_path: Path) -> None
                 "/v1/registry",
                 "/v1/registry/{path}",
                 "/v1/objections",
+                "/v1/bridge/registry",
+                "/v1/bridge/records",
                 "/v1/witness/add-checkpoint",
                 "/v1/log/checkpoint",
                 "/v1/log/tile/{tile}",

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bridge knows of its way: cursors, promises of the other domain, refusals; one SQLite file, mode 0600.
+
+    cursor     (log, topic) -> the last offset that was settled: promised abroad, refused for good, or never to go
+    carried    one row per record that was settled: its promise (evidence), or the code and path of its refusal
+    given      versions of our registry that the other domain has taken
+    told       what hinders us now, and when we were last heard
+
+Invariants: a settled record and its cursor are one transaction, durable when it ends (WAL, synchronous=FULL); grants at
+home are due for deletion from that moment on, until `grants_gone`. It holds identifiers and promises, and nothing that
+was sealed.
+
+If we crash: before `settle`, the record is brought again and is a copy there; after it, its grants are deleted again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from schemas.errors import LogError
+from topics.sqlite_transaction import code_of, transaction
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cursor (
+    log TEXT, topic TEXT, offset INTEGER NOT NULL, PRIMARY KEY (log, topic)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS carried (
+    n INTEGER PRIMARY KEY, log TEXT NOT NULL, topic TEXT NOT NULL, offset INTEGER NOT NULL, ident TEXT NOT NULL,
+    state TEXT NOT NULL, at INTEGER NOT NULL, code TEXT, path TEXT, promise BLOB,
+    grants TEXT,                           -- keys of its grants at home, until they are deleted; then NULL
+    UNIQUE (log, topic, offset)) STRICT;
+CREATE INDEX IF NOT EXISTS carried_grants ON carried (n) WHERE grants IS NOT NULL;
+CREATE TABLE IF NOT EXISTS given (version INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS told (
+    one INTEGER PRIMARY KEY CHECK (one = 1), heard INTEGER NOT NULL, code TEXT, path TEXT) STRICT;
+INSERT OR IGNORE INTO told VALUES (1, 0, NULL, NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A record that needs nothing more from us but the deletion of its grants at home."""
+
+    topic: str
+    offset: int
+    ident: str
+    promise: bytes | None = None
+    """The other domain's, as evidence (`topics.promise`); None: refused."""
+    code: str | None = None
+    path: str | None = None
+    grants: tuple[str, ...] = ()
+    """Keys of its grants at home, which are to go."""
+
+    @property
+    def state(self) -> str:
+        return "refused" if self.code is not None else "promised"
+
+
+@dataclass(frozen=True, slots=True)
+class Hindered:
+    """Why nothing passes now, by the refusal's code and path; and when the other domain last answered."""
+
+    heard: int
+    """Seconds since the epoch, our clock; 0: never."""
+    code: str | None
+    path: str | None
+
+
+class BridgeBook:
+    """Used by one thread, and by one bridge at a time."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    def open(cls, path: Path) -> BridgeBook:
+        """Raises LogError `unavailable`, `storage_full` (path `bridge`)."""
+        connection: apsw.Connection | None = None
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = apsw.Connection(str(path))
+            connection.set_busy_timeout(10_000)
+            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON")
+            with transaction(connection):
+                connection.execute(_SCHEMA)
+        except (apsw.Error, OSError) as error:
+            if connection is not None:
+                connection.close()
+            raise LogError(code_of(error, None), "bridge") from None
+        return cls(connection)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._db.close()
+
+    # ---------------------------------------------------------------- where we are
+
+    def cursor(self, log: str, topic: str) -> int:
+        """-1 before the first; another log begins anew, and what it repeats is a copy abroad."""
+        rows = self._rows("SELECT offset FROM cursor WHERE log = ? AND topic = ?", log, topic)
+        return int(rows[0][0]) if rows else -1
+
+    def settle(self, log: str, settled: Sequence[Settled], at: int) -> None:
+        """Durable when it returns; the cursors of their topics stand behind them. Raises LogError."""
+        with self._said(), transaction(self._db):
+            for one in settled:
+                self._db.execute(
+                    """INSERT OR IGNORE INTO carried (log, topic, offset, ident, state, at, code, path, promise, grants)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    (
+                        *(log, one.topic, one.offset, one.ident, one.state, at, one.code, one.path, one.promise),
+                        " ".join(one.grants) or None,
+                    ),
+                )
+                self._db.execute(
+                    """INSERT INTO cursor VALUES (?, ?, ?)
+                       ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)""",
+                    (log, one.topic, one.offset),
+                )
+
+    def grants_due(self) -> list[tuple[int, str, list[str]]]:
+        """(number, mailbox topic, keys) of settled records whose keys at home are still to be deleted."""
+        rows = self._rows("SELECT n, topic, grants FROM carried WHERE grants IS NOT NULL ORDER BY n LIMIT 500")
+        return [(n, topic, keys.split(" ")) for n, topic, keys in rows]
+
+    def grants_gone(self, numbers: Sequence[int]) -> None:
+        """Raises LogError."""
+        with self._said(), transaction(self._db):
+            self._db.executemany("UPDATE carried SET grants = NULL WHERE n = ?", [(n,) for n in numbers])
+
+    def promise(self, ident: str) -> bytes | None:
+        """The other domain's promise for this record; None: not there, or refused."""
+        rows = self._rows("SELECT promise FROM carried WHERE ident = ? AND state = 'promised'", ident)
+        return None if not rows else rows[0][0]
+
+    def refusals(self, limit: int = 100) -> list[Settled]:
+        """The newest first."""
+        rows = self._rows(
+            "SELECT topic, offset, ident, code, path FROM carried WHERE state = 'refused' ORDER BY n DESC LIMIT ?",
+            limit,
+        )
+        return [Settled(topic, offset, ident, None, code, path) for topic, offset, ident, code, path in rows]
+
+    def counts(self) -> dict[str, int]:
+        """State -> how many records: promised, refused."""
+        return dict(self._rows("SELECT state, count(*) FROM carried GROUP BY state"))
+
+    # ---------------------------------------------------------------- the other side
+
+    def given(self, version: int) -> bool:
+        """Whether the other domain has taken this version of our registry."""
+        return bool(self._rows("SELECT 1 FROM given WHERE version = ?", version))
+
+    def gave(self, version: int) -> None:
+        """Raises LogError."""
+        with self._said():
+            self._db.execute("INSERT OR IGNORE INTO given VALUES (?)", (version,))
+
+    def tell(self, code: str | None, path: str | None, heard: int | None) -> None:
+        """What hinders us now; `heard`: when the other domain answered, None if it did not. Raises LogError."""
+        with self._said():
+            self._db.execute(
+                "UPDATE told SET code = ?, path = ?, heard = max(heard, coalesce(?, 0))", (code, path, heard)
+            )
+
+    def hindered(self) -> Hindered:
+        [(heard, code, path)] = self._rows("SELECT heard, code, path FROM told")
+        return Hindered(heard, code, path)
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        with self._said():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise LogError(code_of(error, self._db), "bridge") from None

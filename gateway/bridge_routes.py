@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bridge of another domain asks of this one.
+
+    PUT  /v1/bridge/registry    the newest excerpt of its domain's registry
+    POST /v1/bridge/records     NDJSON of {"record","grants","home"} (`schemas.home_proof`); answers as /v1/records
+
+The caller is an operator of that domain, by its own registry's key; nothing else here answers it, and nobody else is
+answered here. Who calls only brings: what a record is worth is decided by its issuer's signature, by its home ledger
+and by what both registries say, and a bridge that was taken over can hold back or repeat, no more.
+
+If we crash: a record without its answer is brought again, and is then a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from gateway.access import Session
+from gateway.door import Door
+from gateway.pages import TheDoor, door_of
+from gateway.problems import language_of
+from gateway.routes import NDJSON, ClientGoneError, answer_lines, count_outcomes, read_body
+from schemas.errors import AccessError, LogError, RecordError, UmuhuzaError
+from schemas.home_proof import read_carried_line
+from schemas.registry_bundle import MAX_REGISTRY_BYTES
+from schemas.trust_policy import endorse
+from topics.neighbours import Neighbours
+from topics.promise import origin_of
+
+
+class TakenRegistry(BaseModel):
+    """What is held now."""
+
+    version: int
+
+
+async def bridge_of(request: Request) -> Session:
+    """Raises AccessError."""
+    authorization = request.headers.get("authorization")
+    door = await door_of(request)
+    session = door.session(None if authorization is None else authorization.encode("latin-1"), bridge=True)
+    request.scope["umuhuza.agency"] = session.agency
+    return session
+
+
+Bridge = Annotated[Session, Depends(bridge_of)]
+
+
+def _neighbours(neighbours: Neighbours | None) -> Neighbours:
+    if neighbours is None:
+        raise LogError("unavailable", "neighbours")
+    return neighbours
+
+
+async def _body(request: Request, door: Door) -> bytes:
+    try:
+        return await read_body(door, request.scope, request.receive)
+    except ClientGoneError:
+        raise ClientDisconnect from None
+
+
+def add_bridge_routes(app: FastAPI) -> None:
+    """Add the two routes."""
+
+    @app.put("/v1/bridge/registry", tags=["bridge"], summary="Bring the newest registry of one's own domain")
+    async def registry(request: Request, door: TheDoor, bridge: Bridge) -> TakenRegistry:
+        data = await _body(request, door)
+        if len(data) > MAX_REGISTRY_BYTES:
+            raise RecordError("too_large", "registry", expected=MAX_REGISTRY_BYTES)
+        domain = bridge.agency.partition("/")[0]
+        taken = _neighbours(door.neighbours).take_registry(domain, data)
+        return TakenRegistry(version=taken.registry.version)
+
+    @app.post("/v1/bridge/records", tags=["bridge"], summary="Bring records that one's own domain has logged")
+    async def records(request: Request, door: TheDoor, bridge: Bridge) -> Response:
+        neighbours = _neighbours(door.neighbours)
+        body = await _body(request, door)
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        if not lines:
+            raise AccessError("request_invalid", "body")
+        if len(lines) > door.settings.lines_max:
+            raise RecordError("too_large", "lines", expected=door.settings.lines_max)
+        domain = bridge.agency.partition("/")[0]
+        trust, newest = neighbours.trust(domain), neighbours.theirs(domain).registry
+        answer = await door.intake.carry(bridge.agency, lines, trust, newest)
+        count_outcomes(door, answer)
+        try:
+            endorsed = endorse(read_carried_line(lines[0]).home.checkpoint, trust.policy, origin_of(domain))
+            cosigned_at = max(endorsed.by.values(), default=0)
+            neighbours.met(domain, int(door.now()), endorsed.signed.checkpoint.size, cosigned_at)
+            door.metrics.contact(domain, "believed").inc()
+            door.metrics.met(domain, lambda: door.now() - cosigned_at)
+        except UmuhuzaError as exc:  # not believed: its lines were refused, and say why
+            door.metrics.contact(domain, exc.code).inc()
+        chunks = answer_lines(answer, language_of(request.headers.get("accept-language", "")))
+        return Response(b"".join(chunks), media_type=NDJSON.decode("ascii"))

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request of Tunisia's reaches Burundi, and the answer comes back: two gateways, logs, ledgers and bridges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from schemas.envelope import parse_record
+from tests.borders import NAME
+from tests.domain import Signed
+from tests.gateway.gateway_world import count_of
+from tests.topics.ledger_world import shown
+from tests.two_countries import Both, Country, idents, run
+from topics.log import grants_topic
+from topics.promise import verify_evidence
+
+THERE, BACK = "bi.bilateral.ccsprtp", "tn.bilateral.inlctp"
+
+
+def request(both: Both, **more: Any) -> Signed:
+    both.tn.domain.now = int(both.clock())
+    return both.tn.domain.record("tn/inlctp", "bi/ccsprtp", "bilateral", agreement=NAME, **more)
+
+
+def answer(both: Both, to: Signed) -> Signed:
+    both.bi.domain.now = int(both.clock())
+    return both.bi.domain.record(
+        "bi/ccsprtp",
+        "tn/inlctp",
+        "bilateral",
+        "answer",
+        agreement=NAME,
+        thread=to.manifest.thread,
+        ref=to.manifest.evt,
+    )
+
+
+async def grants_in(country: Country, signed: Signed) -> int:
+    found = await country.log.get_grants(grants_topic(signed.manifest.to), list(signed.grant_puts()))
+    return len(found)
+
+
+def test_a_request_crosses_and_its_answer_returns(tmp_path: Path) -> None:
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        asked = request(both)
+        [told, _] = await tn.send(asked)
+        assert (told["topic"], told["offset"]) == (THERE, 0)
+        turn = await tn.bridge.turn()  # not before home has logged it
+        assert (turn.code, turn.path, turn.waiting, turn.promised) == ("ledger_behind", "home", 1, 0)
+        assert (await tn.carry()).promised == 1
+        [read] = await bi.mailbox("bi/ccsprtp")
+        assert read["record"].encode() == asked.value
+        assert len(read["grants"]) == 1
+        assert await grants_in(tn, asked) == 0, "nobody at home needs its keys any more"
+        kept = tn.book.promise(asked.manifest.ident)
+        assert kept is not None
+        line, promise = verify_evidence(kept, bi.domain.operator.sig.public, "bi")
+        assert (line.topic, line.offset, promise.iss) == (THERE, 0, "bi/operator")
+        back = answer(both, asked)
+        await bi.send(back)
+        assert (await bi.carry()).promised == 1
+        assert idents(await tn.mailbox("tn/inlctp")) == [back.manifest.ident]
+        # Both ledgers have both, and neither takes the other's word for what is its own.
+        for country in (bi, tn):
+            entries = shown(await country.ledger_turn())
+            assert {one for one in entries if one.startswith(("event", "reject"))} == {
+                f"event {THERE} 0",
+                f"event {BACK} 0",
+            }
+        # What came in does not go out again.
+        for country in (bi, tn):
+            turn = await country.carry()
+            assert (turn.promised, turn.refused, turn.waiting, turn.code) == (0, 0, 0, None)
+        assert await count_of(bi.gateway, THERE) == await count_of(tn.gateway, THERE) == 1
+
+    run(tmp_path, story)
+
+
+def test_days_without_a_link_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        sent = [request(both)]
+        await tn.send(sent[0])
+        await tn.carry()
+        tn.wire.cut = True
+        for _ in range(3):
+            both.wait(days=1)
+            sent.append(request(both))
+            await tn.send(sent[-1])
+            turn = await tn.carry()
+            assert (turn.code, turn.promised) == ("unavailable", 0)
+        assert tn.book.hindered().code == "unavailable"
+        tn.wire.cut, tn.wire.loses_answers = False, 1
+        assert (await tn.carry()).code == "unavailable"  # it arrived, and nobody here knows
+        tn.restarted_bridge()
+        assert (await tn.carry()).promised == 3
+        assert idents(await bi.mailbox("bi/ccsprtp")) == [one.manifest.ident for one in sent]
+        assert tn.book.hindered().code is None
+
+    run(tmp_path, story)
+
+
+def test_what_was_logged_before_a_revocation_arrives_five_days_later(tmp_path: Path) -> None:
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        await tn.carry()
+        tn.wire.cut = True
+        asked = request(both)
+        await tn.send(asked)
+        await tn.ledger_turn()
+        both.wait(days=1)
+        # A version in between that Burundi was never given, then the one that revokes.
+        tn.domain.registry = tn.domain.registry.renewed(int(both.clock()))
+        tn.published()
+        second = request(both)
+        await tn.send(second)
+        await tn.ledger_turn()
+        both.wait()
+        tn.domain.revoke("tn/inlctp", tn.domain.members["tn/inlctp"].sig.kid, int(both.clock()))
+        tn.published()
+        await tn.ledger_turn()
+        both.wait(days=4)
+        tn.wire.cut = False
+        turn = await tn.carry()
+        assert (turn.promised, turn.refused, turn.code) == (2, 0, None)
+        assert idents(await bi.mailbox("bi/ccsprtp")) == [asked.manifest.ident, second.manifest.ident]
+        entries = shown(await bi.ledger_turn())
+        assert [one for one in entries if THERE in one] == [f"event {THERE} 0", f"event {THERE} 1"]
+
+    run(tmp_path, story)
+
+
+def test_either_side_ends_it_and_everything_stops_with_the_reason(tmp_path: Path) -> None:
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        first, second = request(both), request(both)
+        await tn.send(first)
+        await tn.carry()
+        await tn.send(second)
+        await both.ended(bi)
+        ended = ("agreement_missing", f"agreement.{NAME}.bi")
+        turn = await tn.carry()  # Tunisia does not know yet; Burundi's gateway does
+        assert (turn.code, turn.path, turn.promised) == (*ended, 0)
+        await bi.carry()  # brings Burundi's registry
+        both.wait()
+        turn = await tn.carry()
+        assert (turn.code, turn.path) == ended
+        [told, _] = await tn.send(request(both, chain=False))
+        assert (told["problem"]["code"], told["problem"]["path"]) == ended
+        assert idents(await bi.mailbox("bi/ccsprtp")) == [first.manifest.ident]
+        assert await grants_in(tn, second) == 1, "it waits, unless its sender withdraws it"
+
+    run(tmp_path, story)
+
+
+def test_a_record_that_home_refused_never_leaves(tmp_path: Path) -> None:
+    """Written past the gateway, as somebody with the log's file can, with a key of nobody's."""
+
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        forged = request(both, signer=tn.domain.root, chain=False)
+        await tn.log.append([forged.entry])
+        honest = request(both)
+        await tn.send(honest)
+        turn = await tn.carry()
+        assert (turn.promised, turn.refused) == (1, 1)
+        [refusal] = tn.book.refusals()
+        assert (refusal.code, refusal.path) == ("record_unlogged", "home.proof")
+        [read] = await bi.mailbox("bi/ccsprtp")
+        assert parse_record(read["record"].encode()).manifest == honest.manifest
+
+    run(tmp_path, story)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What passes a border is what both countries have signed, on the day, and nothing beyond it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import RegistryError
+from schemas.registry import Registry, registry_from_json, registry_to_json
+from schemas.registry_trust import trusted
+from tests.borders import NAME, TODAY, Countries, day
+from tests.domain import NOW
+from topics.borders import Crossing, border, bordered, excerpt_for, may_cross
+from topics.catalogue import outgoing_of, topics_of
+from topics.neighbours import Neighbours
+
+REQUEST = Crossing("tn/inlctp", "bi/ccsprtp", "bilateral", "request", NAME)
+ANSWER = Crossing("bi/ccsprtp", "tn/inlctp", "bilateral", "answer", NAME)
+
+
+def burundi(countries: Countries) -> Registry:
+    ours, theirs = countries.published(countries.bi), countries.published(countries.tn)
+    return bordered(ours.registry, [border(ours, theirs)])
+
+
+def rule(crossing: Crossing, countries: Countries, at: date = TODAY) -> str:
+    """ "" when it may; else the rule that does not cover it."""
+    verdict = may_cross(crossing, burundi(countries), at)
+    assert verdict.code == ("" if verdict.ok else "agreement_missing")
+    return "" if verdict.ok else verdict.rule.removeprefix(f"agreement.{NAME}.")
+
+
+@pytest.fixture(scope="module")
+def countries() -> Countries:
+    return Countries()
+
+
+def test_what_both_have_signed_passes_in_both_directions(countries: Countries) -> None:
+    assert rule(REQUEST, countries) == rule(ANSWER, countries) == ""
+    assert rule(replace(REQUEST, type="transfer.requested"), countries) == ""
+
+
+@pytest.mark.parametrize(
+    ("crossing", "told"),
+    [
+        (replace(REQUEST, agreement=None), "agreement"),
+        (replace(REQUEST, agreement="another"), "agreement.*"),
+        (replace(REQUEST, flow="referral"), "flows"),
+        (replace(REQUEST, kind="update"), "types"),
+        (replace(REQUEST, type="return.departed"), "types"),
+        (replace(REQUEST, iss="tn/iom"), "focal_points"),
+        (replace(REQUEST, to="bi/iom"), "focal_points"),
+        (replace(REQUEST, iss="ke/ccsprtp"), "agreement.*"),
+        (replace(REQUEST, to="tn/iom"), "agreement.*"),
+    ],
+)
+def test_what_is_not_named_does_not(countries: Countries, crossing: Crossing, told: str) -> None:
+    if crossing.to == "tn/iom":  # two of one foreign domain: not ours to carry
+        assert rule(replace(crossing, agreement=NAME), countries) == told
+    assert rule(crossing, countries) == told
+
+
+@pytest.mark.parametrize(
+    ("at", "told"), [(day(-30), ""), (day(-31), "since"), (day(90), "authorisations"), (day(91), "until")]
+)
+def test_it_begins_and_ends_on_its_days(countries: Countries, at: date, told: str) -> None:
+    assert rule(REQUEST, countries, at) == told
+    if told == "authorisations":  # of the data-protection authority; a receipt does not rest on it
+        receipt = replace(ANSWER, flow="receipt", kind="control")
+        assert rule(receipt, countries, at) == ""
+
+
+def test_whoever_takes_it_out_ends_it_and_is_named() -> None:
+    for ending in ("bi", "tn"):
+        countries = Countries()
+        getattr(countries, ending).agreements = {}
+        assert rule(REQUEST, countries) == rule(ANSWER, countries) == ending
+        assert outgoing_of(burundi(countries)) == ()
+
+
+@pytest.mark.parametrize("changes", [{"retention_days": 30}, {"flows": ["bilateral"]}, {"legal_ref": "Autre texte"}])
+def test_terms_that_differ_are_no_agreement(changes: dict[str, Any]) -> None:
+    countries = Countries()
+    countries.tn.agreements = {NAME: countries.terms("tn", **changes)}
+    assert rule(REQUEST, countries) == "tn"
+
+
+def test_an_agreement_with_another_root_is_none() -> None:
+    """A second Tunisia with keys of its own has signed the very same terms."""
+    countries, other = Countries(), Countries()
+    other.tn = replace(other.tn, seed="impostor")
+    other.tn.agreements = {NAME: countries.terms("tn")}
+    countries.tn = other.tn
+    assert rule(REQUEST, countries) == "tn"
+
+
+def test_training_never_meets_production() -> None:
+    countries = Countries()
+    countries.tn.registry = replace(countries.tn.registry, training=True)
+    countries.agree()
+    assert rule(REQUEST, countries) == "agreement.*"
+
+
+def test_burundi_hosts_what_its_focal_point_sends_and_nothing_else(countries: Countries) -> None:
+    registry = burundi(countries)
+    assert outgoing_of(registry) == ("tn.bilateral.inlctp", "tn.receipt.inlctp")
+    assert {name for name in topics_of(registry) if name.startswith("tn.")} == {
+        "tn.bilateral.inlctp",
+        "tn.receipt.inlctp",
+        "tn.grants.inlctp",
+    }
+
+
+def test_the_bordered_registry_reaches_checkers_as_it_is(countries: Countries) -> None:
+    registry = burundi(countries)
+    read = registry_from_json(registry_to_json(registry))
+    assert topics_of(read) == topics_of(registry)
+    assert may_cross(REQUEST, read, TODAY) == may_cross(REQUEST, registry, TODAY)
+    assert read.seal_keys("tn/inlctp", NOW) == registry.seal_keys("tn/inlctp", NOW)
+
+
+def test_whom_no_agreement_names_is_neither_named_nor_let_in(countries: Countries) -> None:
+    registry = burundi(countries)
+    for stranger in ("tn/m2p9", "tn/iom"):
+        with pytest.raises(RegistryError, match="agency_unknown"):
+            registry.party(stranger)
+    with pytest.raises(RegistryError, match="agency_unknown"):
+        registry.agency("tn/inlctp")  # reached, and no member
+
+
+def test_the_excerpt_for_the_other_country_names_no_shelter(countries: Countries) -> None:
+    theirs = countries.published(countries.tn)
+    excerpt = excerpt_for(theirs, "bi")
+    for name in ("Refuge-Inventé", "OIM Tunisie"):
+        assert name.encode() in theirs.data
+        assert name.encode() not in excerpt
+    read = trusted(excerpt, countries.tn.pin, excerpt=True)
+    assert sorted(read.registry.agencies) == ["tn/inlctp", "tn/operator"]
+    assert read.digest == theirs.digest
+    with pytest.raises(RegistryError, match="registry_invalid"):
+        trusted(excerpt, countries.tn.pin)  # not the whole: no member is given this one
+
+
+def test_neighbours_hold_the_newest_and_every_version_before(tmp_path: Path) -> None:
+    countries = Countries()
+    here = countries.neighbours_of_burundi(tmp_path / "neighbours")
+    clock = [float(NOW)]
+    neighbours = Neighbours(here, lambda: countries.published(countries.bi), lambda: clock[0])
+    first = neighbours.theirs("tn")
+    countries.tn.revoke("tn/inlctp", countries.tn.members["tn/inlctp"].sig.kid)
+    newer = excerpt_for(countries.published(countries.tn), "bi")
+    taken = neighbours.take_registry("tn", newer)
+    assert taken.registry.version == first.registry.version + 1
+    again = Neighbours(here, lambda: countries.published(countries.bi), lambda: clock[0])
+    assert again.theirs("tn").registry == taken.registry
+    for held in (neighbours, again):
+        assert held.trust("tn").version(taken.registry.version) == taken.registry
+        assert held.trust("tn").version(99) is None
+        # An older one is kept for what was logged under it; the newest stays the newest.
+        assert held.take_registry("tn", first.data).registry == taken.registry
+        assert held.trust("tn").version(first.registry.version) == first.registry
+    with pytest.raises(RegistryError, match="registry_root_unknown"):
+        neighbours.take_registry("tn", excerpt_for(countries.published(countries.bi), "tn"))
+    with pytest.raises(RegistryError, match="agency_unknown"):
+        neighbours.take_registry("ke", newer)
+
+
+def test_a_neighbour_whose_files_are_damaged_is_none_until_they_are_mended(tmp_path: Path) -> None:
+    countries = Countries()
+    here = countries.neighbours_of_burundi(tmp_path / "neighbours")
+    ours = countries.published(countries.bi)
+    clock = [float(NOW)]
+    neighbours = Neighbours(here, lambda: ours, lambda: clock[0])
+    assert list(neighbours.registry.borders) == ["tn"]
+    assert neighbours.registry is neighbours.registry
+    whole = (here / "tn" / "registry.json").read_bytes()
+    (here / "tn" / "registry.json").write_bytes(whole[:-9])
+    clock[0] += 2
+    assert dict(neighbours.registry.borders) == {}
+    assert neighbours.problems == {"tn": "registry_invalid"}
+    (here / "tn" / "registry.json").write_bytes(whole)
+    clock[0] += 2
+    assert list(neighbours.registry.borders) == ["tn"]
