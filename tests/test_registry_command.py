@@ -23,8 +23,8 @@ from schemas.agreements import agreement_from_json, agreement_to_json
 from schemas.errors import RegistryError
 from schemas.registry import Agency, dumps_agency
 from schemas.registry_bundle import RootPin
-from schemas.registry_signing import contents_now
-from tests.domain import seeded
+from schemas.registry_signing import Contents, contents_now
+from tests.domain import NOW, Domain, seeded
 from topics.policy_target import same_policy
 from topics.registry_file import RegistryFile, read_registry, replace_registry_file
 from umuhuza import registry_holder
@@ -39,6 +39,7 @@ from umuhuza.registry_holder import (
     init_registry,
     sign_proposal,
 )
+from umuhuza.registry_rotate_command import differences
 
 DAY = 86_400
 CLEAR = "--no-passphrase"
@@ -153,6 +154,28 @@ def test_a_proposal_that_builds_on_an_older_registry_is_not_signed(
     run("registry", "add", request(tmp_path, "refuge"), "--dir", second)
     assert not told("registry", "show", first / PROPOSAL_FILE, "--dir", second)["builds_on_ours"]
     assert refused("registry", "sign", first / PROPOSAL_FILE, "--dir", second) == ("registry_rollback", "proposal")
+
+
+def test_who_is_asked_to_sign_sees_what_a_thief_would_hide_in_a_change() -> None:
+    """A stolen key that counts again, one that is forgotten, one that lives longer, a role, a way to the brokers."""
+    before = Domain().registry
+    iom, shelter, police = (before.agency(name) for name in ("bi/iom", "bi/k7t4", "bi/police"))
+    stolen, other = (replace(key, revoked=NOW) for key in iom.keys)
+    revoked = {**before.agencies, "bi/iom": replace(iom, keys=(stolen, other))}
+    longer = replace(shelter.keys[0], expires=shelter.keys[0].expires + 1)
+    after = {
+        **before.agencies,
+        "bi/iom": replace(iom, keys=(replace(stolen, revoked=None),), roles=("operator",)),
+        "bi/k7t4": replace(shelter, keys=(longer, *shelter.keys[1:])),
+        "bi/police": replace(police, direct=True),
+    }
+    said = differences(Contents(revoked, {}), Contents(after, {}))
+    assert said["keys_restored"] == [f"bi/iom {stolen.kid}"]
+    assert said["keys_removed"] == [f"bi/iom {other.kid}"]
+    assert said["keys_changed"] == [f"bi/k7t4 {longer.kid}"]
+    assert said["roles"] == ["bi/iom operator"]
+    assert said["direct"] == ["bi/police"]
+    assert said["keys_revoked"] == said["keys_added"] == []
 
 
 def test_where_holders_are_several_people_nobody_alone_makes_a_member(tmp_path: Path) -> None:

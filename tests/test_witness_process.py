@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import signal
 import socket
 import subprocess
@@ -93,6 +94,27 @@ def test_a_request_without_a_length_or_cut_off_is_no_request(folder: Path) -> No
                 with connection.makefile("rb") as answer:
                     assert answer.readline().startswith(b"HTTP/1.0 400 "), head
     assert open_witness(folder).seen() == []
+
+
+def test_whoever_says_nothing_or_drips_holds_nobody_up_for_long(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umuhuza.guarded_server.MOST_AT_ONCE", 3)
+    monkeypatch.setattr("umuhuza.guarded_server.REQUEST_SECONDS", 0.5)
+    with client_of(folder) as client, contextlib.ExitStack() as held:
+        port = int(str(client.base_url).rstrip("/").rpartition(":")[2])
+        silent = [held.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(4)]
+        silent[0].sendall(b"POST /add-checkpoint HTTP/1.0\r\ncontent-length: 1000\r\n\r\n")
+        assert silent[3].recv(1) == b"", "there is no place left: hung up on at once"
+        try:
+            for _ in range(1000):
+                silent[0].sendall(b"x")
+                if select.select(silent[:1], (), (), 0.01)[0]:
+                    break
+            ended = silent[0].recv(1 << 16)
+        except ConnectionError:
+            ended = b""
+        assert not ended.startswith(b"HTTP/1.0 200")
+        until("they are gone", lambda: all(select.select([one], (), (), 0)[0] for one in silent))
+        assert client.get("/healthz").status_code == 200
 
 
 @contextlib.contextmanager

@@ -124,18 +124,20 @@ class WitnessedLogs:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
         self._policy: TrustPolicy | None = None
+        self._turn = threading.Lock()
 
     def policy(self) -> TrustPolicy:
         """Raises LogError `unavailable` (path `witness.logs`)."""
         try:
             stat = self._path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if self._policy is None or stamp != self._stamp:
-                self._policy, self._stamp = read_policy(self._path.read_bytes()), stamp
+            with self._turn:
+                if self._policy is None or stamp != self._stamp:
+                    self._policy = None  # whatever comes, the older one counts no more
+                    self._policy, self._stamp = read_policy(self._path.read_bytes()), stamp
+                return self._policy
         except (OSError, LogError):
-            self._policy = None
             raise LogError("unavailable", "witness.logs") from None
-        return self._policy
 
     def keys_of(self, origin: str) -> tuple[NoteKey, ...]:
         """Raises LogError `unavailable`."""
@@ -256,6 +258,8 @@ class Witness:
             return LogError("log_inconsistent", "checkpoint.root")
         if not verify_consistency(size, root, head.size, head.root, asked.path):
             return LogError("root_mismatch", "request.path")
+        if found is not None and head.size == size and now <= at:
+            return at  # it is all durable: whoever repeats a checkpoint that anybody can read moves no disk
         at = max(at, now)
         self._connection.execute(
             "INSERT INTO seen VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (origin) DO UPDATE SET"

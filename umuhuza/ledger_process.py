@@ -16,13 +16,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
 from prometheus_client import CollectorRegistry, generate_latest
@@ -39,6 +36,7 @@ from topics.ledger_view import LedgerView
 from topics.log import Log
 from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
+from umuhuza.guarded_server import answering
 from umuhuza.ledger_settings import LedgerSettings, read_root, read_signers
 from umuhuza.ledger_witnesses import Witnesses
 
@@ -162,29 +160,6 @@ class Health(Collector):
         return [orjson.dumps({"ok": True} if good else {"ok": False, "code": self.problem})]
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: an address that was asked for may be anything."""
-
-
-@contextlib.contextmanager
-def answering(health: Health, host: str, port: int) -> Iterator[str]:
-    """Answer in a thread of its own; the address. Raises OSError: it cannot listen there."""
-    server = make_server(host, port, health.answer, _Server, _Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="ledger-health")
-    thread.start()
-    try:
-        yield f"http://{host}:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The process
 
@@ -196,7 +171,7 @@ async def run(settings: LedgerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     health = Health()
-    with answering(health, settings.host, settings.port) as address:
+    with answering(health.answer, settings.host, settings.port, "ledger-health") as address:
         async with opened(settings) as parts:
             health.parts = parts
             await parts.sequencer.start()

@@ -221,10 +221,12 @@ def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
 
 
 def differences(before: Contents, after: Contents) -> dict[str, Any]:
-    """What changes: members that come, go or change, keys that come or are revoked, agreements, the policy."""
+    """What changes: members that come, go or change, with their roles, keys that come, go, are revoked or count again,
+    agreements, the policy."""
     old, new = before.agencies, after.agencies
-    keys_before = {(one.id, key.kid) for one in old.values() for key in one.keys}
-    revoked_before = _revoked(old.values())
+    keys_before = {(one.id, key.kid): key for one in old.values() for key in one.keys}
+    keys_after = {(one.id, key.kid): key for one in new.values() for key in one.keys}
+    revoked_before, revoked_after = _revoked(old.values()), _revoked(new.values())
     return {
         "members_added": sorted(new.keys() - old.keys()),
         "members_removed": sorted(old.keys() - new.keys()),
@@ -235,7 +237,21 @@ def differences(before: Contents, after: Contents) -> dict[str, Any]:
             for key in one.keys
             if (one.id, key.kid) not in keys_before
         ],
-        "keys_revoked": sorted(f"{name} {kid}" for name, kid in _revoked(new.values()) - revoked_before),
+        "keys_revoked": sorted(f"{name} {kid}" for name, kid in revoked_after - revoked_before),
+        # What an honest holder hardly ever does, and a thief of one key needs: it must not hide in "changed".
+        "keys_restored": sorted(f"{name} {kid}" for name, kid in revoked_before & keys_after.keys() - revoked_after),
+        "keys_removed": sorted(f"{name} {kid}" for name, kid in keys_before.keys() - keys_after.keys() if name in new),
+        "keys_changed": sorted(
+            f"{name} {kid}"
+            for name, kid in keys_before.keys() & keys_after.keys() - (revoked_before ^ revoked_after)
+            if keys_before[name, kid] != keys_after[name, kid]
+        ),
+        "roles": [
+            f"{one.id} {'+'.join(one.roles)}"
+            for one in after.sorted()
+            if one.id not in old or one.roles != old[one.id].roles
+        ],
+        "direct": [one.id for one in after.sorted() if one.direct and not (one.id in old and old[one.id].direct)],
         "agreements": sorted(
             name
             for name in before.agreements.keys() | after.agreements.keys()

@@ -6,20 +6,19 @@
     GET  /readyz     200 when its memory and its list of ledgers can be read, else 503 with a code
     GET  /metrics    Prometheus
 
-TLS ends at a proxy before it. A request has to arrive within `REQUEST_SECONDS` and be no longer than a request can be.
+TLS ends at a proxy before it. A request has to arrive in time (`umuhuza.guarded_server`) and be no longer than a
+request can be.
 Whatever ends the process, the next start goes on: see `topics.witness`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from socketserver import ThreadingMixIn
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -27,9 +26,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from schemas.errors import LogError
 from schemas.proof_texts import MAX_PROOF_BYTES
 from topics.witness import SIZE_TYPE, Stale, Witness, status_of
+from umuhuza import guarded_server
 
 PATHS = ("/add-checkpoint", "/v1/witness/add-checkpoint")
-REQUEST_SECONDS = 20.0
 _PHRASES = {200: "OK", 404: "Not Found", 409: "Conflict", 413: "Content Too Large", 503: "Service Unavailable"}
 _JSON, _PROBLEM, _TEXT = "application/json", "application/problem+json", "text/plain; charset=utf-8"
 Answer = tuple[int, str, bytes]
@@ -124,30 +123,9 @@ def _problem(error: LogError) -> Answer:
     return status_of(error), _PROBLEM, orjson.dumps(told)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_SECONDS  # a client that sends nothing is dropped
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: an address that was asked for may be anything."""
-
-
-@contextlib.contextmanager
-def answering(app: WitnessApp, host: str, port: int) -> Iterator[str]:
+def answering(app: WitnessApp, host: str, port: int) -> AbstractContextManager[str]:
     """Answer in threads of their own; the address. Raises OSError: it cannot listen there."""
-    server = make_server(host, port, app, _Server, _Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="witness")
-    thread.start()
-    try:
-        yield f"http://{host}:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return guarded_server.answering(app, host, port, "witness")
 
 
 def serve(witness: Witness, host: str, port: int, ready: Callable[[str], None]) -> None:

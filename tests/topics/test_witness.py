@@ -72,6 +72,14 @@ def test_a_head_that_follows_the_last_one_is_cosigned_with_both_keys(witness: Wi
     assert sizes(witness) == {LEDGER.origin: 9}
 
 
+def test_who_repeats_a_checkpoint_that_everybody_can_read_moves_no_disk(witness: Witness, tmp_path: Path) -> None:
+    witness.add_checkpoint(LEDGER.ask(0, 3), NOW)
+    before = (tmp_path / "witness.db-wal").read_bytes()
+    again = [witness.add_checkpoint(LEDGER.ask(3, 3), NOW - second) for second in (0, 1)]
+    assert [one.at for one in again if isinstance(one, Cosigned)] == [NOW, NOW]
+    assert (tmp_path / "witness.db-wal").read_bytes() == before
+
+
 def test_an_unknown_ledger_is_404(witness: Witness) -> None:
     assert refused(witness, Ledger("tn").ask(0, 3)) == (404, "log_unknown", "checkpoint.origin")
 
