@@ -8,8 +8,8 @@ processes can. What is asked comes in on standard input, the answers go out on s
 holds no key, no log and no network; it knows the registry that it was last given, and ends when its input does, so that
 none outlives its gateway. What it says is checked by nobody: it runs the same code as its gateway, started by it.
 
-A message is 4 bytes of length (big-endian) and that many bytes: 4 bytes of length of the head, the head (JSON), then
-bytes whose lengths stand in the head, one after the other: to a checker the lines, back from it what of them is kept.
+Messages are `topics.process_messages`: behind the head come, to a checker, the lines; back from it, what of them is
+kept.
 
     {"op":"registry","registry":{...}}                                   no answer
     {"op":"examine","lines":[[agency, now, grants_limit, length],...]}   one of the two for each line:
@@ -27,45 +27,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
-
-import orjson
 
 from gateway.examine import Examined, Refused, Rules, Task, checked, examine
 from gateway.workers import seldom_collect
 from schemas.envelope import Acts, Manifest, Part
-from schemas.errors import UmuhuzaError
 from schemas.registry import registry_from_json
+from topics.process_messages import error_of, message, opened, problem_of, read_message
 
 _BEGINNING = 96
 """Bytes: longer than what any two records or grants begin with alike."""
-_CLASSES: dict[str, type[UmuhuzaError]] = {kind.__name__: kind for kind in UmuhuzaError.__subclasses__()}
-
-
-def message(head: Any, blobs: Iterable[bytes] = ()) -> bytes:
-    """A message as it travels."""
-    packed = orjson.dumps(head)
-    blobs = list(blobs)
-    size = 4 + len(packed) + sum(map(len, blobs))
-    return b"".join((size.to_bytes(4, "big"), len(packed).to_bytes(4, "big"), packed, *blobs))
-
-
-def opened(body: bytes) -> tuple[Any, int]:
-    """Head of a message (without its first four bytes), and where in it the rest starts."""
-    size = int.from_bytes(body[:4], "big")
-    return orjson.loads(body[4 : 4 + size]), 4 + size
-
-
-def problem_of(error: UmuhuzaError | None) -> list[Any] | None:
-    """An error as JSON."""
-    return None if error is None else [type(error).__name__, error.code, error.path, error.expected]
-
-
-def error_of(problem: list[Any]) -> UmuhuzaError:
-    """The reverse of `problem_of`."""
-    name, code, path, expected = problem
-    return _CLASSES[name](code, path, expected=expected)
 
 
 def manifest_of(fields: dict[str, Any]) -> Manifest:
@@ -158,11 +130,7 @@ def found_in(told: Sequence[Any], line: bytes, body: bytes, place: int) -> tuple
 def main(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer until the input ends."""
     rules: Rules | None = None
-    while len(head := source.read(4)) == 4:
-        size = int.from_bytes(head, "big")
-        body = source.read(size)
-        if len(body) < size:
-            return
+    while (body := read_message(source)) is not None:
         told, rules = answer(body, rules)
         if told is not None:
             sink.write(told)

@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.checker import found_in, manifest_of, message, opened
+from gateway.checker import found_in, manifest_of
 from gateway.checking import Checker
 from gateway.examine import Checked, Examined, InLog, Refused, Rules, Task
 from schemas.errors import LogError
 from schemas.registry import registry_to_json
+from topics.process_messages import message, opened
 
 _TRIP_LINES = 32
 _TRIP_BYTES = 1 << 20

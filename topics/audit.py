@@ -27,6 +27,7 @@ from schemas.errors import LogError, RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, b64url
 from schemas.registry import Key
 from schemas.trust_policy import Endorsed
+from topics.audit_checkers import checkers_for
 from topics.audit_findings import AuditSource, Finding, Findings, Held, Progress, Trust, silent_progress
 from topics.audit_records import RecordWalk, Registries
 from topics.audit_scratch import Scratch
@@ -66,28 +67,35 @@ class Report:
 
 
 def audit(
-    source: AuditSource, trust: Trust, *, scratch: Path | None = None, progress: Progress = silent_progress
+    source: AuditSource,
+    trust: Trust,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = silent_progress,
+    processes: int = 1,
 ) -> Report:
     """Audit everything that the source has.
 
     Args:
         scratch: a file in which to remember how far we are; None: begin at the beginning, leave nothing.
+        processes: that share out the signatures, where there are many: as many as cores. 1: none beside this one.
 
-    Raises LogError: the source or the scratch file cannot be read or written now.
+    Raises LogError: the source or the scratch file cannot be read or written now, or a process died.
     """
     memory = Scratch.open(scratch)
     try:
-        return _Audit(source, trust, memory, progress).run()
+        return _Audit(source, trust, memory, progress, processes).run()
     finally:
         memory.close()
 
 
 class _Audit:
-    def __init__(self, source: AuditSource, trust: Trust, scratch: Scratch, progress: Progress) -> None:
+    def __init__(self, source: AuditSource, trust: Trust, scratch: Scratch, progress: Progress, processes: int) -> None:
         self._source = source
         self._trust = trust
         self._scratch = scratch
         self._progress = progress
+        self._processes = processes
         self._found = Findings()
 
     def run(self) -> Report:
@@ -126,14 +134,18 @@ class _Audit:
         if not tree.registries and tree.size:
             self._found.add(Finding("registry_invalid", "registry"))
         told = self._found.number
-        walk = RecordWalk(self._source, registries, tree, self._scratch, self._found)
-        walk.met.update(self._scratch.met())
-        for done in walk.walk(entries, first):
-            self._progress("records", done, tree.size)
-            root = tree.roots.get(done)
-            if root is not None:
-                self._scratch.save(done, root, walk.met, self._found.since(told))
-                told = self._found.number
+        checkers = checkers_for(tree.size - first, self._processes)
+        try:
+            walk = RecordWalk(self._source, registries, tree, self._scratch, self._found, checkers)
+            walk.met.update(self._scratch.met())
+            for done, met in walk.walk(entries, first):
+                self._progress("records", done, tree.size)
+                root = tree.roots.get(done)
+                if root is not None:
+                    self._scratch.save(done, root, met, self._found.since(told))
+                    told = self._found.number
+        finally:
+            checkers.close()
         walk.conclude()
         return walk.checked
 

@@ -13,11 +13,20 @@ is held against both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Protocol, Self
 
 import orjson
 
-from schemas.envelope import Manifest
+
+class Numbered(Protocol):
+    """A record's place in its chain, as its manifest says it."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def prev(self) -> str: ...
+    @property
+    def voids(self) -> tuple[int, ...]: ...
 
 
 @dataclass(slots=True)
@@ -44,7 +53,7 @@ class Chain:
     """base64url SHA-256 of its `header.payload`; "" before the first; None where that was not to be had."""
     gaps: list[Gap] = field(default_factory=list)
 
-    def take(self, manifest: Manifest, digest: str, offset: int, *, beginning_known: bool) -> str | None:
+    def take(self, manifest: Numbered, digest: str, offset: int, *, beginning_known: bool) -> str | None:
         """The next record in the topic's order; what is wrong with its place: `chain_broken`, or None.
 
         Args:
@@ -57,7 +66,7 @@ class Chain:
         self._void(manifest.voids)
         return wrong
 
-    def _next(self, manifest: Manifest, digest: str, offset: int) -> str | None:
+    def _next(self, manifest: Numbered, digest: str, offset: int) -> str | None:
         wrong = None
         if manifest.seq > self.seq + 1:
             self.gaps.append(Gap(self.seq + 1, manifest.seq - 1, self.digest, manifest.prev, offset))
@@ -66,7 +75,7 @@ class Chain:
         self.seq, self.digest = manifest.seq, digest
         return wrong
 
-    def _late(self, manifest: Manifest, digest: str) -> str | None:
+    def _late(self, manifest: Numbered, digest: str) -> str | None:
         place = self._gap_with(manifest.seq)
         if place is None:
             return "chain_broken"  # a number that came before, or was voided

@@ -14,31 +14,40 @@ and what it said is not believed):
     none       a record                  record_unlogged; ledger_behind while it may still come
     event      of a key stolen by then   key_revoked, open: it counted when it was logged (`compromised_since`)
 
+Each record by itself is asked of `topics.audit_checkers`, a few bundles ahead, so that processes have work; what needs
+more than one record is compared here, bundle by bundle, in the ledger's order.
+
 Erasures: keys of erased records that are still there are `erasure_pending`. Must never open a part, or need a key that
-does. Memory: one bundle's records, the chains that are written to, registries that are in force.
+does. Memory: `AHEAD_BYTES` of records or one bundle's, the chains that are written to, registries that are in force.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeAlias
 
 from schemas.envelope import split_topic
 from schemas.errors import RecordError, RegistryError, UmuhuzaError
 from schemas.keys import b64url
 from schemas.registry import Registry
 from topics.audit_chains import Chain
+from topics.audit_checker import Asked, Counted, Judged, Unjudged, counted_by
+from topics.audit_checkers import Answer, Checkers
 from topics.audit_findings import BUNDLE, About, AuditSource, Finding, Findings, KeptRecord, RegistryReader
 from topics.audit_scratch import Scratch
 from topics.audit_tree import LoggedVersion, TreeFound
 from topics.ledger_entries import RECORD_KINDS, LedgerEntry
 from topics.log import grant_key, grants_topic
-from topics.verification import Verified, verify_logged
 
 UNLOGGED_AFTER_S = 3600
 """A record that is older than this by the log's own time, when a checkpoint was signed without it, was left out."""
+AHEAD_BYTES = 32 << 20
+"""Records that are asked about before the first answer is waited for, at most; one bundle in any case."""
+_TRIP_BYTES = 1 << 20
+"""What is asked together."""
 _REGISTRIES_HELD = 8
 
 
@@ -122,27 +131,75 @@ class _Batch:
     chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
 
 
+_Done: TypeAlias = tuple[int, Mapping[str, int]]
+
+
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """An entry with its record, and what a registry says of it."""
+class _Met:
+    """An entry with its record, if there is one."""
 
     index: int
     entry: LedgerEntry
-    record: KeptRecord
-    found: Verified | UmuhuzaError | None
-    """None: there is no registry to ask."""
+    record: KeptRecord | None
     later: Registry | None
     """The version that follows."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A bundle that is asked about."""
+
+    behind: int
+    """Index behind its last entry."""
+    met: Mapping[str, int]
+    """As `RecordWalk.met`, behind this bundle."""
+    places: list[_Met] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    """For those of the places that have a record, in order."""
+    size: int = 0
+    """Bytes of records."""
+
+
+@dataclass(slots=True)
+class _Trip:
+    """Records of one bundle that are asked about together."""
+
+    checkers: Checkers
+    pending: _Pending
+    asked: list[Asked] = field(default_factory=list)
+    size: int = 0
+
+    def take(self, one: Asked, registry: Registry | None) -> None:
+        self.asked.append(one)
+        self.size += len(one.value)
+        if self.size >= _TRIP_BYTES:
+            self.leave(registry)
+
+    def leave(self, registry: Registry | None) -> None:
+        """Ask about what was gathered, and gather anew."""
+        if self.asked:
+            self.pending.answers.append(self.checkers.ask(registry, self.asked))
+            self.pending.size += self.size
+            self.asked, self.size = [], 0
 
 
 class RecordWalk:
     """Compares; make one for a whole audit."""
 
-    def __init__(self, source: AuditSource, registries: Registries, tree: TreeFound, scratch: Scratch, found: Findings):
+    def __init__(
+        self,
+        source: AuditSource,
+        registries: Registries,
+        tree: TreeFound,
+        scratch: Scratch,
+        found: Findings,
+        checkers: Checkers,
+    ):
         self._source = source
         self._tree = tree
         self._scratch = scratch
         self._found = found
+        self._checkers = checkers
         self._in_force = _InForce(registries)
         self._registries = registries
         self._doubted = _doubted(registries)
@@ -151,36 +208,49 @@ class RecordWalk:
         self.checked = 0
         """Records whose signature and parts were verified."""
 
-    def walk(self, entries: Iterable[tuple[int, LedgerEntry]], first: int = 0) -> Iterator[int]:
-        """Compare entries, ascending by index, with their records; yields how many were done, bundle by bundle.
+    def walk(
+        self, entries: Iterable[tuple[int, LedgerEntry]], first: int = 0
+    ) -> Iterator[tuple[int, Mapping[str, int]]]:
+        """Compare entries, ascending by index, with their records; yields how many were done, bundle by bundle, and up
+        to where in each topic (as `met`).
 
         Args:
             first: index before which everything was compared in an earlier run.
         """
         rest = iter(entries)
         self._in_force.move(first)
+        ahead: deque[_Pending] = deque()
+        size = 0
         while some := list(islice(rest, BUNDLE)):
-            self._bundle(some)
-            yield some[-1][0] + 1
+            one = self._bundle(some)
+            ahead.append(one)
+            size += one.size
+            while ahead and (size > AHEAD_BYTES or len(ahead) > 2 * self._checkers.processes):
+                done = ahead.popleft()
+                size -= done.size
+                yield self._finished(done)
+        for done in ahead:
+            yield self._finished(done)
 
     # ---------------------------------------------------------------- a bundle
 
-    def _bundle(self, some: Sequence[tuple[int, LedgerEntry]]) -> None:
+    def _bundle(self, some: Sequence[tuple[int, LedgerEntry]]) -> _Pending:
+        """Its records, and what is asked of them."""
         records = self._records(some)
-        judged: list[_Judged] = []
+        pending = _Pending(some[-1][0] + 1, dict(self.met))
+        trip = _Trip(self._checkers, pending)
         for index, entry in some:
             if entry.kind == "registry":
+                trip.leave(self._in_force.now)
                 self._in_force.move(index + 1)
             elif entry.kind in RECORD_KINDS and entry.topic is not None and entry.offset is not None:
                 record = records[entry.topic].pop(entry.offset, None)
-                if record is None:
-                    if entry.offset >= self._tree.topic(entry.topic).kept_from:
-                        self._tell("record_missing", index, entry)
-                elif hashlib.sha256(record.value).digest() != entry.value_sha256:
-                    self._tell("record_rewritten", index, entry)
-                else:
-                    judged.append(self._judge(index, entry, entry.topic, record))
-        self._compare(judged)
+                pending.places.append(_Met(index, entry, record, self._in_force.later))
+                if record is not None:
+                    asked = Asked(entry.topic, record.at_ms, record.value, entry.value_sha256 or b"")
+                    trip.take(asked, self._in_force.now)
+        trip.leave(self._in_force.now)
+        return pending
 
     def _records(self, some: Sequence[tuple[int, LedgerEntry]]) -> dict[str, dict[int, KeptRecord]]:
         """Records at the offsets of these entries, by topic; others below the offsets that they reach are unlogged."""
@@ -205,81 +275,94 @@ class RecordWalk:
             self.met[topic] = max(behind, first)
         return records
 
-    def _judge(self, index: int, entry: LedgerEntry, topic: str, record: KeptRecord) -> _Judged:
-        registry = self._in_force.now
-        found = None if registry is None else judged_by(registry, topic, record)
-        return _Judged(index, entry, record, found, self._in_force.later)
+    def _finished(self, pending: _Pending) -> _Done:
+        """Wait for its answers, and compare."""
+        answers = iter([found for answer in pending.answers for found in answer()])
+        judged: list[tuple[_Met, Judged]] = []
+        for one in pending.places:
+            if one.record is None:
+                if (
+                    one.entry.offset is not None
+                    and one.entry.offset >= self._tree.topic(one.entry.topic or "").kept_from
+                ):
+                    self._tell("record_missing", one)
+                continue
+            found = next(answers)
+            if found is Unjudged.REWRITTEN:
+                self._tell("record_rewritten", one)
+            else:
+                judged.append((one, found))
+        self._compare(judged)
+        return pending.behind, pending.met
 
-    def _compare(self, judged: Sequence[_Judged]) -> None:
-        good = [one.found for one in judged if isinstance(one.found, Verified)]
+    def _compare(self, judged: Sequence[tuple[_Met, Judged]]) -> None:
+        good = [found for _, found in judged if isinstance(found, Counted)]
         batch = _Batch(
             self._scratch.said([one.l1_sha256 for one in good]),
-            self._scratch.events([one.manifest.ident for one in good]),
+            self._scratch.events([one.ident for one in good]),
         )
-        for one in judged:
-            self.checked += one.found is not None
-            code = self._refused(one, batch) if one.entry.kind == "reject" else self._counted(one, batch)
+        for one, found in judged:
+            self.checked += not isinstance(found, Unjudged)
+            code = self._refused(one, found, batch) if one.entry.kind == "reject" else self._counted(one, found, batch)
             if code is not None:
-                self._tell(code, one.index, one.entry)
+                self._tell(code, one)
         self._scratch.add(batch.events)
         self._scratch.put_chains((iss, topic, chain.dumps()) for (iss, topic), chain in batch.chains.items())
 
-    def _refused(self, one: _Judged, batch: _Batch) -> str | None:
+    def _refused(self, one: _Met, found: Judged, batch: _Batch) -> str | None:
         """A `reject` entry: there must be a reason."""
-        found, later = one.found, one.later
-        if not isinstance(found, Verified):
+        if not isinstance(found, Counted):
             return None
-        ident = found.manifest.ident
-        if one.entry.detail == "evt_conflict" and batch.idents.get(ident, found.l1_sha256) != found.l1_sha256:
+        if one.entry.detail == "evt_conflict" and batch.idents.get(found.ident, found.l1_sha256) != found.l1_sha256:
             return None
         # What stood in the log when a version was seen is judged by that version too, where it is stricter.
-        if later is not None and isinstance(judged_by(later, one.entry.topic or "", one.record), UmuhuzaError):
-            return None
+        if one.later is not None and one.record is not None:
+            again = counted_by(one.later, one.entry.topic or "", one.record.at_ms, one.record.value)
+            if isinstance(again, UmuhuzaError):
+                return None
         return "log_inconsistent"
 
-    def _counted(self, one: _Judged, batch: _Batch) -> str | None:
+    def _counted(self, one: _Met, found: Judged, batch: _Batch) -> str | None:
         """An `event`, `erasure` or `duplicate` entry."""
-        found, entry = one.found, one.entry
-        if found is None:
-            return None
+        entry = one.entry
         if isinstance(found, UmuhuzaError):
             return found.code
-        l1, manifest = found.l1_sha256, found.manifest
+        if not isinstance(found, Counted):
+            return None
+        l1 = found.l1_sha256
         if l1 != entry.l1_sha256:
             return "log_inconsistent"
         if entry.kind == "duplicate" or l1 in batch.said:
             return (None if l1 in batch.said else "log_inconsistent") if entry.kind == "duplicate" else "duplicate"
-        if batch.idents.get(manifest.ident, l1) != l1:
+        if batch.idents.get(found.ident, l1) != l1:
             return "evt_conflict"
         batch.said.add(l1)
-        batch.idents[manifest.ident] = l1
-        batch.events.append((manifest.ident, l1, manifest.topic))
-        targets = () if manifest.acts is None else manifest.acts.erase
-        if targets:
-            self._scratch.add_erased(targets, one.index)
+        batch.idents[found.ident] = l1
+        batch.events.append((found.ident, l1, found.topic))
+        if found.erase:
+            self._scratch.add_erased(found.erase, one.index)
         since = self._doubted.get(found.kid)
         if since is not None and one.index >= since:
             self._found.add(Finding("key_revoked", "record", entry.topic, entry.offset, one.index, open=True))
-        if bool(targets) != (entry.kind == "erasure"):
+        if bool(found.erase) != (entry.kind == "erasure"):
             return "log_inconsistent"
-        return self._chained(one, found, batch)
+        self._chained(one, found, batch)
+        return None
 
-    def _chained(self, one: _Judged, found: Verified, batch: _Batch) -> str | None:
-        manifest = found.manifest
-        place = (manifest.iss, manifest.topic)
+    def _chained(self, one: _Met, found: Counted, batch: _Batch) -> None:
+        place = (found.iss, found.topic)
         chain = batch.chains.get(place)
         if chain is None:
             kept = self._scratch.chain(*place)
             chain = batch.chains[place] = Chain() if kept is None else Chain.loads(kept)
-        known = self._source.whole and not self._tree.topic(manifest.topic).kept_from
-        code = chain.take(manifest, b64url(found.l1_sha256), one.entry.offset or 0, beginning_known=known)
+        known = self._source.whole and not self._tree.topic(found.topic).kept_from
+        code = chain.take(found, b64url(found.l1_sha256), one.entry.offset or 0, beginning_known=known)
         if code is not None:
             self._found.add(Finding(code, "chain", one.entry.topic, one.entry.offset, one.index))
-        return None
 
-    def _tell(self, code: str, index: int, entry: LedgerEntry) -> None:
+    def _tell(self, code: str, one: _Met) -> None:
         about: About = "entry" if code == "log_inconsistent" else "record"
-        self._found.add(Finding(code, about, entry.topic, entry.offset, index))
+        self._found.add(Finding(code, about, one.entry.topic, one.entry.offset, one.index))
 
     # ---------------------------------------------------------------- at the end
 
@@ -330,12 +413,3 @@ def _doubted(registries: Registries) -> dict[str, int]:
         return {}
     keys = (key for agency in newest.agencies.values() for key in agency.keys if key.use == "sig")
     return {key.kid: key.compromised_since for key in keys if key.compromised_since is not None}
-
-
-def judged_by(registry: Registry, topic: str, record: KeptRecord) -> Verified | UmuhuzaError:
-    """What this version says of a record that stands behind its entry: as the log's time says, and a key that it
-    revokes counts no more, whatever that time is."""
-    found = verify_logged(registry, topic, record.at_ms, record.value)
-    if not isinstance(found, Verified):
-        return found
-    return RegistryError("key_revoked") if registry.revokes(found.manifest.iss, found.kid) else found

@@ -39,6 +39,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress, product
 from typing import Literal, get_args
 
 from schemas.errors import LogError
@@ -77,8 +78,18 @@ _FIELDS: dict[str, tuple[str, str]] = {
     "registry": ("value detail", ""),
 }
 _KINDS: dict[str, EntryKind] = {kind: kind for kind in ENTRY_KINDS}
+_MEMBERS = ("topic", "offset", "previous", "value", "l1", "detail")
 _HAS = {kind: frozenset(has.split()) for kind, (has, _) in _FIELDS.items()}
 _MAY = {kind: frozenset((has + " " + may).split()) for kind, (has, may) in _FIELDS.items()}
+_SHAPES = {
+    kind: frozenset(
+        shape
+        for shape in product((False, True), repeat=len(_MEMBERS))
+        if _HAS[kind] <= frozenset(compress(_MEMBERS, shape)) <= _MAY[kind]
+    )
+    for kind in _FIELDS
+}
+"""Which members of `_MEMBERS` an entry of a kind may have: looked up whole, since every entry is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,29 +166,32 @@ def decode_entry(data: bytes) -> LedgerEntry:
 
 def _wrong(entry: LedgerEntry) -> str | None:
     """The first line that is not as the table says."""
-    given = {
-        "topic": entry.topic,
-        "offset": entry.offset,
-        "previous": entry.previous,
-        "value": entry.value_sha256,
-        "l1": entry.l1_sha256,
-        "detail": entry.detail,
-    }
-    if entry.kind not in _HAS:
+    offset, previous, detail = entry.offset, entry.previous, entry.detail
+    shape = (
+        entry.topic is not None,
+        offset is not None,
+        previous is not None,
+        entry.value_sha256 is not None,
+        entry.l1_sha256 is not None,
+        detail is not None,
+    )
+    shapes = _SHAPES.get(entry.kind)
+    if shapes is None:
         return "kind"
-    for name, value in given.items():
-        if (name in _HAS[entry.kind]) if value is None else (name not in _MAY[entry.kind]):
-            return name
-    if not all(0 <= number <= MAX_OFFSET for number in (entry.offset or 0, entry.previous or 0)):
+    if shape not in shapes:
+        has, may = _HAS[entry.kind], _MAY[entry.kind]
+        return next(
+            name for name, given in zip(_MEMBERS, shape, strict=True) if (name not in may if given else name in has)
+        )
+    if not 0 <= (offset or 0) <= MAX_OFFSET or not 0 <= (previous or 0) <= MAX_OFFSET:
         return "offset"
-    if entry.previous is not None and (entry.offset is None or entry.previous >= entry.offset):
+    if previous is not None and (offset is None or previous >= offset):
         return "previous"
-    detail = entry.detail
     if detail is None or entry.kind == "reject":
         return "detail" if detail is not None and not detail[0].islower() else None
     if not detail.isdigit() or not 0 <= int(detail) <= MAX_OFFSET:
         return "detail"
-    return "detail" if entry.kind == "gap" and int(detail) < (entry.offset or 0) else None
+    return "detail" if entry.kind == "gap" and int(detail) < (offset or 0) else None
 
 
 def _bad_line(data: bytes) -> str:

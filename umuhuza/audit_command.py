@@ -10,6 +10,7 @@ Codes and places are told, never a value. Needs no key that opens anything.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ from topics.audit_findings import Progress as Told
 from topics.cosigning import replace_file
 from topics.settings import SettingsError
 from umuhuza.audit_evidence import write_evidence
-from umuhuza.audit_report import listed, report_page
+from umuhuza.audit_page import page_of
+from umuhuza.audit_report import listed, report_sheet
 from umuhuza.audit_sources import Opened, opened_source
 from umuhuza.audit_words import verdict, what, where
 from umuhuza.options import Json
@@ -90,6 +92,16 @@ HeldFiles = Annotated[
         ),
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help=t(
+            "Processus qui se partagent les signatures ; sans cette option, autant que de cœurs.",
+            "Processes that share out the signatures; without this option, as many as cores.",
+        ),
+    ),
+]
 
 
 @app.command(
@@ -113,11 +125,14 @@ def verify(
             )
         ),
     ] = None,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
         with _shown_way() as progress:
-            report = audit(opened.source, opened.trust, scratch=resume, progress=progress)
+            report = audit(
+                opened.source, opened.trust, scratch=resume, progress=progress, processes=processes or cores()
+            )
         document = document_of(report, opened)
     result(document, as_json=as_json)
     if not as_json:
@@ -126,6 +141,11 @@ def verify(
         sys.exit(CONTRADICTED)
     if report.findings.counts:
         sys.exit(NOT_ALL)
+
+
+def cores() -> int:
+    """That this process may use; at most 16, since one process reads for all."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
 
 
 def _where(evidence: Path | None, folder: Path | None) -> Path:
@@ -252,7 +272,7 @@ def export_command(
         if not opened.source.whole:
             raise SettingsError("this is an excerpt already", "c'est déjà un extrait")
         with _shown_way() as progress:
-            report, done = write_evidence(opened, out, choice, int(time.time()), progress)
+            report, done = write_evidence(opened, out, choice, int(time.time()), progress, cores())
         if done is None:  # nothing is signed that evidence could be proved under
             result(document_of(report, opened), as_json=as_json)
             if not as_json:
@@ -282,14 +302,23 @@ def _ms(day: datetime | None) -> int | None:
 
 @app.command(
     help=t(
-        "Écrit le rapport d'une vérification en une page HTML, à lire ou à imprimer.",
-        "Write an audit's report as one HTML page, to read or to print.",
+        "Écrit le rapport d'une vérification, à lire ou à imprimer : une page HTML, ou un PDF.",
+        "Write an audit's report, to read or to print: an HTML page, or a PDF.",
     )
 )
 def report(
-    out: Annotated[Path, typer.Option("--out", help=t("Page à écrire (.html).", "Page to write (.html)."))],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help=t("Fichier à écrire (.html ou .pdf).", "File to write (.html or .pdf).")),
+    ],
     evidence: Where = None,
     folder: Folder = None,
+    pdf: Annotated[
+        bool,
+        typer.Option(
+            "--pdf", help=t("En PDF, quel que soit le nom du fichier.", "As PDF, whatever the file's name is.")
+        ),
+    ] = False,
     policy: Policy = None,
     root: Root = None,
     held: HeldFiles = None,
@@ -299,8 +328,8 @@ def report(
         raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
     with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
         with _shown_way() as progress:
-            found = audit(opened.source, opened.trust, progress=progress)
-        page = report_page(
+            found = audit(opened.source, opened.trust, progress=progress, processes=cores())
+        sheet = report_sheet(
             found,
             language(),
             made_at=int(time.time()),
@@ -308,7 +337,13 @@ def report(
             keys=opened.keys,
             records=() if opened.source.whole else tuple(listed(opened.source)),
         )
-    replace_file(out, page.encode("utf-8"))
+    if pdf or out.suffix == ".pdf":
+        from umuhuza.audit_pdf import pdf_of  # its library takes a second to load
+
+        data = pdf_of(sheet)
+    else:
+        data = page_of(sheet).encode("utf-8")
+    replace_file(out, data)
     result(
         {"ok": found.faultless, "file": str(out), "contradictions": found.findings.contradictions},
         as_json=as_json,

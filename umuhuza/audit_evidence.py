@@ -17,24 +17,27 @@ from topics.audit import Report, audit
 from topics.audit_export import Choice, Exported, export
 from topics.audit_findings import Progress, Trust
 from topics.evidence_files import POLICY, ROOT, EvidenceSource, add_to, put_in_place
-from umuhuza.audit_report import listed, report_page
+from umuhuza.audit_page import page_of
+from umuhuza.audit_report import listed, report_sheet
 from umuhuza.audit_sources import Opened
 
-REPORTS: Mapping[Language, str] = {"fr": "rapport.html", "en": "report.html"}
+REPORTS: Mapping[Language, str] = {"fr": "rapport", "en": "report"}
+"""As a page and as PDF."""
 _VERIFIERS = Path(__file__).resolve().parent.parent / "docs" / "verify"
 
 
 def write_evidence(
-    opened: Opened, out: Path, choice: Choice, made_at: int, progress: Progress
+    opened: Opened, out: Path, choice: Choice, made_at: int, progress: Progress, processes: int = 1
 ) -> tuple[Report, Exported | None]:
     """Audit, then write. The second is None when nothing is signed that evidence could be proved under.
 
     Args:
         made_at: seconds since the epoch.
+        processes: that share out the signatures.
 
     Raises LogError.
     """
-    report = audit(opened.source, opened.trust, progress=progress)
+    report = audit(opened.source, opened.trust, progress=progress, processes=processes)
     head = report.endorsed or report.signed
     if head is None:
         return report, None
@@ -51,18 +54,20 @@ def write_evidence(
 
 def _reports(opened: Opened, report: Report | None, evidence: Path, made_at: int) -> dict[str, bytes]:
     """For people, by name; `report` is None for an excerpt, which is then audited as its reader will."""
+    from umuhuza.audit_pdf import pdf_of  # its library takes a while to load
+
     source = EvidenceSource.open(evidence)
     try:
         records = () if report is not None else tuple(listed(source))
         found = report or audit(source, Trust(opened.policy, opened.trust.read_registry))
     finally:
         source.close()
-    return {
-        name: report_page(
-            found, language, made_at=made_at, stated=opened.stated, keys=opened.keys, records=records
-        ).encode("utf-8")
-        for language, name in REPORTS.items()
-    }
+    members: dict[str, bytes] = {}
+    for language, name in REPORTS.items():
+        sheet = report_sheet(found, language, made_at=made_at, stated=opened.stated, keys=opened.keys, records=records)
+        members[f"{name}.html"] = page_of(sheet).encode("utf-8")
+        members[f"{name}.pdf"] = pdf_of(sheet)
+    return members
 
 
 def verifiers() -> dict[str, bytes]:

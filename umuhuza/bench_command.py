@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -37,13 +38,13 @@ from topics.http_log import HttpLog
 from topics.log import Entry
 from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, Shelf, shares, shelf_of, validate
-from umuhuza.bench_audit import measure_audit
+from umuhuza.bench_audit import invented, measure_audit
 from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
 from umuhuza.registry_holder import add_agency, init_registry
-from umuhuza.words import result, say, t, table
+from umuhuza.words import language, result, say, t, table
 
 BATCH = 100
 CONNECTIONS = 128
@@ -405,7 +406,9 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         limit = await asyncio.to_thread(verifications_per_second)
         ledger = await asyncio.to_thread(measure_ledger, folder, bench.registry, [one.entry for one in records])
         limit = (limit + await asyncio.to_thread(verifications_per_second)) / 2
-        audited = await asyncio.to_thread(measure_audit, bench.registry, [one.entry for one in records])
+        audited = await asyncio.to_thread(
+            measure_audit, folder / "audit", bench.registry, [one.entry for one in records], len(records)
+        )
     finally:
         await asyncio.to_thread(bench.stop)
     told = measures.told()
@@ -417,11 +420,37 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         "ok": True,
         "record_bytes": len(records[0].entry.value),
         **told,
-        "audit": {name: round(ratio, 2) for name, ratio in audited.items()},
+        "audit": audited,
         "rounds": rounds,
         "events_per_round": events,
         "cores": os.cpu_count(),
     }
+
+
+class Part(StrEnum):
+    """What is measured."""
+
+    ALL = "all"
+    AUDIT = "audit"
+
+
+def measure_audit_alone(folder: Path, records: int) -> dict[str, Any]:
+    """The audit's ratios over so many records, which are made first."""
+    shown = [0]
+
+    def told(stage: str, done: int, of: int) -> None:
+        words = {
+            "made": t("faits", "made"),
+            "tree": t("inscriptions parcourues", "entries walked"),
+            "records": t("enregistrements vérifiés", "records verified"),
+        }
+        if done * 10 // of != shown[0]:
+            shown[0] = done * 10 // of
+            say(f"{words[stage]} : {done} / {of}" if language() == "fr" else f"{words[stage]}: {done} / {of}")
+
+    registry, entries = invented(folder / "registry", records)
+    audited = measure_audit(folder / "audit", registry, entries, records, told)
+    return {"ok": True, "audit": audited, "cores": os.cpu_count()}
 
 
 def bench(
@@ -437,9 +466,31 @@ def bench(
             ),
         ),
     ] = False,
+    part: Annotated[
+        Part,
+        typer.Option(
+            help=t("Tout, ou seulement la vérification du journal.", "Everything, or the audit of a log alone.")
+        ),
+    ] = Part.ALL,
+    records: Annotated[
+        int,
+        typer.Option(
+            min=400,
+            help=t(
+                "Enregistrements que `--part audit` fait et vérifie.", "Records that `--part audit` makes and verifies."
+            ),
+        ),
+    ] = 10_000,
     as_json: Json = False,
 ) -> None:
     """The command."""
+    if part is Part.AUDIT:
+        with tempfile.TemporaryDirectory(prefix="umuhuza-bench-") as name:
+            found = measure_audit_alone(Path(name), records)
+        result(found, as_json=as_json)
+        if not as_json:
+            _show_audit(found["audit"])
+        return
     say(
         t(
             "Mesure en cours (environ une minute) ; ne faites rien d'autre sur cette machine.",
@@ -463,13 +514,17 @@ def bench(
             ),
             found,
         )
-        table(
-            t("Vérification du journal", "Audit of the log"),
-            (t("Rapport", "Ratio"), ""),
-            [(name, str(ratio)) for name, ratio in found["audit"].items()],
-        )
+        _show_audit(found["audit"])
         if kafka:
             _show_kafka(found["kafka"])
+
+
+def _show_audit(audited: dict[str, float]) -> None:
+    table(
+        t("Vérification du journal", "Audit of the log"),
+        (t("Rapport", "Ratio"), ""),
+        [(name, str(value)) for name, value in audited.items()],
+    )
 
 
 def _show(title: str, found: dict[str, Any]) -> None:

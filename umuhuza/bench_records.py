@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 import orjson
 
@@ -25,7 +26,7 @@ from schemas.envelope import (
     sign_manifest,
 )
 from schemas.registry import Registry
-from schemas.sealing import make_grant, seal_parts
+from schemas.sealing import Sealed, make_grant, seal_parts
 from topics.log import Entry
 
 CONTENT_BYTES = 3500
@@ -49,23 +50,28 @@ def filled(evt: str, thread: str) -> tuple[bytes, bytes]:
     return b"i" * IDENTITY_BYTES, b"c" * CONTENT_BYTES
 
 
-def chain_of(
-    keys: Keys,
-    to: str,
-    registry: Registry,
-    count: int,
-    flow: str = "referral",
-    parts: Callable[[str, str], tuple[bytes, bytes]] = filled,
-) -> list[Made]:
-    """A chain of one issuer's records to one reader, each on a thread of its own.
+@dataclass(frozen=True)
+class _Written:
+    manifest: Manifest
+    sealed: Sealed
+    value: bytes
 
-    Args:
-        parts: identity and content of the event with that evt, on that thread.
-    """
-    topic, made, prev = mailbox_topic(flow, to), [], ""
+    @property
+    def entry(self) -> Entry:
+        """As it stands in the log."""
+        manifest = self.manifest
+        key = manifest.thread.encode()
+        return Entry(manifest.topic, key, manifest.ident, self.value, cloudevents_headers(manifest))
+
+
+Parts = Callable[[str, str], tuple[bytes, bytes]]
+"""Identity and content of the event with that evt, on that thread."""
+
+
+def _chain(keys: Keys, to: str, registry: Registry, flow: str, parts: Parts) -> Iterator[_Written]:
+    topic, prev = mailbox_topic(flow, to), ""
     now = int(time.time())
-    seal_to = registry.seal_keys(to, now)[0]
-    for seq in range(1, count + 1):
+    for seq in count(1):
         evt, thread = new_evt(int(time.time() * 1000), os.urandom), new_thread(os.urandom)
         identity, content = parts(evt, thread)
         plaintexts = {"identity": identity, "content": content}
@@ -85,9 +91,26 @@ def chain_of(
         )
         line1 = sign_manifest(manifest, keys.sig)
         prev = chain_hash(line1)
-        value = record_value(line1, sealed.body)
-        grant = make_grant(manifest, sealed.keys, to, seal_to)
-        line = orjson.dumps({"record": value.decode("ascii"), "grants": [orjson.loads(grant)]})
-        entry = Entry(topic, manifest.thread.encode(), manifest.ident, value, cloudevents_headers(manifest))
-        made.append(Made(line, entry, seal_to.kid, grant))
+        yield _Written(manifest, sealed, record_value(line1, sealed.body))
+
+
+def values_of(keys: Keys, to: str, registry: Registry) -> Iterator[Entry]:
+    """A chain of one issuer's records to one reader without end, without grants, made while it is asked for."""
+    return (one.entry for one in _chain(keys, to, registry, "referral", filled))
+
+
+def chain_of(
+    keys: Keys, to: str, registry: Registry, number: int, flow: str = "referral", parts: Parts = filled
+) -> list[Made]:
+    """A chain of one issuer's records to one reader, each on a thread of its own.
+
+    Args:
+        number: of records.
+    """
+    seal_to = registry.seal_keys(to, int(time.time()))[0]
+    made = []
+    for one in islice(_chain(keys, to, registry, flow, parts), number):
+        grant = make_grant(one.manifest, one.sealed.keys, to, seal_to)
+        line = orjson.dumps({"record": one.value.decode("ascii"), "grants": [orjson.loads(grant)]})
+        made.append(Made(line, one.entry, seal_to.kid, grant))
     return made

@@ -219,10 +219,12 @@ class Town:
     def trust(self, policy: TrustPolicy = POLICY) -> Trust:
         return Trust(policy, self.read_registry)
 
-    def audited(self, *brought: Held, policy: TrustPolicy = POLICY, scratch: Path | None = None) -> Report:
+    def audited(
+        self, *brought: Held, policy: TrustPolicy = POLICY, scratch: Path | None = None, processes: int = 1
+    ) -> Report:
         """By somebody who was given the folder, and brings what others hold."""
         with self.source(*brought) as source:
-            return audit(source, self.trust(policy), scratch=scratch)
+            return audit(source, self.trust(policy), scratch=scratch, processes=processes)
 
     def export(self, path: Path, choice: Choice = EVERYTHING) -> Exported:
         """What was audited, under its newest checkpoint."""

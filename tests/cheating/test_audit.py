@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cheating.cheats import TO_IOM, Town, shown
+from schemas.envelope import Acts
+from schemas.errors import LogError, RecordError
+from tests.cheating.cheats import TO_IOM, TO_SHELTER, Town, shown
 from topics.audit import audit
 from topics.audit_chains import Chain
+from topics.audit_checker import Asked, Counted, Unjudged
+from topics.audit_checkers import Here, Processes
 from topics.audit_findings import MAX_KEPT, Finding, Findings, Stage
 from topics.audit_tree import STOP
 from topics.log import Entry
@@ -58,6 +63,57 @@ def test_an_interrupted_audit_goes_on_and_finds_the_same(town: Town, tmp_path: P
     town.in_log("UPDATE entry SET value = CAST('noise 7' AS BLOB) WHERE ident = 'noise 7'")
 
 
+def test_processes_that_share_the_signatures_find_the_same_as_one_alone(town: Town) -> None:
+    town.in_log("UPDATE entry SET value = CAST('altered' AS BLOB) WHERE ident = 'noise 4000'")
+    alone, shared = town.audited(), town.audited(processes=2)
+    assert [(one.code, one.offset) for one in shared.findings.kept] == [("record_rewritten", 4000)]
+    assert (shared.findings.kept, shared.root, shared.records) == (alone.findings.kept, alone.root, alone.records)
+    town.in_log("UPDATE entry SET value = CAST('noise 4000' AS BLOB) WHERE ident = 'noise 4000'")
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    made = Processes(2)
+    yield made
+    made.close()
+
+
+def test_a_process_says_of_every_record_what_is_said_here(town: Town, processes: Processes) -> None:
+    domain = town.domain
+    good = domain.record()
+    erasing = domain.record(kind="control", acts=Acts(erase=(good.manifest.ident,)))
+    records = [good.value, erasing.value, good.value[:-9] + b"AAAAAAAAA", domain.record("bi/police").value, b"noise"]
+    asked = [Asked(TO_SHELTER, domain.now * 1000, one, hashlib.sha256(one).digest()) for one in records]
+    asked.append(Asked(TO_SHELTER, domain.now * 1000, good.value, bytes(32)))
+    for registry in (domain.registry, None, domain.registry):
+        here, there = (one.ask(registry, asked)() for one in (Here(), processes))
+        assert list(map(repr, there)) == list(map(repr, here))
+    assert isinstance(there[0], Counted)
+    assert there[-1] is Unjudged.REWRITTEN
+    assert isinstance(there[2], RecordError)
+    assert there[2].code == "part_digest_mismatch"
+
+
+def test_a_process_that_dies_ends_the_audit_and_not_with_an_answer(town: Town, processes: Processes) -> None:
+    for one in processes.running:
+        one.kill()
+    with pytest.raises(LogError) as ended:
+        processes.ask(town.domain.registry, [Asked(TO_SHELTER, 0, b"record", bytes(32))])()
+    assert (ended.value.code, ended.value.path) == ("unavailable", "checker")
+
+
+def test_nothing_is_run_that_lies_where_the_evidence_lies(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orjson.py").write_text("raise SystemExit('this came with the evidence')")
+    monkeypatch.chdir(tmp_path)
+    made = Processes(1)
+    try:
+        assert made.ask(None, [Asked(TO_SHELTER, 0, b"record", bytes(32))])() == [Unjudged.REWRITTEN]
+    finally:
+        made.close()
+
+
 def test_another_ledger_or_another_trust_begins_from_the_beginning(town: Town, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     assert town.audited(scratch=scratch).findings.kept == ()
@@ -70,8 +126,6 @@ def test_another_ledger_or_another_trust_begins_from_the_beginning(town: Town, t
 
 
 def test_a_scratch_file_that_is_none_is_refused(town: Town, tmp_path: Path) -> None:
-    from schemas.errors import LogError
-
     (tmp_path / "scratch").write_bytes(b"no scratch file, but somebody's text " * 100)
     with pytest.raises(LogError) as refused:
         town.audited(scratch=tmp_path / "scratch")

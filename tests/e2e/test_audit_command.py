@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 from schemas.proof_texts import TlogProof
 from tests.cheating.cheats import POLICY, TO_IOM, Town
@@ -143,7 +144,7 @@ def test_evidence_travels_in_one_zip_and_is_verified_without_the_domain(sh: Shel
     assert at_home.json["stated"] == ["policy", "root"]
     assert at_home.json["witnesses"].keys() == {"tn"}
     names = zipfile.ZipFile(out).namelist()
-    assert {"rapport.html", "report.html", "trust/policy"} < set(names)
+    assert {"rapport.html", "rapport.pdf", "report.html", "report.pdf", "trust/policy"} < set(names)
     assert not any("grant" in name or "key" in name for name in names if not name.startswith("verify/"))
 
 
@@ -176,6 +177,9 @@ def test_a_report_is_a_page_of_its_own_in_both_languages(sh: Shell, there: Path,
     assert "All is in order" in said
     assert "by another way" in said
     assert "<script" not in said
+    printed = tmp_path / "rapport.pdf"
+    assert sh("audit", "report", "--dir", there / "domain", "--out", printed, *believing(there)).code == 0
+    assert "Tout est en ordre" in PdfReader(printed).pages[0].extract_text()
 
 
 @pytest.mark.parametrize(
