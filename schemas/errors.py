@@ -118,7 +118,7 @@ class UmuhuzaError(Exception):
         if self.path is not None:
             line += f" [{self.path}]"
         if self.expected is not None:
-            line += f" ({'attendu' if language == 'fr' else 'expected'}: {self.expected})"
+            line += f" ({'attendu :' if language == 'fr' else 'expected:'} {self.expected})"
         return line
 
 

@@ -42,7 +42,7 @@ def told(name: str, ask: Ask, environment: MutableMapping[str, str] | None = Non
     if found is None:
         found = ask()
     if not found:
-        raise KeyStoreError("passphrase_missing")
+        raise KeyStoreError("passphrase_missing", name)
     return found
 
 

@@ -20,7 +20,7 @@ from schemas.enrolment import Request
 from schemas.errors import RegistryError
 from schemas.keys import CLASSICAL
 from schemas.registry import Agency, Registry
-from schemas.spoken import fingerprint_words, grouped
+from schemas.spoken import WORDS, fingerprint_words, grouped
 from umuhuza.asking import line
 from umuhuza.options import Json
 from umuhuza.registry_holder import change_agencies, held, read_enrolment_request, with_request
@@ -74,7 +74,13 @@ def approve(
     registry = mine.registry
     agency = _as_known(asked, registry)
     if not hardware_suite and any(one.suite == CLASSICAL for one in agency.keys):
-        raise RegistryError("registry_invalid", "agency.keys.suite", expected="--hardware-suite")
+        raise typer.BadParameter(
+            t(
+                "les clés de cette demande sont d'un dispositif (P-256) : ajoutez cette option si vous l'admettez",
+                "the keys of this request are a device's (P-256): add this option if you allow it",
+            ),
+            param_hint="--hardware-suite",
+        )
     gone = _earlier(agency, registry) if asked.lost else []
     if words is None:
         for told in _shown(asked, agency, registry):
@@ -82,7 +88,18 @@ def approve(
         words = line(t("Les douze mots entendus : ", "The twelve words that you heard: "))
     if not words:
         raise typer.BadParameter(t("il faut les douze mots", "the twelve words are needed"), param_hint="--words")
-    asked.require_words(words)
+    try:
+        asked.require_words(words)
+    except RegistryError as exc:
+        if exc.path is not None or exc.code != "words_misheard":
+            raise
+        raise typer.BadParameter(
+            t(
+                f"il faut les {WORDS} mots, ni plus ni moins ; rien n'a été changé",
+                f"all {WORDS} words are needed, no more and no less; nothing was changed",
+            ),
+            param_hint="--words",
+        ) from None
 
     def approved(registry: Registry, now: int) -> Registry:
         for one in gone:

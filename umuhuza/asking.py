@@ -55,7 +55,7 @@ def new_passphrase() -> str:
         require_strong(found)
         return found
     if not sys.stdin.isatty():
-        raise KeyStoreError("passphrase_missing")
+        raise KeyStoreError("passphrase_missing", NEW)
     drawn = " ".join(passphrase_words(os.urandom, language()))
     while True:
         first = _typed(

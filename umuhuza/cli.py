@@ -20,7 +20,7 @@ import typer
 
 from schemas.errors import UmuhuzaError
 from topics.settings import SettingsError
-from umuhuza.usage import french_frame, show_usage, take_ids_with_a_dash, usage_words
+from umuhuza.usage import french_frame, show_usage, system_words, take_ids_with_a_dash, usage_words
 from umuhuza.words import language, problem, result, say, t
 
 REFUSED, USAGE, NOT_NOW, WRONG_SECRET = 1, 2, 3, 4
@@ -226,7 +226,8 @@ def _tell_system(exc: OSError, as_json: bool) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(REFUSED)
     full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = f"{os.strerror(exc.errno or 0)} ({exc.filename})" if exc.filename else os.strerror(exc.errno or 0)
+    words = system_words(exc)
+    said = f"{words} ({exc.filename})" if exc.filename else words
     if as_json:
         result({"ok": False, "problem": {"code": "storage_full" if full else "system", "title": said}}, as_json=True)
     else:

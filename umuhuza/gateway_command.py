@@ -89,7 +89,9 @@ def init(
     registry_root: Annotated[str, typer.Option(help=t("Empreinte de la racine.", "Fingerprint of the root."))],
     agency: Annotated[str, typer.Option(help=t("Identifiant de l'exploitant.", "The operator's id."))],
     host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8440,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help=t("Port ; 0 : un port libre.", "Port; 0: a free one."))
+    ] = 8440,
     kafka: Annotated[
         Path | None,
         typer.Option(
@@ -133,7 +135,8 @@ def run(
     folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
     host: Annotated[str | None, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = None,
     port: Annotated[
-        int | None, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))
+        int | None,
+        typer.Option(min=0, max=65535, help=t("Port ; 0 : un port libre.", "Port; 0: a free one.")),
     ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))

@@ -15,6 +15,7 @@ import typer
 from gateway.settings import FILE_NAME as GATEWAY_FILE
 from gateway.settings import load_settings
 from schemas.errors import LogError
+from schemas.keys import fingerprint_of
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
 from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
 from topics.ledger_retention import Due, Trims, due, execute
@@ -26,7 +27,15 @@ from topics.registry_file import read_registry
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.ledger_process import open_log, opened, run
-from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings, read_public, read_root
+from umuhuza.ledger_settings import (
+    ALGORITHMS,
+    FILE_NAME,
+    LedgerSettings,
+    key_line,
+    load_ledger_settings,
+    read_public,
+    read_root,
+)
 from umuhuza.words import result, t, table
 
 app = typer.Typer(
@@ -100,7 +109,8 @@ def init(
         typer.Option("--gateway", help=t("Dossier de la passerelle du domaine.", "The domain's gateway's folder.")),
     ],
     port: Annotated[
-        int, typer.Option(help=t("Port pour l'état et les métriques.", "Port for health and metrics."))
+        int,
+        typer.Option(min=0, max=65535, help=t("Port de l'état et des métriques.", "Port of health and metrics.")),
     ] = 8441,
     number: Annotated[
         int,
@@ -126,16 +136,23 @@ def init(
             "ok": True,
             "origin": signers[0].name,
             "keys": keys,
+            "fingerprints": [fingerprint_of(one.public.public) for one in signers],
             "public": str(public),
             "settings": str(folder / FILE_NAME),
         },
         as_json=as_json,
         lines=[
             t(f"Registre de preuve préparé dans {folder}.", f"Ledger prepared in {folder}."),
-            t("Clé publique : ", "Public key: ") + keys[0],
+            t("Empreintes, à lire au téléphone :", "Fingerprints, to be read on the telephone:"),
+            *(f"  {key_line(one.public)}" for one in signers),
             t(f"À donner aux témoins et aux auditeurs : {public}", f"To be given to witnesses and auditors: {public}"),
             t(f"Ensuite : umuhuza ledger run --dir {folder}", f"Next: umuhuza ledger run --dir {folder}"),
-            t("La passerelle le sert après son redémarrage.", "The gateway serves it once it was started again."),
+            t("La passerelle le sert après son redémarrage.", "The gateway serves it once it was started again.")
+            if load_settings(gateway / GATEWAY_FILE, {}, {}).ledger == folder.resolve()
+            else t(
+                f'La passerelle en sert un autre : écrivez ledger = "{folder.resolve()}" dans {GATEWAY_FILE}.',
+                f'The gateway serves another one: write ledger = "{folder.resolve()}" into {GATEWAY_FILE}.',
+            ),
         ],
     )
 
@@ -176,6 +193,11 @@ def run_command(
 )
 def status(folder: Folder, as_json: Json = False) -> None:
     settings = load_ledger_settings(folder / FILE_NAME)
+    if not settings.view.exists():
+        raise SettingsError(
+            f"the ledger has not run yet: umuhuza ledger run --dir {folder}",
+            f"le registre de preuve n'a pas encore tourné : umuhuza ledger run --dir {folder}",
+        )
     view = LedgerView.reading(settings.view)
     try:
         keys = read_public(settings.keys)
@@ -192,6 +214,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
             "registry": 0 if registry is None else registry.version,
             "behind": behind,
             "topics": len(view.topics),
+            "fingerprints": [fingerprint_of(key.public) for key in keys],
         }
     finally:
         view.close()
@@ -199,6 +222,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     if not as_json:
         rows = [
             (t("Origine", "Origin"), str(told["origin"])),
+            *((t("Empreinte ", "Fingerprint ") + ALGORITHMS[key.kind], fingerprint_of(key.public)) for key in keys),
             (t("Entrées", "Entries"), str(told["size"])),
             (t("Signées", "Signed"), str(told["signed"])),
             (t("Contresignées", "Cosigned"), str(told["cosigned"])),
@@ -273,6 +297,16 @@ def retention(
              t("Ancien, non remis", "Old, not delivered")),
             [(one.topic, str(one.first), str(one.keep_from), str(one.overdue)) for one in found],
         )  # fmt: skip
+        done = [
+            t(
+                f"Retiré de {name} : ce qui précède la position {first}.",
+                f"Removed from {name}: all below {first}.",
+            )
+            for name, first in sorted(removed.items())
+        ]
+        nothing = t("Il n'y avait rien à retirer.", "There was nothing to remove.")
+        unchanged = t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")
+        result(None, as_json=False, lines=[unchanged] if dry_run else done or [nothing])
 
 
 async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -> tuple[list[Due], dict[str, int]]:

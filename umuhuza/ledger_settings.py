@@ -15,7 +15,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.errors import KeyStoreError, LogError
-from schemas.notes import NoteKey, NoteSigner, read_vkey
+from schemas.keys import fingerprint_of
+from schemas.notes import NoteKey, NoteSigner, SignatureType, read_vkey
 from schemas.registry_bundle import RootPin
 from topics.private_file import Passphrase, read_own, read_private
 from topics.registry_file import registry_pin
@@ -27,6 +28,11 @@ PREFIX = "UMUHUZA_LEDGER_"
 PRIVATE = "ledger"
 """What a ledger's locked key file is locked as."""
 FILE_NAME = "ledger.toml"
+ALGORITHMS = {
+    SignatureType.ED25519: "Ed25519",
+    SignatureType.COSIGNATURE: "Ed25519",
+    SignatureType.ML_DSA_44: "ML-DSA-44",
+}
 
 
 class LedgerSettings(BaseSettings):
@@ -88,6 +94,11 @@ def load_ledger_settings(
     if found.kafka is None and found.store is None:
         raise SettingsError("store: is needed without kafka", "store : il le faut quand il n'y a pas de kafka")
     return found
+
+
+def key_line(key: NoteKey) -> str:
+    """A public key as two people read it to each other: name, algorithm, fingerprint."""
+    return f"{key.name}  {ALGORITHMS[key.kind]:9}  {fingerprint_of(key.public)}"
 
 
 def read_root(settings: LedgerSettings) -> RootPin:

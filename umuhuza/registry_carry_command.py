@@ -118,6 +118,8 @@ def bring(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
+    if not source.exists():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="SOURCE")
     path, pin = place_of(folder)
     found, changed = taken(path, pin, read_registry_data(source), int(time.time()))
     _say(found, path, as_json, t("en place", "in place") if changed else t("déjà en place", "in place already"))

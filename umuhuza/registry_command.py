@@ -47,9 +47,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help=t("Le registre du domaine : qui, avec quelles clés.", "The domain's registry: who, with which keys."),
 )
-registry_rotate_command.add_to(app)
-registry_carry_command.add_to(app)
-registry_terms_command.add_to(app)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 
@@ -269,13 +266,14 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     mine = held(folder)
+    keys = mine.registry.agency(agency).keys
+    if kid is not None and all(key.kid != kid for key in keys):
+        raise RegistryError("key_unknown", "kid")
     kids = [
-        key.kid
-        for key in mine.registry.agency(agency).keys
-        if kid in (None, key.kid) and (key.revoked is None or compromised_since is not None)
+        key.kid for key in keys if kid in (None, key.kid) and (key.revoked is None or compromised_since is not None)
     ]
     if not kids:
-        raise RegistryError("key_unknown", "kid")
+        raise RegistryError("key_revoked", "agency.keys" if kid is None else "kid")
 
     def without(registry: Registry, now: int) -> Registry:
         for one in kids:
@@ -430,3 +428,8 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
             for key in agency.keys
         ],
     }
+
+
+registry_rotate_command.add_to(app)
+registry_carry_command.add_to(app)
+registry_terms_command.add_to(app)

@@ -22,7 +22,7 @@ from umuhuza.asking import new_passphrase
 from umuhuza.holder_keys import HOLDERS, HolderKeys
 from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import PROPOSAL_FILE, REGISTRY_FILE, change_registry, held, sign_proposal
-from umuhuza.registry_words import passphrase_line, published_lines, read_holders, spoken
+from umuhuza.registry_words import missing_words, passphrase_line, published_lines, read_holders, role_words, spoken
 from umuhuza.words import labelled, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
@@ -205,7 +205,12 @@ def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
         as_json=as_json,
         lines=[
             labelled("Empreinte, à comparer au téléphone", "Fingerprint, to compare on the telephone", spoken(change)),
-            *(f"  {word}: {', '.join(map(str, what))}" for word, what in said.items() if what),
+            *(f"  {labelled(*_SAID[word], _listed(what))}" for word, what in said.items() if what),
+            *(
+                [t("Signatures qui manquent : ", "Signatures still missing: ") + missing_words(lacking)]
+                if lacking
+                else []
+            ),
             *(
                 []
                 if _builds_on(change.base, before)
@@ -218,6 +223,25 @@ def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
             ),
         ],
     )
+
+
+_SAID = {
+    "members_added": ("membres nouveaux", "members that come"),
+    "members_removed": ("membres retirés", "members that go"),
+    "members_changed": ("membres modifiés", "members that change"),
+    "keys_added": ("clés nouvelles", "keys that come"),
+    "keys_revoked": ("clés révoquées", "keys that are revoked"),
+    "agreements": ("accords", "agreements"),
+    "policy": ("politique", "policy"),
+    "holders": ("détenteurs", "holders"),
+    "thresholds": ("signatures exigées", "signatures required"),
+}
+
+
+def _listed(what: object) -> str:
+    if isinstance(what, dict):
+        return ", ".join(f"{role_words(role)} {count}" for role, count in what.items() if role in ("root", "targets"))
+    return ", ".join(map(str, what)) if isinstance(what, list) else str(what)
 
 
 def differences(before: Contents, after: Contents) -> dict[str, Any]:

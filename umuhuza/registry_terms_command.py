@@ -37,6 +37,8 @@ def agree(
     end: Annotated[bool, typer.Option("--end", help=t("Met fin à l'accord.", "End the agreement."))] = False,
     as_json: Json = False,
 ) -> None:
+    if file is not None and not file.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="--file")
     if (file is None) is not end:
         raise typer.BadParameter(t("--file ou --end", "--file or --end"), param_hint="--file")
     mine = held(folder)
@@ -44,7 +46,10 @@ def agree(
     agreements = dict(contents.agreements)
     if file is None:
         if agreements.pop(name, None) is None:
-            raise RegistryError("registry_invalid", "agreement.*")
+            raise typer.BadParameter(
+                t("aucun accord de ce nom n'est au registre", "no agreement of this name is in the registry"),
+                param_hint="NAME",
+            )
     else:
         agreements[name] = agreement_from_json(_read(file), name, mine.registry.domain)
     changed = change_registry(mine, replace(contents, agreements=agreements))

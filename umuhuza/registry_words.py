@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import typer
@@ -41,7 +41,7 @@ def waiting_lines(changed: Changed) -> list[str]:
     if changed.published or changed.proposal is None:
         return []
     change, _ = read_proposal(changed.proposal.read_bytes())
-    roles = ", ".join(f"{role} {count}" for role, count in changed.missing.items())
+    roles = missing_words(changed.missing)
     return [
         t(
             f"Pas encore publié : il manque des signatures ({roles}).",
@@ -53,6 +53,22 @@ def waiting_lines(changed: Changed) -> list[str]:
         ),
         t("Là-bas : umuhuza registry sign proposal.json --dir …", "There: umuhuza registry sign proposal.json --dir …"),
     ]
+
+
+def missing_words(missing: Mapping[str, int]) -> str:
+    """How many signatures are still wanted, and for what."""
+    return ", ".join(f"{role_words(role)} {count}" for role, count in missing.items())
+
+
+def role_words(role: str) -> str:
+    """What a role of the registry signs, for people."""
+    match role:
+        case "root":
+            return t("changement de détenteurs", "change of holders")
+        case "targets":
+            return t("membres", "members")
+        case _:
+            return t("publication", "publication")
 
 
 def spoken(change: Proposal) -> str:

@@ -8,8 +8,10 @@ programs make, is an id here and no option.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
 
@@ -36,6 +38,10 @@ _FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
             "Valeur refusée pour {0} : {1} au moins",
         ),
         (
+            r"Invalid value for '?([^':]*)'?: Input should be less than or equal to (.*)",
+            "Valeur refusée pour {0} : {1} au plus",
+        ),
+        (
             r"Invalid value for '?([^':]*)'?: Input should be a valid integer.*",
             "Valeur refusée pour {0} : attendu un nombre entier",
         ),
@@ -44,6 +50,25 @@ _FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
         (r"Invalid value: (.*)", "Valeur refusée : {0}"),
     )
 ]
+
+_SYSTEM_FRENCH: Mapping[int, str] = {
+    errno.EACCES: "accès interdit",
+    errno.EPERM: "opération interdite",
+    errno.ENOENT: "ce fichier ou ce dossier n'existe pas",
+    errno.ENOTDIR: "ce n'est pas un dossier",
+    errno.EISDIR: "c'est un dossier, pas un fichier",
+    errno.EEXIST: "cela existe déjà",
+    errno.ENOTEMPTY: "le dossier n'est pas vide",
+    errno.EROFS: "le disque est en lecture seule",
+    errno.ENOSPC: "le disque est plein",
+    errno.EDQUOT: "l'espace accordé est épuisé",
+    errno.EIO: "le disque ne répond pas comme il faut",
+    errno.EXDEV: "ce sont deux disques différents",
+    errno.EMFILE: "trop de fichiers ouverts",
+    errno.ENAMETOOLONG: "ce nom est trop long",
+    errno.EADDRINUSE: "ce port est pris par un autre programme",
+    errno.ECONNREFUSED: "personne ne répond à cette adresse",
+}
 
 
 def usage_words(error: typer.TyperException) -> str:
@@ -55,6 +80,13 @@ def usage_words(error: typer.TyperException) -> str:
             if found is not None:
                 return french.format(*found.groups())
     return str(said)
+
+
+def system_words(error: OSError) -> str:
+    """What the computer says, in the language of this process where it is one of the usual things."""
+    number = error.errno or 0
+    french = _SYSTEM_FRENCH.get(number) if language() == "fr" else None
+    return os.strerror(number) if french is None else french
 
 
 def show_usage(error: typer.TyperException) -> None:

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from schemas.errors import LogError
+from schemas.errors import CODES, LogError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, NoteSigner, SignatureType, is_name
 from schemas.trust_policy import NONE, Group, TrustedLog, TrustedWitness, TrustPolicy, is_foreign, read_policy
@@ -37,17 +37,13 @@ from topics.witness import Witness
 from topics.witness_folder import KEY_FILE, LOGS_FILE, PUBLIC_FILE, STATE_FILE, open_witness, read_note_keys
 from umuhuza.asking import current_passphrase
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE
+from umuhuza.ledger_settings import ALGORITHMS, key_line
 from umuhuza.ledger_witnesses import CONTRADICTS, ask_once
 from umuhuza.witness_process import serve
-from umuhuza.words import result, t, table
+from umuhuza.words import language, result, t, table
 
 REFUSED, NOT_NOW = 1, 3
 WITNESS_KINDS = (SignatureType.COSIGNATURE, SignatureType.ML_DSA_44)
-_ALGORITHMS = {
-    SignatureType.ED25519: "Ed25519",
-    SignatureType.COSIGNATURE: "Ed25519",
-    SignatureType.ML_DSA_44: "ML-DSA-44",
-}
 _QUORUM = "quorum"
 
 app = typer.Typer(
@@ -94,6 +90,8 @@ def add_log(folder: Path, keys: tuple[NoteKey, ...]) -> TrustPolicy:
     Raises:
         SettingsError: the list cannot be read, or these are no ledger's keys.
     """
+    if any(key.kind == SignatureType.COSIGNATURE for key in keys):
+        raise SettingsError("a witness's keys, not a ledger's", "clés d'un témoin, et non d'un registre de preuve")
     policy = _policy_at(folder / LOGS_FILE)
     known = {log.key for log in policy.logs}
     logs = (*policy.logs, *(TrustedLog(key) for key in keys if key not in known))
@@ -111,6 +109,10 @@ def trust(folder: Path, own: Path, name: str, keys: tuple[NoteKey, ...], url: st
     Raises:
         SettingsError: the policy cannot be read, was written by hand, or a name or key stands in it already.
     """
+    if any(key.kind == SignatureType.ED25519 for key in keys):
+        raise SettingsError("a ledger's keys, not a witness's", "clés d'un registre de preuve, et non d'un témoin")
+    if not url.startswith(("https://", "http://")):
+        raise SettingsError("--url: expected https://...", "--url : attendu https://…")
     path = folder / POLICY_FILE
     policy = _policy_at(path) if path.exists() else TrustPolicy((), (), (), NONE)
     made = {group.name: group for group in policy.groups}
@@ -122,7 +124,13 @@ def trust(folder: Path, own: Path, name: str, keys: tuple[NoteKey, ...], url: st
             f"{POLICY_FILE} : son quorum est écrit à la main ; ajoutez-y le témoin",
         )
     logs = policy.logs or tuple(TrustedLog(key) for key in read_note_keys(own))
-    added = tuple(TrustedWitness(f"{name}-{_ALGORITHMS[key.kind].lower()}", key, url) for key in keys)
+    added = tuple(TrustedWitness(f"{name}-{ALGORITHMS[key.kind].lower()}", key, url) for key in keys)
+    if set(keys) & {one.key for one in policy.witnesses}:
+        raise SettingsError(f"{POLICY_FILE}: this witness is there already", f"{POLICY_FILE} : ce témoin y est déjà")
+    if {name, *(one.name for one in added)} & {*made, *(one.name for one in policy.witnesses)}:
+        raise SettingsError(
+            f"--name: a witness in {POLICY_FILE} has it already", f"--name : un témoin de {POLICY_FILE} le porte déjà"
+        )
     members = Group(name, len(added), tuple(one.name for one in added))
     groups = (*made.values(), members)
     quorum = Group(_QUORUM, len(groups), tuple(group.name for group in groups))
@@ -153,10 +161,6 @@ def _replaced(path: Path, policy: TrustPolicy) -> TrustPolicy:
         )
     replace_file(path, data)
     return policy
-
-
-def _print(key: NoteKey) -> str:
-    return f"{key.name}  {_ALGORITHMS[key.kind]:9}  {fingerprint_of(key.public)}"
 
 
 def _at(seconds: int) -> str:
@@ -200,15 +204,15 @@ def init(
         lines=[
             t(f"Témoin {name} créé dans {folder}.", f"Witness {name} made in {folder}."),
             t("Empreintes, à lire au téléphone :", "Fingerprints, to be read on the telephone:"),
-            *(f"  {_print(key)}" for key in keys),
+            *(f"  {key_line(key)}" for key in keys),
             t(
                 f"Donnez {folder / PUBLIC_FILE} à qui tient un registre de preuve, demandez-lui ses clés, puis :",
                 f"Give {folder / PUBLIC_FILE} to whoever keeps a ledger, ask for its keys, then:",
             ),
             f"  umuhuza witness add-log {t('CLÉS', 'KEYS')} --dir {folder}",
             t(
-                f'Et dans gateway.toml : witness = "{folder}"',
-                f'And in gateway.toml: witness = "{folder}"',
+                f'Et dans gateway.toml : witness = "{folder.resolve()}"',
+                f'And in gateway.toml: witness = "{folder.resolve()}"',
             ),
             t(
                 f"Ne remettez jamais {STATE_FILE} d'après une copie : faites plutôt un nouveau témoin.",
@@ -244,7 +248,7 @@ def add_log_command(
         as_json=as_json,
         lines=[
             t("Comparez au téléphone avec qui tient ce registre :", "Compare on the telephone with who keeps it:"),
-            *(f"  {_print(key)}" for key in keys),
+            *(f"  {key_line(key)}" for key in keys),
             t(
                 "Cosigné dès la prochaine demande ; rien à relancer.",
                 "Cosigned from the next request on; nothing to restart.",
@@ -263,7 +267,9 @@ def add_log_command(
 def run_command(
     folder: Folder,
     host: Annotated[str, typer.Option(help=t("Adresse d'écoute.", "Address to listen on."))] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help=t("Port ; 0 en choisit un libre.", "Port; 0 chooses a free one."))] = 8442,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help=t("Port ; 0 : un port libre.", "Port; 0: a free one."))
+    ] = 8442,
     ready_file: Annotated[
         Path | None, typer.Option(help=t("Écrit l'adresse une fois prête.", "Written with the address once ready."))
     ] = None,
@@ -404,7 +410,7 @@ def trust_command(
         as_json=as_json,
         lines=[
             t("Comparez au téléphone avec qui tient ce témoin :", "Compare on the telephone with who keeps it:"),
-            *(f"  {_print(key)}" for key in keys),
+            *(f"  {key_line(key)}" for key in keys),
         ],
     )
 
@@ -477,4 +483,4 @@ def _state(one: dict[str, Any]) -> str:
         return "CONTRADICTION"
     if one["silent"]:
         return t("muet depuis plus d'un jour", "silent for more than a day")
-    return t("en ordre", "in order") if one["code"] is None else str(one["code"])
+    return t("en ordre", "in order") if one["code"] is None else CODES[one["code"]].title(language())

@@ -72,7 +72,9 @@ def people() -> Console:
 
 
 def say(text: str) -> None:
-    people().print(harmless(text), markup=False)
+    """One sentence. Lines are broken for a terminal only: elsewhere a command in them stays whole, to be copied."""
+    shown = people()
+    shown.print(harmless(text), markup=False, soft_wrap=not shown.is_terminal)
 
 
 def result(value: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
