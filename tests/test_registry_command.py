@@ -448,3 +448,10 @@ def test_the_domains_policy_is_signed_and_another_one_is_noticed(tmp_path: Path)
     change_registry(mine, replace(contents_now(mine.trusted), policy=b'{"version":2}'))
     assert told("registry", "show", "--dir", folder)["policy"] is False
     assert not same_policy(held(folder).trusted)
+
+
+def test_a_domain_that_more_holders_must_sign_than_there_are_is_refused_before_any_key_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "registre"
+    run("registry", "init", "--domain", "bi", "--threshold", "4", "--no-passphrase", "--dir", folder, code=2)
+    assert not folder.exists()
+    run("registry", "init", "--domain", "bi", "--threshold", "3", "--no-passphrase", "--dir", folder)

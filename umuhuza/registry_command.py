@@ -24,6 +24,7 @@ from umuhuza.asking import new_passphrase
 from umuhuza.holder_keys import HOLDERS
 from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import (
+    HOLDERS_OF_PRODUCTION,
     Changed,
     change_agencies,
     change_registry,
@@ -106,6 +107,12 @@ def init(
             t("deux lettres minuscules, comme bi", "two small letters, such as bi"), param_hint="--domain"
         )
     here = not holder
+    count = len(holder) if holder else 1 if training else HOLDERS_OF_PRODUCTION
+    for option, wanted in (("--threshold", threshold), ("--members-threshold", members_threshold)):
+        if wanted is not None and wanted > count:  # before any key is made
+            raise typer.BadParameter(
+                t(f"il n'y a que {count} détenteur(s)", f"there are only {count} holder(s)"), param_hint=option
+            )
     try:
         if holder:
             changed, root = found_domain(
