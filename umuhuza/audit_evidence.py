@@ -23,7 +23,8 @@ from umuhuza.audit_sources import Opened
 
 REPORTS: Mapping[Language, str] = {"fr": "rapport", "en": "report"}
 """As a page and as PDF."""
-_VERIFIERS = Path(__file__).resolve().parent.parent / "docs" / "verify"
+_VERIFIERS = (Path(__file__).resolve().parent / "verify", Path(__file__).resolve().parent.parent / "docs" / "verify")
+"""As a package has them, and as the source has them, where readers find them."""
 
 
 def write_evidence(
@@ -72,8 +73,9 @@ def _reports(opened: Opened, report: Report | None, evidence: Path, made_at: int
 
 def verifiers() -> dict[str, bytes]:
     """Programs and a page of others' making, by their names in the zip."""
+    folder = next(one for one in _VERIFIERS if one.is_dir())
     return {
-        f"verify/{path.relative_to(_VERIFIERS).as_posix()}": path.read_bytes()
-        for path in sorted(_VERIFIERS.rglob("*"))
+        f"verify/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
