@@ -11,7 +11,7 @@ and ends when its input does. Messages are `topics.process_messages`:
     {"lines":[[topic, at_ms, hash, length],...]}         one of the three each, in order:
         reason                                           nothing more is said of it (`Unjudged`)
         [problem]                                        it does not count, and why
-        [kid, hash, iss, evt, topic, seq, prev, voids, erase]
+        [kid, hash, iss, evt, topic, seq, prev, voids, erase, grant]
 
 Must never put anything else of a record into what it answers, nor raise for anything that a record can hold.
 """
@@ -58,6 +58,8 @@ class Counted:
     voids: tuple[int, ...]
     erase: tuple[str, ...]
     """Records whose keys it makes gateways delete."""
+    grant: tuple[str, ...]
+    """Records of which it brings keys to its recipient."""
 
     @property
     def ident(self) -> str:
@@ -94,9 +96,9 @@ def counted_by(registry: Registry, topic: str, at_ms: int, value: bytes) -> Coun
     said = found.manifest
     if registry.revokes(said.iss, found.kid):
         return RegistryError("key_revoked")
-    erase = () if said.acts is None else said.acts.erase
+    erase, grant = ((), ()) if said.acts is None else (said.acts.erase, said.acts.grant)
     place = (said.iss, said.evt, said.topic)
-    return Counted(found.kid, found.l1_sha256, *place, said.seq, said.prev, said.voids, erase)
+    return Counted(found.kid, found.l1_sha256, *place, said.seq, said.prev, said.voids, erase, grant)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -120,8 +122,8 @@ def _read(one: list[Any] | str) -> Judged:
         return Unjudged(one)
     if len(one) == 1:
         return error_of(one[0])
-    kid, l1, iss, evt, topic, seq, prev, voids, erase = one
-    return Counted(kid, bytes.fromhex(l1), iss, evt, topic, seq, prev, tuple(voids), tuple(erase))
+    kid, l1, iss, evt, topic, seq, prev, voids, erase, grant = one
+    return Counted(kid, bytes.fromhex(l1), iss, evt, topic, seq, prev, tuple(voids), tuple(erase), tuple(grant))
 
 
 def _written(one: Judged) -> list[Any] | str:
@@ -130,7 +132,7 @@ def _written(one: Judged) -> list[Any] | str:
     if isinstance(one, UmuhuzaError):
         return [problem_of(one)]
     place = (one.iss, one.evt, one.topic)
-    return [one.kid, one.l1_sha256.hex(), *place, one.seq, one.prev, one.voids, one.erase]
+    return [one.kid, one.l1_sha256.hex(), *place, one.seq, one.prev, one.voids, one.erase, one.grant]
 
 
 def answered(body: bytes, registry: Registry | None) -> tuple[bytes | None, Registry | None]:

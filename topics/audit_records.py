@@ -17,8 +17,10 @@ and what it said is not believed):
 Each record by itself is asked of `topics.audit_checkers`, a few bundles ahead, so that processes have work; what needs
 more than one record is compared here, bundle by bundle, in the ledger's order.
 
-Erasures: keys of erased records that are still there are `erasure_pending`. Must never open a part, or need a key that
-does. Memory: `AHEAD_BYTES` of records or one bundle's, the chains that are written to, registries that are in force.
+Erasures: keys of erased records that are still there, at their recipient or at whom they were disclosed to, are
+`erasure_pending`; open, a command that nobody has called done (`erased`) after a day. Must never open a part, or need a
+key that does. Memory: `AHEAD_BYTES` of records or one bundle's, the chains that are written to, registries that are in
+force.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ AHEAD_BYTES = 32 << 20
 """Records that are asked about before the first answer is waited for, at most; one bundle in any case."""
 _TRIP_BYTES = 1 << 20
 """What is asked together."""
+ERASED_AFTER_S = 86_400
+"""A command to erase that is older than this, when a checkpoint was signed without an entry that calls it done."""
 _REGISTRIES_HELD = 8
 
 
@@ -340,7 +344,9 @@ class RecordWalk:
         batch.idents[found.ident] = l1
         batch.events.append((found.ident, l1, found.topic))
         if found.erase:
-            self._scratch.add_erased(found.erase, one.index)
+            self._scratch.add_erased(found.erase, found.iss, one.index)
+        if found.grant:
+            self._scratch.add_disclosed(found.grant, split_topic(found.topic)[1])
         since = self._doubted.get(found.kid)
         if since is not None and one.index >= since:
             self._found.add(Finding("key_revoked", "record", entry.topic, entry.offset, one.index, open=True))
@@ -379,6 +385,7 @@ class RecordWalk:
                 for record in self._source.records(topic, self.met.get(topic, 0), None):
                     self._found.add(Finding("record_unlogged", "record", topic, record.offset))
         self._erased()
+        self._not_called_done()
 
     def _behind(self, topic: str) -> None:
         signed_at = self._tree.signed_at
@@ -396,14 +403,28 @@ class RecordWalk:
         for registry in self._registries.each():
             for agency in registry.agencies.values():
                 kids.setdefault(agency.id, set()).update(key.kid for key in agency.keys if key.use == "seal")
-        for ident, index, topic in self._scratch.erased():
+        for ident, by, index, topic in self._scratch.erased():
             try:
                 recipient = split_topic(topic)[1]
             except RecordError:
                 continue
-            keys = [grant_key(ident, kid) for kid in sorted(kids.get(recipient, ()))]
-            if keys and self._source.grants_left(grants_topic(recipient), keys):
-                self._found.add(Finding("erasure_pending", "grant", topic, index=index))
+            if by not in (ident.rpartition("/")[0], recipient):
+                continue  # who is neither issuer nor holder commands nothing
+            for holder in sorted({recipient} | self._scratch.disclosed(ident)):
+                keys = [grant_key(ident, kid) for kid in sorted(kids.get(holder, ()))]
+                if keys and self._source.grants_left(grants_topic(holder), keys):
+                    self._found.add(Finding("erasure_pending", "grant", topic, index=index))
+
+    def _not_called_done(self) -> None:
+        """Commands to erase that were a day old, by the log's time, when the newest checkpoint was signed, and that no
+        entry calls done."""
+        signed_at = self._tree.signed_at
+        if signed_at is None:
+            return
+        for (topic, offset), (index, _) in sorted(self._tree.erasing.items()):
+            for record in self._source.records(topic, offset, offset + 1):
+                if record.at_ms // 1000 < signed_at - ERASED_AFTER_S:
+                    self._found.add(Finding("erasure_pending", "entry", topic, offset, index, open=True))
 
 
 def _doubted(registries: Registries) -> dict[str, int]:

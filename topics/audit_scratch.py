@@ -4,7 +4,8 @@ interrupted audit goes on where it was.
 
     place, receipt     what promises and receipts say, to be met on the way; made again at every start
     said, event        signed bytes and identifiers that were logged before
-    chain, erased      every issuer's numbering so far; records whose keys should be gone
+    chain              every issuer's numbering so far
+    erased, disclosed  records whose keys should be gone, and who said so; who got keys of which record later
     finding, meta      what was found, and how far the records were compared, under which root
 
 What is remembered belongs to one origin, one trust and one beginning of the tree: `begin` forgets all of it when the
@@ -29,13 +30,15 @@ from schemas.errors import LogError
 from topics.audit_findings import Finding
 from topics.sqlite_transaction import code_of
 
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 500
 _KEPT = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS said (l1 BLOB PRIMARY KEY) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS event (ident BLOB PRIMARY KEY, l1 BLOB NOT NULL, topic TEXT NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE IF NOT EXISTS erased (ident TEXT PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS erased (
+    ident TEXT, by TEXT, idx INTEGER NOT NULL, PRIMARY KEY (ident, by)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS disclosed (ident BLOB, agency TEXT, PRIMARY KEY (ident, agency)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS chain (
     iss TEXT, topic TEXT, state TEXT NOT NULL, PRIMARY KEY (iss, topic)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS finding (n INTEGER PRIMARY KEY, members TEXT NOT NULL) STRICT;
@@ -97,7 +100,7 @@ class Scratch:
         return 0, b""
 
     def forget(self, key: str) -> None:
-        for table in ("meta", "said", "event", "erased", "chain", "finding"):
+        for table in ("meta", "said", "event", "erased", "disclosed", "chain", "finding"):
             self._db.execute(f"DELETE FROM {table}")
         self._db.execute("INSERT INTO meta VALUES ('key', ?), ('done', '0'), ('root', '')", (key,))
 
@@ -170,16 +173,29 @@ class Scratch:
         rows = [(short_ident(ident), l1, topic) for ident, l1, topic in events]
         self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", rows)
 
-    def add_erased(self, idents: Iterable[str], index: int) -> None:
-        self._db.executemany("INSERT OR IGNORE INTO erased VALUES (?, ?)", [(ident, index) for ident in idents])
+    def add_erased(self, idents: Iterable[str], by: str, index: int) -> None:
+        """Commanded by this agency, whether or not it may."""
+        rows = [(ident, by, index) for ident in idents]
+        self._db.executemany("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", rows)
 
-    def erased(self) -> Iterable[tuple[str, int, str]]:
-        """Records whose keys should be gone: ident, index of the erasure, topic of the record."""
-        rows: list[Any] = self._db.execute("SELECT ident, idx FROM erased ORDER BY idx, ident").fetchall()
-        for ident, index in rows:
+    def erased(self) -> Iterable[tuple[str, str, int, str]]:
+        """Records that were to be erased: ident, who commanded it, index of the erasure, topic of the record."""
+        rows: list[Any] = self._db.execute("SELECT ident, by, idx FROM erased ORDER BY idx, ident").fetchall()
+        for ident, by, index in rows:
             row = self._db.execute("SELECT topic FROM event WHERE ident = ?", (short_ident(ident),)).fetchone()
             if row is not None:
-                yield ident, index, row[0]
+                yield ident, by, index, row[0]
+
+    def add_disclosed(self, idents: Iterable[str], agency: str) -> None:
+        """This agency was given keys of these records."""
+        rows = [(short_ident(ident), agency) for ident in idents]
+        self._db.executemany("INSERT OR IGNORE INTO disclosed VALUES (?, ?)", rows)
+
+    def disclosed(self, ident: str) -> set[str]:
+        """Agencies that were given keys of this record later."""
+        return {
+            row[0] for row in self._db.execute("SELECT agency FROM disclosed WHERE ident = ?", (short_ident(ident),))
+        }
 
     # ---------------------------------------------------------------- chains
 

@@ -10,7 +10,8 @@ forked; an entry that does not follow the one before; a registry version that go
 tree does not keep. Records are not looked at here (`topics.audit_records`).
 
 Which of two histories is the true one nobody can say from the tree alone: what contradicts it is named. Needs no
-network and no clock. Memory: the tree's right edge, a row per topic, a row per checkpoint.
+network and no clock. Memory: the tree's right edge, a row per topic, a row per checkpoint, one per erasure that
+is open.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class TreeFound:
     kinds: Counter[str] = field(default_factory=Counter)
     topics: dict[str, TopicSeen] = field(default_factory=dict)
     registries: list[LoggedVersion] = field(default_factory=list)
+    erasing: dict[tuple[str, int], tuple[int, bytes | None]] = field(default_factory=dict)
+    """Topic and offset of commands to erase that no entry calls done: index and `header.payload` hash."""
     signed: Endorsed | None = None
     """The largest checkpoint that is this tree's."""
     endorsed: Endorsed | None = None
@@ -291,6 +294,10 @@ class _Walk:
             seen.kept_from = max(seen.kept_from, entry.number)
             return fits
         assert entry.offset is not None
+        if entry.kind == "erased":
+            return self.tree.erasing.pop((entry.topic, entry.offset), (0, None))[1] == entry.l1_sha256
+        if entry.kind == "erasure":
+            self.tree.erasing[entry.topic, entry.offset] = (index, entry.l1_sha256)
         fits = entry.offset == seen.next and entry.previous == seen.last
         if entry.kind == "gap":
             seen.next = max(seen.next, entry.number + 1)

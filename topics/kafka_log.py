@@ -286,6 +286,14 @@ class KafkaLog:
         await self._change_grants(topic, dict.fromkeys(keys))
         await self.get_grants(topic, [])  # and leave our view at once
 
+    async def grants_left(self, idents: Collection[str]) -> set[str]:
+        """As `topics.log.ShowsGrants`, of every grants topic of the domain, which this principal has to be allowed to
+        read. Raises also `unavailable` with a topic that was deleted or made again."""
+        self._refuse_closed()
+        found = await self._in(self._grants, self._grants_left_now, frozenset(idents))
+        self._refuse_closed()
+        return found
+
     async def close(self) -> None:
         """As the contract. A produce in progress is awaited and answered truly; calls behind it were not made."""
         if self._closed:
@@ -484,6 +492,18 @@ class KafkaLog:
         shown = [topic for topic in waiting if topic in ours and self._shows_erased(topic)]
         self._view.looked_after(ours.intersection(waiting).difference(shown), None)
         return shown
+
+    def _grants_left_now(self, idents: frozenset[str]) -> set[str]:
+        left: set[str] = set()
+        self._identity.load()  # topics of members who came since
+        for topic in sorted(filter(is_grants_topic, self._identity.names)):
+            self._raise_wrong([topic])
+            for pairs, _ in self._clients.through(topic, 0):
+                if self._closed:
+                    raise LogError("log_closed")
+                keys = (key.partition(b"|")[0].decode("ascii", "replace") for key, value in pairs if value is not None)
+                left |= idents.intersection(keys)
+        return left
 
     def _grants_of_ours(self) -> set[str]:
         """Grants topics that this principal may write."""

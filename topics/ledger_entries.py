@@ -11,6 +11,7 @@ section 2.1). `-` stands where nothing applies:
 |---|---|---|---|---|---|---|
 | `event` | yes | yes | yes | yes | yes | - |
 | `erasure`: an event with `acts.erase` | yes | yes | yes | yes | yes | - |
+| `erased`: what that record commands is done | yes | yes | - | - | yes | - |
 | `duplicate`: signed bytes that an earlier entry holds | yes | yes | yes | yes | yes | - |
 | `reject` | yes | yes | yes | yes | if it has one | the error's code |
 | `gap`: offsets at which there is no record | yes | the first missing | yes | - | - | the last missing |
@@ -18,7 +19,9 @@ section 2.1). `-` stands where nothing applies:
 | `registry` | - | - | - | of the file | - | its version |
 
 `previous` is the offset of the record before it in its topic (of kind event, erasure, duplicate or reject), `-` if it
-is the first: an entry alone shows that no record stands between the two.
+is the first: an entry alone shows that no record stands between the two. `erased` names a record by its place and by
+what was signed, and says no more of the log's order: it is written when no key of what the record commands to erase
+could be read from the log's earliest offset any more (`topics.ledger_erasures`).
 
 A batch is what a sequencer appends at once; it counts iff `first_index` and `previous_root` say what all batches that
 count before it make (`topics.ledger_store`):
@@ -47,7 +50,7 @@ from schemas.keys import b64url, unb64url
 from schemas.notes import HASH_BYTES
 from topics.tiles import pack_entries, unpack_entries
 
-EntryKind = Literal["event", "duplicate", "registry", "erasure", "retention", "reject", "gap"]
+EntryKind = Literal["event", "duplicate", "registry", "erasure", "erased", "retention", "reject", "gap"]
 ENTRY_KINDS: tuple[EntryKind, ...] = get_args(EntryKind)
 RECORD_KINDS: frozenset[str] = frozenset(("event", "duplicate", "erasure", "reject"))
 """Kinds that say which record stands at an offset."""
@@ -71,6 +74,7 @@ _FIELDS: dict[str, tuple[str, str]] = {
     # What each kind has, and what it may have besides; nothing else.
     "event": ("topic offset value l1", "previous"),
     "erasure": ("topic offset value l1", "previous"),
+    "erased": ("topic offset l1", ""),
     "duplicate": ("topic offset value l1", "previous"),
     "reject": ("topic offset value detail", "previous l1"),
     "gap": ("topic offset detail", "previous"),

@@ -12,6 +12,8 @@ Removed is a beginning of a topic, never something in the middle: everything bel
    delivered when its owner has answered something that is `MARGIN_MS` younger, in any of its mailboxes, which an
    adapter reads together.
 
+4. no command to erase whose erasure is open (`topics.ledger_erasures`): it says what has to go.
+
 What is old and not delivered stays, and is counted as overdue: its sender has to be told by other ways.
 
     log entry `retention` (first offset kept) -> read back -> remove from the log
@@ -89,6 +91,7 @@ async def due(log: Log, view: LedgerView, *, now_ms: int, keep_s: Mapping[str, i
 
 async def _due_in(log: Log, view: LedgerView, name: str, state: TopicState, owner: str, old_ms: int) -> Due:
     ends = await log.ends(name)
+    held = min((one.offset for one in view.erasing() if one.topic == name), default=state.next)
     heard_ms = view.heard_of(owner) - MARGIN_MS if split_topic(name)[0] in NEVER_ANSWERED else 0
     at, keep_from, overdue = ends.first, ends.first, 0
     while at < min(state.next, ends.next):
@@ -97,7 +100,7 @@ async def _due_in(log: Log, view: LedgerView, name: str, state: TopicState, owne
             if one.at_ms >= old_ms or one.offset >= state.next:
                 return Due(name, ends.first, keep_from, overdue)
             delivered = one.offset <= state.read_to or one.at_ms <= heard_ms
-            if delivered and not overdue:
+            if delivered and not overdue and one.offset < held:
                 keep_from = one.offset + 1
             elif not delivered:
                 overdue += 1

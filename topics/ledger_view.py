@@ -34,7 +34,7 @@ from topics.proofs import EMPTY_ROOT, NodeReader, leaf_hash, tree_root
 from topics.sqlite_transaction import code_of, transaction
 from topics.tiles import TILE_HEIGHT, TILE_WIDTH, GrowingTree, TileId, node_of_tiles, pack_entries, unpack_entries
 
-VERSION = "1"
+VERSION = "2"
 GOOD_KINDS = frozenset(("event", "erasure"))
 """Of records that count, and are the first with their signed bytes."""
 _SCHEMA = """
@@ -61,6 +61,8 @@ CREATE TABLE IF NOT EXISTS event (
 CREATE TABLE IF NOT EXISTS answered (      -- what was answered and is not learned yet: topics are read one by one
     ident BLOB, iss TEXT, PRIMARY KEY (ident, iss)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS reader (agency TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS erasing (       -- commanded, and not known to be done
+    topic TEXT, offset INTEGER, l1 BLOB NOT NULL, PRIMARY KEY (topic, offset)) WITHOUT ROWID, STRICT;
 """
 
 
@@ -113,6 +115,15 @@ class LoggedRegistry:
     index: int
     version: int
     sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """A record that commands an erasure which no `erased` entry calls done."""
+
+    topic: str
+    offset: int
+    l1_sha256: bytes
 
 
 class LedgerView:
@@ -235,6 +246,25 @@ class LedgerView:
                 "SELECT idx, version, sha256 FROM registry WHERE idx < ? ORDER BY idx DESC LIMIT 1", (index,)
             ).fetchone()
         return None if row is None else LoggedRegistry(*row)
+
+    def erasing(self) -> list[Commanded]:
+        """Every erasure that is commanded and not called done, by topic and offset. Raises LogError."""
+        with self._said():
+            rows = self._db.execute("SELECT topic, offset, l1 FROM erasing ORDER BY topic, offset").fetchall()
+        return [Commanded(*row) for row in rows]
+
+    def recipients(self, idents: Sequence[str]) -> dict[str, str]:
+        """Ident -> the mailbox's owner, `bi/k7t4`, of the event that has it, as far as that was learned."""
+        found: dict[str, str] = {}
+        with self._said():
+            for ident in idents:
+                row = self._db.execute(
+                    "SELECT name FROM event JOIN topic ON topic.id = event.topic WHERE ident = ?", (_short(ident),)
+                ).fetchone()
+                if row is not None:
+                    domain, _, owner = str(row[0]).split(".", 2)
+                    found[ident] = f"{domain}/{owner}"
+        return found
 
     def known(self, l1: Sequence[bytes]) -> set[bytes]:
         """Those of these `header.payload` hashes that an event or erasure has."""
@@ -402,6 +432,12 @@ class LedgerView:
             row = (index, entry.number, entry.value_sha256)
             self._db.execute("INSERT OR REPLACE INTO registry VALUES (?, ?, ?)", row)
             return
+        if entry.kind in ("erasure", "erased"):
+            place = (entry.topic, entry.offset)
+            self._db.execute("DELETE FROM erasing WHERE topic = ? AND offset = ?", place)
+            if entry.kind == "erased":
+                return
+            self._db.execute("INSERT INTO erasing VALUES (?, ?, ?)", (*place, entry.l1_sha256))
         state = self._state_in(topics, entry.topic or "")
         if entry.kind == "retention":
             state.start = max(state.start, entry.number)

@@ -21,7 +21,7 @@ and recognise what is known by `ident`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -158,6 +158,18 @@ class GrantsAtOnce(Protocol):
     ) -> Sequence[Appended | UmuhuzaError]:
         """`Log.put_grants` of all (topic -> key -> bytes), then `Log.append`, in half the time: no entry is durable
         before these grants are. Refusals and errors as the two; grants may be there of entries that are refused."""
+
+
+@runtime_checkable
+class ShowsGrants(Protocol):
+    """A log that can be read as whoever has its disks reads it, from the earliest offset on."""
+
+    async def grants_left(self, idents: Collection[str]) -> set[str]:
+        """Those of these records ("<iss>/<evt>") of which a grant can still be read, whoever's it is and whatever an
+        index says: SQLite: its key stands in the database file or in the WAL, in use or not; Kafka: its value can be
+        read from the grants topics' earliest offsets, although a tombstone may stand behind it.
+
+        Reads everything, beside all other calls. Raises LogError `unavailable`, `not_permitted`, `log_closed`."""
 
 
 async def ends_of(log: Log, topics: Sequence[str]) -> dict[str, Ends]:

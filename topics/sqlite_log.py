@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -175,6 +175,17 @@ class SqliteLog:
     async def get_grants(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
         """As the contract; what is committed, of any process. Raises LogError `unavailable`, `log_closed`."""
         return await self._read(lambda store: store.get_grants(topic, keys))
+
+    async def grants_left(self, idents: Collection[str]) -> set[str]:
+        """As `topics.log.ShowsGrants`. Reads the whole file: a second per gigabyte or two, for each 64 records."""
+        wanted = sorted(idents)
+        kept = await self._read(lambda store: store.grants_kept(wanted))
+        gone = [ident for ident in wanted if ident not in kept]
+        if self._read_thread is None:
+            return kept | self._reader.bytes_left(gone)
+        left = await asyncio.to_thread(self._reader.bytes_left, gone)  # its connection is not used, nor its thread
+        self._refuse_closed()
+        return kept | left
 
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
         """As the contract; the bytes are gone from database and WAL as well.

@@ -55,6 +55,7 @@ TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
 _ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few steps
+_PIECE = 4 << 20  # of the file that is looked through for what was erased
 _TRIM = 500  # entries per transaction, so that writers get their turn during a long retention run
 
 MIGRATIONS: tuple[str, ...] = (
@@ -656,6 +657,48 @@ class Store:
                     [topic, *many],
                 )
             }
+
+    def grants_kept(self, idents: Sequence[str]) -> set[str]:
+        """Those of these records of which any grant is kept."""
+        with self._snapshot():
+            topics = [name for (name,) in self._connection.execute("SELECT DISTINCT topic FROM grant_value")]
+            asked = "SELECT 1 FROM grant_value WHERE topic = ? AND key >= ? AND key < ? LIMIT 1"
+            return {
+                ident
+                for ident in idents
+                for topic in topics
+                if self._connection.execute(asked, (topic, f"{ident}|", f"{ident}}}")).fetchone() is not None
+            }
+
+    def bytes_left(self, idents: Sequence[str]) -> set[str]:
+        """Those of these records of which the key of a grant stands anywhere in the database's file or its WAL, in use
+        or not. Uses no connection: in any thread. Raises LogError `unavailable`.
+
+        The database is opened through SQLite's own layer: another descriptor of the file, closed, would take the locks
+        of every connection in this process away (POSIX)."""
+        keys = {f"{ident}|".encode("ascii"): ident for ident in idents}
+        left: set[str] = set()
+        overlap = max(map(len, keys), default=1) - 1
+        for suffix, kind in (("", apsw.SQLITE_OPEN_MAIN_DB), ("-wal", apsw.SQLITE_OPEN_WAL)):
+            try:
+                file = apsw.VFSFile(self._vfs or "", self._path + suffix, [kind | apsw.SQLITE_OPEN_READONLY, 0])
+            except apsw.CantOpenError:
+                if suffix:
+                    continue  # the last connection removed it
+                raise LogError("unavailable", "file") from None
+            try:
+                size, at, before = file.xFileSize(), 0, b""
+                while at < size and keys:
+                    piece = before + file.xRead(min(_PIECE, size - at), at)
+                    at += len(piece) - len(before)
+                    found = {key for key in keys if key in piece}
+                    left |= {keys.pop(key) for key in found}
+                    before = piece[-overlap:]
+            except apsw.IOError:
+                raise LogError("unavailable", "file") from None
+            finally:
+                file.xClose()
+        return left
 
     def grant_topics(self) -> list[str]:
         """Grants topics in which something is kept, in order."""

@@ -400,7 +400,7 @@ def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
         signed = int((folder / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
         if counted < records or min(signed, endorsed_size(folder)) < view.size:
             return None
-        others = view.size - counted - kinds["registry"]
+        others = view.size - counted - kinds["registry"] - kinds["erased"]
         return {"entries": view.size, "records": counted, "others": others, "witnesses": WITNESSES}
     except (OSError, LogError):
         return None

@@ -18,6 +18,7 @@ from schemas.errors import LogError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
 from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
+from topics.ledger_erasures import overdue_of
 from topics.ledger_retention import Due, Trims, due, execute
 from topics.ledger_view import LedgerView
 from topics.log import Log
@@ -204,7 +205,8 @@ def status(folder: Folder, as_json: Json = False) -> None:
         signed, cosigned = (read_checkpoint(settings.keys.parent / name, keys) for name in (CHECKPOINT, COSIGNED))
         registry = view.registry()
         root = read_registry(settings.registry, read_root(settings)).registry
-        behind = asyncio.run(_behind(settings, view, root.domain))
+        behind, overdue = asyncio.run(_behind(settings, view, root.domain))
+        erasing = len(view.erasing())
         told = {
             "ok": True,
             "origin": keys[0].name,
@@ -215,6 +217,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
             "behind": behind,
             "topics": len(view.topics),
             "fingerprints": [fingerprint_of(key.public) for key in keys],
+            "erasures": {"open": erasing, "overdue": overdue},
         }
     finally:
         view.close()
@@ -228,6 +231,8 @@ def status(folder: Folder, as_json: Json = False) -> None:
             (t("Contresignées", "Cosigned"), str(told["cosigned"])),
             (t("Version du registre", "Registry version"), str(told["registry"])),
             (t("Enregistrements pas encore inscrits", "Records not entered yet"), str(behind)),
+            (t("Effacements pas encore constatés", "Erasures not known to be done"), str(erasing)),
+            (t("… ordonnés il y a plus d'un jour", "… commanded more than a day ago"), str(overdue)),
         ]
         table(str(folder), (t("Quoi", "What"), t("Combien", "How many")), rows)
 
@@ -236,8 +241,8 @@ def _size(signed: SignedCheckpoint | None) -> int:
     return 0 if signed is None else signed.checkpoint.size
 
 
-async def _behind(settings: LedgerSettings, view: LedgerView, domain: str) -> int:
-    """Records in the log that have no entry yet, in the topics that are known."""
+async def _behind(settings: LedgerSettings, view: LedgerView, domain: str) -> tuple[int, int]:
+    """Records in the log that have no entry yet, in the topics that are known; and erasures that are overdue."""
     log = await open_log(settings, domain)
     try:
         total = 0
@@ -247,7 +252,7 @@ async def _behind(settings: LedgerSettings, view: LedgerView, domain: str) -> in
             except LogError as exc:
                 if exc.code != "topic_unknown":
                     raise
-        return total
+        return total, await overdue_of(log, view, time.time_ns() // 1_000_000)
     finally:
         await log.close()
 

@@ -2,7 +2,7 @@
 """The ledger as a process: opens its log, store, view and keys, sequences until SIGTERM, and answers how it is.
 
     GET /healthz    200 while the process runs
-    GET /readyz     200 when the last round went well, 503 with a code otherwise
+    GET /readyz     200 when the last round went well (`alarms`: codes that want a person), 503 with a code otherwise
     GET /metrics    Prometheus; no label says who writes to whom
 
 Several may run for one domain at once, on one machine or on several: they cannot fork the tree (`topics.ledger_store`).
@@ -30,10 +30,10 @@ from schemas.errors import LogError
 from schemas.keys import b64url
 from topics.ledger import Sequencer, follow
 from topics.ledger_checkpoints import Checkpoints
+from topics.ledger_erasures import ErasureLog, Erasures
 from topics.ledger_registries import KeptRegistries
 from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
-from topics.log import Log
 from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
 from umuhuza.guarded_server import answering
@@ -48,7 +48,7 @@ ROUND_S = 1.0
 class Parts:
     """An open ledger. `log` is the driver: what can trim."""
 
-    log: Log
+    log: ErasureLog
     store: LedgerStore
     sequencer: Sequencer
     checkpoints: Checkpoints
@@ -72,7 +72,7 @@ async def opened(settings: LedgerSettings) -> AsyncIterator[Parts]:
         yield Parts(log, store, sequencer, Checkpoints(settings.keys.parent, signers, time.time), registries)
 
 
-async def open_log(settings: LedgerSettings, domain: str) -> Log:
+async def open_log(settings: LedgerSettings, domain: str) -> ErasureLog:
     """The domain's log, which has to be there. Raises LogError."""
     if settings.log is not None:
         return SqliteLog.open(
@@ -114,6 +114,12 @@ class Health(Collector):
     rounds: int = 0
     signed_at: float = field(default_factory=time.time)
     witnesses: Witnesses = field(default_factory=Witnesses)
+    erasures: Erasures | None = None
+
+    @property
+    def alarms(self) -> list[str]:
+        """Codes of what somebody has to see to, although the last round went well."""
+        return ["erasure_pending"] if self.erasures is not None and self.erasures.overdue else []
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client."""
@@ -140,6 +146,17 @@ class Health(Collector):
                 "1 when the registry file on disk is damaged or older",
                 int(self.parts is not None and self.parts.registries.problem is not None),
             ),
+            ("erasures_open", "Erasures not known to be done", 0 if self.erasures is None else self.erasures.open),
+            (
+                "erasures_overdue",
+                "Erasures that were commanded more than a day ago and are not known to be done: alarm",
+                0 if self.erasures is None else self.erasures.overdue,
+            ),
+            (
+                "erasures_up",
+                "1 when the log could be read from its beginning, the last time that an erasure asked for it",
+                int(self.erasures is None or self.erasures.problem is None),
+            ),
         ):
             yield GaugeMetricFamily(f"umuhuza_ledger_{name}", what, value)
         yield from self.witnesses.collect()
@@ -157,7 +174,10 @@ class Health(Collector):
             return [generate_latest(collectors)]
         good = path == "/healthz" or self.problem is None
         start_response("200 OK" if good else "503 Service Unavailable", [("content-type", "application/json")])
-        return [orjson.dumps({"ok": True} if good else {"ok": False, "code": self.problem})]
+        said: dict[str, Any] = {"ok": True} if good else {"ok": False, "code": self.problem}
+        if path == "/readyz" and self.alarms:
+            said["alarms"] = self.alarms
+        return [orjson.dumps(said)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -178,8 +198,16 @@ async def run(settings: LedgerSettings) -> None:
             parts.checkpoints.check(parts.sequencer.view)  # before anything is appended to a store put back from a copy
             signed = -settings.checkpoint_seconds
 
+            erasures = health.erasures = Erasures(
+                parts.log,
+                parts.sequencer,
+                now_ms=lambda: time.time_ns() // 1_000_000,
+                every_s=settings.erasure_seconds,
+            )
+
             async def publish() -> None:
                 nonlocal signed
+                await erasures.turn()
                 if loop.time() - signed < settings.checkpoint_seconds:
                     return
                 if await asyncio.to_thread(parts.checkpoints.publish, parts.sequencer.view) is not None:
@@ -198,4 +226,5 @@ async def run(settings: LedgerSettings) -> None:
             finally:
                 asking.cancel()
                 await asyncio.wait([asking])
+                await erasures.close()
             parts.checkpoints.publish(parts.sequencer.view)

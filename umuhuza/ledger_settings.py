@@ -60,6 +60,9 @@ class LedgerSettings(BaseSettings):
     witness_seconds: float = Field(
         60.0, gt=0, description="How often the witnesses of witnesses.policy are asked to cosign."
     )
+    erasure_seconds: float = Field(
+        600.0, gt=0, description="Longest time between two reads of the whole log while an erasure is not done."
+    )
     host: str = Field("127.0.0.1", description="Address on which health and metrics are answered.")
     port: int = Field(8441, ge=0, le=65535, description="Port for health and metrics; 0 chooses a free one.")
     ready_file: Path | None = Field(None, description="Written with that address once the ledger has caught up.")

@@ -115,6 +115,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "registries": "Chaque version du registre, par son empreinte ; à sauvegarder.",
         "checkpoint_seconds": "Intervalle minimal entre deux points de contrôle signés.",
         "witness_seconds": "Fréquence à laquelle les témoins de witnesses.policy sont priés de cosigner.",
+        "erasure_seconds": "Intervalle maximal entre deux lectures de tout le journal, tant qu'un effacement attend.",
         "host": "Adresse à laquelle l'état et les métriques sont donnés.",
         "port": "Port pour l'état et les métriques ; 0 en choisit un libre.",
         "ready_file": "Reçoit cette adresse une fois que le registre de preuve est à jour.",

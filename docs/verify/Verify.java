@@ -943,7 +943,7 @@ public final class Verify {
     }
 
     private static final Pattern ENTRY = Pattern.compile(
-            "umuhuza-entry/1\n(event|duplicate|registry|erasure|retention|reject|gap)\n"
+            "umuhuza-entry/1\n(event|duplicate|registry|erasure|erased|retention|reject|gap)\n"
             + "(-|[a-z]{2}\\.[a-z]+\\.[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)\n(-|0|[1-9][0-9]{0,15})\n"
             + "(-|0|[1-9][0-9]{0,15})\n(-|[0-9a-f]{64})\n(-|[0-9a-f]{64})\n(-|0|[1-9][0-9]{0,15}|[a-z][a-z_]{0,63})\n");
 

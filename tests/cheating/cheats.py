@@ -109,6 +109,13 @@ class Town:
         self.published = self.domain.registry_file
         return self.entries()
 
+    def call_erased(self, command: Signed) -> None:
+        """The operator's word, signed and cosigned, that what this record commands is done; true or not."""
+        said = [one for one in self.entries() if one.kind == "erasure" and one.topic == command.manifest.topic]
+        entries = [LedgerEntry("erased", one.topic, one.offset, l1_sha256=one.l1_sha256) for one in said]
+        assert self.run(self._sequencer.append(entries))
+        self.sign(cosigned=True)
+
     def sign(self, *, cosigned: bool = False, name: str = "cosigned") -> bytes:
         """A checkpoint over what the store holds now."""
         leaves = [leaf_hash(one) for one in self.encoded()]

@@ -14,9 +14,9 @@ from schemas.envelope import Acts, record_value, sign_manifest
 from schemas.keys import b64url, signature_twin, unb64url
 from tests.cheating.cheats import TO_IOM, TO_SHELTER, Town, shown, where
 from tests.domain import Signed, with_value
-from topics.audit_records import UNLOGGED_AFTER_S
+from topics.audit_records import ERASED_AFTER_S, UNLOGGED_AFTER_S
 from topics.ledger_entries import LedgerEntry, l1_sha256_of
-from topics.log import Entry
+from topics.log import Entry, grant_key
 
 
 @pytest.fixture
@@ -218,6 +218,61 @@ def test_keys_that_an_erasure_should_have_deleted_are_named(town: Town) -> None:
     ]
     town.run(town.world.log.delete_grants("bi.grants.k7t4", list(target.grant_puts())))
     assert town.audited().findings.kept == ()
+
+
+def commanded(town: Town, by: str = "bi/iom") -> tuple[Signed, Signed]:
+    """A record to the shelter with its grant there, and one that commands its erasure, logged."""
+    target = town.domain.record()
+    town.publish(target)
+    town.run(town.world.log.put_grants("bi.grants.k7t4", target.grant_puts()))
+    erase = town.domain.record(by, flow="rights", kind="control", acts=Acts(erase=(target.manifest.ident,)))
+    town.publish(erase)
+    town.sequence()
+    return target, erase
+
+
+def test_an_erasure_that_is_called_done_while_a_key_is_there_is_caught(town: Town) -> None:
+    _, erase = commanded(town)
+    town.call_erased(erase)
+    assert shown(town.audited()) == [("erasure_pending", "grant")]
+
+
+def test_keys_of_whom_a_record_was_disclosed_to_are_looked_for_too(town: Town) -> None:
+    target = town.domain.record()
+    town.publish(target)
+    ident, reader = target.manifest.ident, town.domain.members["bi/r5w2"]
+    town.publish(town.domain.record(to="bi/r5w2", flow="rights", kind="control", acts=Acts(grant=(ident,))))
+    town.run(town.world.log.put_grants("bi.grants.r5w2", {grant_key(ident, reader.seal.kid): b"disclosed"}))
+    erase = town.domain.record(flow="rights", kind="control", acts=Acts(erase=(ident,)))
+    town.publish(erase)
+    town.sequence()
+    town.call_erased(erase)
+    assert shown(town.audited()) == [("erasure_pending", "grant")]
+
+
+def test_an_erasure_that_nobody_has_called_done_after_a_day_is_named_and_then_it_is_done(town: Town) -> None:
+    target, erase = commanded(town)
+    town.run(town.world.log.delete_grants("bi.grants.k7t4", list(target.grant_puts())))
+    assert town.audited().findings.kept == ()
+    town.wait(ERASED_AFTER_S + 1)
+    town.sign(cosigned=True)
+    [open_] = town.audited().findings.kept
+    assert (open_.code, open_.about, open_.topic, open_.open) == ("erasure_pending", "entry", "bi.rights.k7t4", True)
+    town.call_erased(erase)
+    assert town.audited().findings.kept == ()
+
+
+def test_what_a_third_agency_commands_is_no_erasure(town: Town) -> None:
+    _, erase = commanded(town, "bi/r5w2")
+    town.call_erased(erase)
+    assert town.audited().findings.kept == ()
+
+
+def test_what_is_called_done_twice_or_was_never_commanded_does_not_follow(town: Town) -> None:
+    _, erase = commanded(town)
+    town.call_erased(erase)
+    town.call_erased(erase)
+    assert ("log_inconsistent", "entry") in shown(town.audited())
 
 
 # -- an honest log ----------------------------------------------------------------------------------------------------

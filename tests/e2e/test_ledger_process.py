@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from schemas.envelope import Acts
 from schemas.notes import read_vkey, verify_checkpoint
 from tests.domain import Domain, Signed
 from tests.e2e.commands import environment, until
@@ -95,16 +96,24 @@ def test_killed_and_started_again_it_goes_on_and_says_how_it_is(sh: Shell, tmp_p
         assert "k7t4" not in metrics
         append(gateway, domain, records[6:])
         process.kill()
-    with running(ledger) as (process, _):
+    with running(ledger) as (process, address):
         until("all is signed", lambda: signed_size(ledger) == 10)
         told = sh("ledger", "status", "--dir", ledger, "--json").json
         assert told | {"ok": True, "size": 10, "signed": 10, "cosigned": 0, "behind": 0} == told
+        erase = domain.record(flow="rights", kind="control", acts=Acts(erase=(records[0].manifest.ident,)))
+        append(gateway, domain, [erase])
+        until("the erasure is called done", lambda: signed_size(ledger) == 12)
+        told = sh("ledger", "status", "--dir", ledger, "--json").json
+        assert told["erasures"] == {"open": 0, "overdue": 0}
+        assert "umuhuza_ledger_erasures_overdue 0.0" in httpx2.get(f"{address}/metrics", trust_env=False).text
         process.terminate()
         assert process.wait(20) == 0
     dry = sh("ledger", "retention", "--dir", ledger, "--dry-run", "--json").json
     assert (dry["due"], dry["removed"]) == ([], {})
     view = LedgerView.reading(ledger / "view.db")
     assert sorted(shown(entries_in(view))) == [
+        "erased bi.rights.k7t4 0",
+        "erasure bi.rights.k7t4 0",
         *(f"event bi.referral.k7t4 {offset}" for offset in range(9)),
         f"registry {domain.registry.version}",
     ]

@@ -284,6 +284,7 @@ def test_erased_bytes_leave_the_brokers_although_nobody_writes_there_again(
             await log.put_grants(GRANTS, {"bi/n0/1|k": words, "bi/n0/2|k": b"stays"})
             assert words in on_disk(GRANTS)
             await log.delete_grants(GRANTS, ["bi/n0/1|k"])
+            assert await log.grants_left(["bi/n0/1", "bi/n0/2", "bi/n0/3"]) == {"bi/n0/1", "bi/n0/2"}
         if not kept:
             (tmp_path / "view").unlink()
         async with opened(gateway, tmp_path / "view") as log:  # the gateway was restarted
@@ -292,6 +293,7 @@ def test_erased_bytes_leave_the_brokers_although_nobody_writes_there_again(
                 assert time.monotonic() < end
                 await asyncio.sleep(0.5)
             assert await log.get_grants(GRANTS, ["bi/n0/1|k", "bi/n0/2|k"]) == {"bi/n0/2|k": b"stays"}
+            assert await log.grants_left(["bi/n0/1", "bi/n0/2", "bi/n0/3"]) == {"bi/n0/2"}
             # And then nothing more is written.
             await asyncio.sleep(4)
             with raw(admin) as clients:

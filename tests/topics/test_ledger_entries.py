@@ -55,6 +55,8 @@ def entries(draw: st.DrawFn) -> LedgerEntry:
     if kind == "retention":
         return LedgerEntry(kind, topic, detail=str(draw(NUMBERS)))
     offset = draw(NUMBERS)
+    if kind == "erased":
+        return LedgerEntry(kind, topic, offset, l1_sha256=draw(HASHES))
     previous = draw(st.none() | st.integers(0, offset - 1)) if offset else None
     if kind == "gap":
         return LedgerEntry(kind, topic, offset, previous, detail=str(draw(st.integers(offset, MAX_OFFSET))))

@@ -227,6 +227,7 @@ ENTRIES = [
     LedgerEntry("erasure", "bi.rights.min-solidarity", 2**53 - 1, 2**53 - 2, bytes(32), bytes(range(32))),
     LedgerEntry("duplicate", "bi.case.a", 7, 3, bytes(range(32)), bytes(32)),
     LedgerEntry("reject", "bi.case.a", 8, 7, bytes(range(32)), None, "signature_invalid"),
+    LedgerEntry("erased", "bi.case.a", 7, None, None, bytes(32)),
     LedgerEntry("gap", "bi.case.a", 9, 8, detail="12"),
     LedgerEntry("retention", "bi.case.a", detail="5"),
     LedgerEntry("registry", value_sha256=bytes(32), detail="31"),
