@@ -54,6 +54,15 @@ def kafka_principal(agency: str) -> str:
     return "User:" + agency.replace("/", ".")
 
 
+def ledger_client(registry: Registry) -> str | None:
+    """As whom the keeper of the domain's ledger comes to the brokers, `bi/ledger`: no agency, and in no registry.
+
+    None where an agency has that name: it must not get the ledger's rights, and there is no ledger on these brokers.
+    """
+    keeper = f"{registry.domain}/ledger"
+    return None if keeper in registry.agencies else keeper
+
+
 def kafka_topic(name: str, nodes: int) -> KafkaTopic:
     """How a topic must be on a cluster of so many brokers. Raises LogError `topic_unknown`: the name is no topic's.
 
@@ -90,15 +99,21 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
 
     An agency reads its own mailboxes, its own grants and the log's identity. One that has opted in (`direct`) writes
     where `may` lets it send: a broker sees neither type nor kind, so this is by topic, whatever flow and roles allow. A
-    gateway (role operator) reads and writes every mailbox and every grants topic; so does whoever keeps the ledger,
-    which is the operator's too. Nobody here makes topics or changes them: administrators do, who need no ACL. An
-    idempotent producer needs no more than to write (Kafka 2.8 and later).
+    gateway (role operator) reads and writes every mailbox and every grants topic. Whoever keeps the ledger
+    (`ledger_client`) reads the same, grants to see whether what was erased is gone, and writes the ledger's topic,
+    which nobody else does: neither can do the other's work. Nobody here makes topics, changes or trims them:
+    administrators do, who need no ACL. An idempotent producer needs no more than to write (Kafka 2.8 and later).
 
     An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate.
     """
     shared = registry_topic(registry.domain)
     mailboxes = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
     acls: set[KafkaAcl] = set()
+    keeper, ledger = ledger_client(registry), ledger_topic(registry.domain)
+    if keeper is not None:
+        who = kafka_principal(keeper)
+        read = (*mailboxes, *map(grants_topic, registry.agencies), shared, ledger)
+        acls |= {KafkaAcl(who, "read", name) for name in read} | {KafkaAcl(who, "write", ledger)}
     for agency in registry.agencies.values():
         who = kafka_principal(agency.id)
         if _is_revoked(agency):
@@ -107,7 +122,7 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
         if agency.direct:
             acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
         if "operator" in agency.roles:
-            for topic in (*mailboxes, *map(grants_topic, registry.agencies), ledger_topic(registry.domain)):
+            for topic in (*mailboxes, *map(grants_topic, registry.agencies)):
                 acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
     return frozenset(acls)
 

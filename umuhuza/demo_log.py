@@ -27,6 +27,8 @@ from umuhuza.kafka_command import shown_way
 from umuhuza.words import t
 
 OPERATOR = "bi/operator"
+KEEPER = "bi/ledger"
+"""Of the ledger: as this it comes to Kafka."""
 DIRECT = "bi/min-solidarity"
 """Reads its mailbox from the brokers itself, when there are any. It awaits no answer: how late one is would be decided
 by the brokers' own clock."""
@@ -47,6 +49,9 @@ class DemoLog(Protocol):
 
     def for_gateway(self) -> Path | None:
         """Folder with what the gateway needs to reach Kafka; None: it keeps its own file."""
+
+    def for_ledger(self) -> Path | None:
+        """The same for whoever keeps the ledger."""
 
     def know(self, registry: Registry) -> None:
         """Make room for these agencies, and give them their rights."""
@@ -79,6 +84,9 @@ class InFile:
         """Nothing has to run."""
 
     def for_gateway(self) -> Path | None:
+        return None
+
+    def for_ledger(self) -> Path | None:
         return None
 
     def know(self, registry: Registry) -> None:
@@ -137,6 +145,7 @@ class OnKafka:
         handed = self.for_gateway()
         handed.parent.mkdir(mode=0o700)
         cluster.hand_over(OPERATOR, handed)
+        cluster.hand_over(KEEPER, self.for_ledger())
         version = artefacts.version()
         tell(
             f"Apache Kafka {version} est en marche : chacun y vient avec son certificat, et n'y peut que ce que le "
@@ -148,6 +157,9 @@ class OnKafka:
 
     def for_gateway(self) -> Path:
         return self._root / "passerelle" / "kafka"
+
+    def for_ledger(self) -> Path:
+        return self._root / "passerelle" / "kafka-registre"
 
     def know(self, registry: Registry) -> None:
         # The Kafka library takes a second to import; only here is it needed.

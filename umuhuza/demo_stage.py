@@ -337,7 +337,7 @@ def prepare(stage: Stage) -> None:
     )
     add_agency(registry_folder, operator)
     stage.log.know(held(registry_folder).registry)
-    init_ledger(gateway / LEDGER, gateway, port=0)
+    init_ledger(gateway / LEDGER, gateway, port=0, kafka=stage.log.for_ledger())
     demo_witnesses.make_own(gateway, gateway / LEDGER)
     ready = gateway / "adresse"
     stage.start(GATEWAY, str(gateway), str(ready), str(stage.root), module="umuhuza.demo_clock")

@@ -17,7 +17,7 @@ import typer
 
 from schemas.keys import b64url
 from schemas.registry import Registry
-from topics.kafka_catalogue import kafka_topics
+from topics.kafka_catalogue import kafka_topics, ledger_client
 from umuhuza.kafka.certificates import write_file
 from umuhuza.kafka.production import Hosts, Site
 from umuhuza.kafka.strimzi import resources
@@ -79,8 +79,9 @@ def prepare(
         Path | None,
         typer.Option(
             help=t(
-                "Registre : aussi un dossier par agence (fichier, ou dossier de « registry init »).",
-                "Registry: a folder per agency too (file, or folder of `registry init`).",
+                "Registre (fichier, ou dossier de « registry init ») : aussi un dossier par agence, et un pour le registre "
+                "de preuve.",
+                "Registry: a folder per agency and one for the ledger too (file, or folder of `registry init`).",
             )
         ),
     ] = None,
@@ -91,7 +92,10 @@ def prepare(
     site = Site.open_or_make(folder, Hosts(tuple(broker), tuple(controller or ())))
     now = time.time()
     issued = [*site.prepare(now)]
-    issued += [agency for agency in (() if members is None else members.agencies) if site.client(agency, now)]
+    if members is not None:
+        keeper = ledger_client(members)
+        clients = (*members.agencies, *(() if keeper is None else (keeper,)))
+        issued += [client for client in clients if site.client(client, now)]
     result(
         {"ok": True, "folder": str(site.folder), "cluster_id": site.cluster_id, "issued": issued},
         as_json=as_json,

@@ -54,11 +54,14 @@ PUBLIC_FILE = "ledger.pub"
 """Public keys, one a line: Ed25519, ML-DSA-44."""
 
 
-def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) -> tuple[NoteSigner, ...]:
+def init_ledger(
+    folder: Path, gateway: Path, port: int = 8441, number: int = 1, kafka: Path | None = None
+) -> tuple[NoteSigner, ...]:
     """Make a ledger's folder for the domain of this gateway's folder: keys and settings; and tell the gateway.
 
     Args:
         number: which of the domain's ledgers, when an earlier one was lost: the second is `bi.umuhuza/log2`.
+        kafka: where the gateway's log is on Kafka, the ledger's own folder for it (`umuhuza kafka issue bi/ledger`).
 
     Raises:
         FileExistsError: keys are there already; they are never overwritten.
@@ -72,7 +75,13 @@ def init_ledger(folder: Path, gateway: Path, port: int = 8441, number: int = 1) 
     if settings.log is not None:
         log = f'log = "{settings.log.resolve()}"\nstore = "ledger.db"'
     elif settings.kafka is not None:
-        log = f'kafka = "{settings.kafka.resolve()}"'
+        if kafka is None:
+            raise SettingsError(
+                "--kafka: the ledger's own folder is needed (umuhuza kafka issue <domain>/ledger --out FOLDER)",
+                "--kafka : il faut le dossier propre au registre de preuve "
+                "(umuhuza kafka issue <domaine>/ledger --out DOSSIER)",
+            )
+        log = f'kafka = "{kafka.resolve()}"'
     else:
         raise SettingsError("log: the gateway has none", "log : la passerelle n'en a pas")
     text = (
@@ -123,10 +132,19 @@ def init(
             ),
         ),
     ] = 1,
+    kafka: Annotated[
+        Path | None,
+        typer.Option(
+            help=t(
+                "Sur Kafka : dossier du registre de preuve, de « umuhuza kafka issue <domaine>/ledger ».",
+                "On Kafka: the ledger's folder, from `umuhuza kafka issue <domain>/ledger`.",
+            )
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     try:
-        signers = init_ledger(folder, gateway, port, number)
+        signers = init_ledger(folder, gateway, port, number, kafka)
     except FileExistsError:
         raise typer.BadParameter(
             t("un registre de preuve s'y trouve déjà", "a ledger is there already"), param_hint="--dir"

@@ -474,7 +474,7 @@ def test_an_operator_makes_them_from_their_own_registry(tmp_path: Path) -> None:
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["files"] == ["kafka.yaml", "topics.yaml", "users.yaml"]
     users = list(yaml.safe_load_all((tmp_path / "k8s" / "users.yaml").read_text()))
-    assert [user["metadata"]["name"] for user in users] == ["admin", "bi.iom", "bi.k7t4"]
+    assert [user["metadata"]["name"] for user in users] == ["admin", "bi.iom", "bi.k7t4", "bi.ledger"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -116,10 +116,23 @@ def test_the_firewall_is_on_the_brokers_too() -> None:
         }  # fmt: skip
 
 
-def test_the_gateway_reads_and_writes_every_mailbox_and_grant_and_the_ledger_but_not_the_logs_identity() -> None:
-    everything = {*topics_of(REGISTRY), ledger_topic("bi")}
+def test_the_gateway_reads_and_writes_every_mailbox_and_grant_but_not_the_logs_identity_nor_the_ledger() -> None:
+    everything = set(topics_of(REGISTRY))
     assert allowed("bi/operator", "write") == everything
     assert allowed("bi/operator", "read") == everything | {"bi.registry.log"}
+
+
+def test_the_ledgers_keeper_reads_everything_and_writes_the_ledger_alone_which_nobody_else_writes() -> None:
+    assert allowed("bi/ledger", "read") == {*topics_of(REGISTRY), ledger_topic("bi"), "bi.registry.log"}
+    assert allowed("bi/ledger", "write") == {ledger_topic("bi")}
+    assert {acl.principal for acl in ACLS if acl.name == ledger_topic("bi")} == {"User:bi.ledger"}
+
+
+def test_an_agency_that_has_the_ledgers_name_does_not_get_its_rights() -> None:
+    homonym = Agency("bi/ledger", {"fr": "Agence (inventée)"}, ("assistance",), ())
+    acls = kafka_acls(REGISTRY.with_agency(homonym, NOW))
+    assert not [acl for acl in acls if acl.name == ledger_topic("bi")]
+    assert KafkaAcl("User:bi.ledger", "read", "bi.case.iom") not in acls
 
 
 def test_an_agency_that_left_the_registry_keeps_no_acl() -> None:

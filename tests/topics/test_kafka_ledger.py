@@ -27,7 +27,7 @@ _domains = (f"x{letter}" for letter in "abcdefghij")
 
 @dataclass
 class KafkaStoreHarness:
-    """A domain of its own for each test, with an operator and nobody else."""
+    """A domain of its own for each test, with an operator and the ledger's keeper."""
 
     folder: Path
     cluster: Cluster
@@ -45,7 +45,7 @@ class KafkaStoreHarness:
         return cls(folder, cluster, name)
 
     def open(self) -> LedgerStore:
-        return KafkaLedgerStore.open(self.cluster.access(f"{self.domain}/operator"), domain=self.domain)
+        return KafkaLedgerStore.open(self.cluster.access(f"{self.domain}/ledger"), domain=self.domain)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

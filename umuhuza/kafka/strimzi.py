@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.registry import Registry
-from topics.kafka_catalogue import kafka_acls, kafka_quotas, kafka_topics
+from topics.kafka_catalogue import kafka_acls, kafka_quotas, kafka_topics, ledger_client
 from umuhuza.kafka.certificates import ADMIN, principal_of
 from umuhuza.kafka.production import Hosts, node_properties
 
@@ -115,7 +115,9 @@ def _topics(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _users(registry: Registry) -> list[dict[str, Any]]:
-    rights: dict[str, dict[str, set[str]]] = {f"User:{principal_of(agency)}": {} for agency in registry.agencies}
+    keeper = ledger_client(registry)
+    clients = (*registry.agencies, *(() if keeper is None else (keeper,)))
+    rights: dict[str, dict[str, set[str]]] = {f"User:{principal_of(client)}": {} for client in clients}
     for acl in kafka_acls(registry):
         rights[acl.principal].setdefault(acl.name, set()).add(acl.operation.capitalize())
     agencies = {f"User:{principal_of(agency)}": agency for agency in registry.agencies}
