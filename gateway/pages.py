@@ -146,15 +146,20 @@ def add_pages(app: FastAPI) -> None:
         if topic not in topics:
             raise LogError("topic_unknown", "query.topic")
         await door.follower.follow([topic])
+        first = (await door.log.ends(topic)).first
         lines: list[bytes] = []
-        for link in door.index.links(caller.agency, topic, after, limit):
-            stored = await door.log.read(topic, link.offset - 1, 1)
-            if stored and stored[0].offset == link.offset:
-                manifest = stored[0].value.partition(b"\n")[0].decode("ascii", "replace")
-                told_line = {"seq": link.seq, "offset": link.offset, "at": stored[0].at_ms, "manifest": manifest}
-                if door.ledger is not None:
-                    told_line["ledger"] = door.ledger.said_of(unb64url(link.hash), topic)
-                lines.append(orjson.dumps(told_line, option=orjson.OPT_APPEND_NEWLINE))
+        while not lines and (links := door.index.links(caller.agency, topic, after, limit)):
+            after = links[-1].seq
+            for link in links:
+                if link.offset < first:
+                    continue  # past its retention
+                stored = await door.log.read(topic, link.offset - 1, 1)
+                if stored and stored[0].offset == link.offset:
+                    manifest = stored[0].value.partition(b"\n")[0].decode("ascii", "replace")
+                    told_line = {"seq": link.seq, "offset": link.offset, "at": stored[0].at_ms, "manifest": manifest}
+                    if door.ledger is not None:
+                        told_line["ledger"] = door.ledger.said_of(unb64url(link.hash), topic)
+                    lines.append(orjson.dumps(told_line, option=orjson.OPT_APPEND_NEWLINE))
         return Response(b"".join(lines), media_type="application/x-ndjson")
 
     @app.get("/v1/ends", tags=["records"], summary="First kept and next offset of my mailboxes")

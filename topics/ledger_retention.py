@@ -14,7 +14,8 @@ Removed is a beginning of a topic, never something in the middle: everything bel
 
 4. no command to erase whose erasure is open (`topics.ledger_erasures`): it says what has to go.
 
-What is old and not delivered stays, and is counted as overdue: its sender has to be told by other ways.
+What is old and not delivered stays, and is counted as overdue. Its sender knows: nobody has acknowledged it, and the
+sender's own adapter has said for years whom to telephone (`adapters.deadlines`); the keeper of the log is told here.
 
     log entry `retention` (first offset kept) -> read back -> remove from the log
 
@@ -25,7 +26,9 @@ or in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -139,3 +142,56 @@ async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[
         if ends.first < before:
             removed[name] = await trims.trim(name, before)
     return removed
+
+
+class Scheduled:
+    """Retention at its times. `turn` between two rounds of the sequencer, never beside one.
+
+    Args:
+        trims: opens who may remove; asked at every run.
+        every_s: seconds between two runs; the first is at once.
+        now_ms: milliseconds since the epoch.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        sequencer: Sequencer,
+        trims: Callable[[], AbstractAsyncContextManager[Trims]],
+        *,
+        every_s: float,
+        now_ms: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._sequencer = sequencer
+        self._trims = trims
+        self._every_s = every_s
+        self._now_ms = now_ms
+        self._clock = clock
+        self._next_at: float | None = None
+        self.undelivered = 0
+        """Records that are past their time and not known to be delivered, as the last run saw."""
+        self.problem: str | None = None
+        """Code of why the last run did not go through; None when it did."""
+
+    async def turn(self) -> None:
+        """Run, if it is time. What goes wrong is in `problem`; the next run does it again.
+
+        Raises LogError `log_inconsistent`, `root_mismatch`, `log_closed`: nobody may go on.
+        """
+        if self._next_at is not None and self._clock() < self._next_at:
+            return
+        self._next_at = self._clock() + self._every_s
+        try:
+            found = await due(self._log, self._sequencer.view, now_ms=self._now_ms())
+            self.undelivered = sum(one.overdue for one in found)
+            async with self._trims() as trims:
+                await execute(self._sequencer, self._log, trims, found)
+        except LogError as error:
+            if error.code in ("log_inconsistent", "root_mismatch", "log_closed"):
+                raise
+            self.problem = error.code
+        else:
+            self.problem = None

@@ -79,8 +79,8 @@ def prepare(
         Path | None,
         typer.Option(
             help=t(
-                "Registre (fichier, ou dossier de « registry init ») : aussi un dossier par agence, et un pour le registre "
-                "de preuve.",
+                "Registre (fichier, ou dossier de « registry init ») : aussi un dossier par agence, et un pour le "
+                "registre de preuve.",
                 "Registry: a folder per agency and one for the ledger too (file, or folder of `registry init`).",
             )
         ),

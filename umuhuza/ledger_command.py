@@ -19,15 +19,13 @@ from schemas.keys import fingerprint_of
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
 from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
 from topics.ledger_erasures import overdue_of
-from topics.ledger_retention import Due, Trims, due, execute
+from topics.ledger_retention import Due, due, execute
 from topics.ledger_view import LedgerView
-from topics.log import Log
 from topics.private_file import write_private
 from topics.promise import origin_of
 from topics.registry_file import read_registry
 from topics.settings import SettingsError
-from topics.sqlite_log import SqliteLog
-from umuhuza.ledger_process import open_log, opened, run
+from umuhuza.ledger_process import open_log, opened, run, trimming
 from umuhuza.ledger_settings import (
     ALGORITHMS,
     FILE_NAME,
@@ -302,6 +300,7 @@ def retention(
     as_json: Json = False,
 ) -> None:
     settings = load_ledger_settings(folder / FILE_NAME)
+    kafka_admin = kafka_admin or settings.retention_kafka
     if settings.kafka is not None and kafka_admin is None and not dry_run:
         raise SettingsError(
             "--kafka-admin: on Kafka an administrator's folder is needed",
@@ -341,21 +340,5 @@ async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -
         found = await due(parts.log, parts.sequencer.view, now_ms=time.time_ns() // 1_000_000)
         if dry_run:
             return found, {}
-        trims, close = await _trims(parts.log, admin, parts.registries.held().registry.domain)
-        try:
+        async with trimming(parts.log, admin, parts.registries.held().registry.domain) as trims:
             return found, await execute(parts.sequencer, parts.log, trims, found)
-        finally:
-            if close is not None:
-                await close.close()
-
-
-async def _trims(log: Log, admin: Path | None, domain: str) -> tuple[Trims, Log | None]:
-    """Who removes, and what has to be closed afterwards."""
-    if isinstance(log, SqliteLog):
-        return log, None
-    from topics.kafka_log import KafkaAccess, KafkaLog
-
-    assert admin is not None
-    access = KafkaAccess.of_folder(admin, client_id="umuhuza-ledger-retention")
-    kafka = await KafkaLog.open(access, domain=domain, random_id=lambda: "", sweeps=False)
-    return kafka, kafka

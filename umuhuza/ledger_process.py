@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -32,8 +33,10 @@ from topics.ledger import Sequencer, follow
 from topics.ledger_checkpoints import Checkpoints
 from topics.ledger_erasures import ErasureLog, Erasures
 from topics.ledger_registries import KeptRegistries
+from topics.ledger_retention import Scheduled, Trims
 from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
+from topics.log import Log
 from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
 from umuhuza.guarded_server import answering
@@ -89,6 +92,23 @@ async def open_log(settings: LedgerSettings, domain: str) -> ErasureLog:
     return await KafkaLog.open(access, domain=domain, random_id=lambda: b64url(os.urandom(12)), sweeps=False)
 
 
+@contextlib.asynccontextmanager
+async def trimming(log: Log, admin: Path | None, domain: str) -> AsyncIterator[Trims]:
+    """Who removes what retention has logged: over SQLite the log itself, on Kafka an administrator. Raises LogError."""
+    if isinstance(log, SqliteLog):
+        yield log
+        return
+    from topics.kafka_log import KafkaAccess, KafkaLog
+
+    assert admin is not None
+    access = KafkaAccess.of_folder(admin, client_id="umuhuza-ledger-retention")
+    kafka = await KafkaLog.open(access, domain=domain, random_id=lambda: "", sweeps=False)
+    try:
+        yield kafka
+    finally:
+        await kafka.close()
+
+
 def open_store(settings: LedgerSettings, domain: str, *, create: bool = True) -> LedgerStore:
     """The ledger itself. Raises LogError; with `create` false also when there is none yet."""
     if settings.store is not None:
@@ -115,6 +135,7 @@ class Health(Collector):
     signed_at: float = field(default_factory=time.time)
     witnesses: Witnesses = field(default_factory=Witnesses)
     erasures: Erasures | None = None
+    retention: Scheduled | None = None
 
     @property
     def alarms(self) -> list[str]:
@@ -157,6 +178,16 @@ class Health(Collector):
                 "1 when the log could be read from its beginning, the last time that an erasure asked for it",
                 int(self.erasures is None or self.erasures.problem is None),
             ),
+            (
+                "undelivered",
+                "Records that are past their retention and not known to be delivered: telephone their senders",
+                0 if self.retention is None else self.retention.undelivered,
+            ),
+            (
+                "retention_up",
+                "1 when the last removal of what is past its retention went through",
+                int(self.retention is None or self.retention.problem is None),
+            ),
         ):
             yield GaugeMetricFamily(f"umuhuza_ledger_{name}", what, value)
         yield from self.witnesses.collect()
@@ -184,6 +215,20 @@ class Health(Collector):
 # The process
 
 
+def _scheduled(parts: Parts, settings: LedgerSettings) -> Scheduled | None:
+    """Retention as the settings say; None: by hand."""
+    if settings.retention_hours is None:
+        return None
+    domain = parts.registries.held().registry.domain
+    return Scheduled(
+        parts.log,
+        parts.sequencer,
+        lambda: trimming(parts.log, settings.retention_kafka, domain),
+        every_s=settings.retention_hours * 3600,
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
+
+
 async def run(settings: LedgerSettings) -> None:
     """Sequence until SIGTERM or SIGINT. Raises as `opened`; LogError `log_inconsistent`, `root_mismatch`; OSError."""
     stop = asyncio.Event()
@@ -204,10 +249,13 @@ async def run(settings: LedgerSettings) -> None:
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 every_s=settings.erasure_seconds,
             )
+            retention = health.retention = _scheduled(parts, settings)
 
             async def publish() -> None:
                 nonlocal signed
                 await erasures.turn()
+                if retention is not None:
+                    await retention.turn()
                 if loop.time() - signed < settings.checkpoint_seconds:
                     return
                 if await asyncio.to_thread(parts.checkpoints.publish, parts.sequencer.view) is not None:

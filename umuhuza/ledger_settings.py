@@ -63,6 +63,14 @@ class LedgerSettings(BaseSettings):
     erasure_seconds: float = Field(
         600.0, gt=0, description="Longest time between two reads of the whole log while an erasure is not done."
     )
+    retention_hours: float | None = Field(
+        None,
+        gt=0,
+        description="How often what is past its retention and was delivered is removed; without it, only by hand.",
+    )
+    retention_kafka: Path | None = Field(
+        None, description="On Kafka: folder of an administrator of the cluster, who alone may remove."
+    )
     host: str = Field("127.0.0.1", description="Address on which health and metrics are answered.")
     port: int = Field(8441, ge=0, le=65535, description="Port for health and metrics; 0 chooses a free one.")
     ready_file: Path | None = Field(None, description="Written with that address once the ledger has caught up.")
@@ -85,7 +93,7 @@ def load_ledger_settings(
 ) -> LedgerSettings:
     """Merge file, environment and arguments (the later wins); paths in the file are relative to it.
 
-    Raises SettingsError: an unknown name, a missing or a wrong value, no log or two, no store.
+    Raises SettingsError: an unknown name, a missing or a wrong value, no log or two, no store, nobody who may remove.
     """
     found = load(
         LedgerSettings, prefix=PREFIX, file=file, section="ledger", arguments=arguments, environment=environment
@@ -96,6 +104,11 @@ def load_ledger_settings(
         )
     if found.kafka is None and found.store is None:
         raise SettingsError("store: is needed without kafka", "store : il le faut quand il n'y a pas de kafka")
+    if found.retention_hours is not None and found.kafka is not None and found.retention_kafka is None:
+        raise SettingsError(
+            "retention_kafka: is needed with retention_hours on Kafka",
+            "retention_kafka : il le faut avec retention_hours sur Kafka",
+        )
     return found
 
 

@@ -116,6 +116,8 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "checkpoint_seconds": "Intervalle minimal entre deux points de contrôle signés.",
         "witness_seconds": "Fréquence à laquelle les témoins de witnesses.policy sont priés de cosigner.",
         "erasure_seconds": "Intervalle maximal entre deux lectures de tout le journal, tant qu'un effacement attend.",
+        "retention_hours": "Fréquence du retrait de ce qui est remis et dépasse sa durée ; sans elle, à la main.",
+        "retention_kafka": "Sur Kafka : dossier d'un administrateur du cluster, qui seul peut retirer.",
         "host": "Adresse à laquelle l'état et les métriques sont donnés.",
         "port": "Port pour l'état et les métriques ; 0 en choisit un libre.",
         "ready_file": "Reçoit cette adresse une fois que le registre de preuve est à jour.",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import apsw
+import orjson
 import pytest
 
 from gateway.index import Index
@@ -164,6 +165,21 @@ def test_what_retention_took_is_skipped_not_waited_for(tmp_path: Path) -> None:
             response = await k7t4.get("/v1/mailbox?flows=referral")
             assert (response.status_code, response.json()["code"]) == (410, "retention_passed")
             assert await gateway.door.follower.lag() == 0
+
+    asyncio.run(run())
+
+
+def test_own_manifests_that_are_still_kept_are_told_behind_those_that_retention_took(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        records = [world.domain.record() for _ in range(6)]
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            await iom.send(*records)
+            assert isinstance(gateway.door.log, SqliteLog)
+            await gateway.door.log.trim(TOPIC, 4)
+            for asked in ("", "&after=1&limit=2"):
+                response = await iom.get(f"/v1/sent?topic={TOPIC}{asked}")
+                assert [orjson.loads(line)["seq"] for line in response.content.splitlines()] == [5, 6]
 
     asyncio.run(run())
 

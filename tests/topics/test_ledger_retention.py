@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from schemas.errors import LogError
 from tests.topics.ledger_world import World, entries_in, shown
 from topics.ledger import Sequencer
 from topics.ledger_entries import LedgerEntry
-from topics.ledger_retention import MARGIN_MS, Due, due, execute
+from topics.ledger_retention import MARGIN_MS, Due, Scheduled, Trims, due, execute
 from topics.log import Ends
 
 BOX, RECEIPTS = "bi.referral.k7t4", "bi.receipt.iom"
@@ -158,5 +160,41 @@ def test_a_view_made_again_learns_what_was_answered(tmp_path: Path) -> None:
         await world.sequenced(again)
         world.at_ms += 101_000
         assert Due(BOX, 0, 1, 0) in await found_by(world, again)
+
+    world.run(work)
+
+
+def test_at_its_times_it_removes_and_counts_what_nobody_took(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    seconds, runs = 0.0, 0
+
+    @asynccontextmanager
+    async def trims() -> AsyncIterator[Trims]:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            raise LogError("unavailable")
+        yield world.log
+
+    async def work() -> None:
+        nonlocal seconds
+        records = [world.domain.record() for _ in range(3)]
+        await world.put(*records)
+        await receipt_for(world, records[0].manifest.evt)
+        sequencer = world.sequencer()
+        await world.sequenced(sequencer)
+        retention = Scheduled(
+            world.log, sequencer, trims, every_s=3600, now_ms=lambda: world.at_ms, clock=lambda: seconds
+        )
+        await retention.turn()
+        assert (runs, retention.undelivered, retention.problem) == (1, 0, None)
+        world.at_ms += 30 * 365 * 86_400_000
+        await retention.turn()
+        assert runs == 1, "it is not time"
+        for problem, ends in (("unavailable", Ends(0, 3)), (None, Ends(1, 3))):
+            seconds += 3600
+            await retention.turn()
+            assert (retention.undelivered, retention.problem) == (3, problem)
+            assert await world.log.ends(BOX) == ends
 
     world.run(work)
