@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,6 +200,28 @@ def test_a_record_that_comes_after_its_erasure_is_never_opened(town: Agencies) -
     town.settle()
     assert states(ministry, f"{IOM}/{evt}") == ["erased"]
     assert ministry.system.arrived == []
+
+
+def test_a_mailbox_put_back_from_a_copy_of_before_erases_again_before_anything_else(
+    town: Agencies, tmp_path: Path
+) -> None:
+    """The copy has the record's key; the log has the command, which the adapter reads anew."""
+    evt = sent(town, IOM, MINISTRY)
+    secret = grant_bytes(town[MINISTRY], evt)
+    town[MINISTRY].box.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = Path(shutil.copy(town.path(MINISTRY), tmp_path / "copy"))
+    rights(town[IOM]).erase(f"{IOM}/{evt}", "person")
+    town.settle()
+    town[MINISTRY].box.close()
+    for suffix in ("-wal", "-shm"):
+        Path(f"{town.path(MINISTRY)}{suffix}").unlink(missing_ok=True)
+    copy.replace(town.path(MINISTRY))
+    town.open(MINISTRY)
+    assert states(town[MINISTRY], f"{IOM}/{evt}") == ["delivered"]
+    town[MINISTRY].receive()
+    assert states(town[MINISTRY], f"{IOM}/{evt}") == ["erased"]
+    town.settle()
+    assert secret not in bytes_of(tmp_path, "bi-*.db*")
 
 
 def test_a_holder_erases_what_it_got_and_tells_who_sent_it(town: Agencies, tmp_path: Path) -> None:
