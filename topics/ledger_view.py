@@ -250,7 +250,9 @@ class LedgerView:
     def erasing(self) -> list[Commanded]:
         """Every erasure that is commanded and not called done, by topic and offset. Raises LogError."""
         with self._said():
-            rows = self._db.execute("SELECT topic, offset, l1 FROM erasing ORDER BY topic, offset").fetchall()
+            rows: list[Any] = self._db.execute(
+                "SELECT topic, offset, l1 FROM erasing ORDER BY topic, offset"
+            ).fetchall()
         return [Commanded(*row) for row in rows]
 
     def recipients(self, idents: Sequence[str]) -> dict[str, str]:
