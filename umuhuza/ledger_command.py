@@ -134,8 +134,8 @@ def init(
         Path | None,
         typer.Option(
             help=t(
-                "Sur Kafka : dossier du registre de preuve, de « umuhuza kafka issue <domaine>/ledger ».",
-                "On Kafka: the ledger's folder, from `umuhuza kafka issue <domain>/ledger`.",
+                "Sur Kafka : dossier fait pour <domaine>/ledger par « kafka issue ».",
+                "On Kafka: the folder that `kafka issue` made for <domain>/ledger.",
             )
         ),
     ] = None,

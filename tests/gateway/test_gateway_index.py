@@ -177,9 +177,9 @@ def test_own_manifests_that_are_still_kept_are_told_behind_those_that_retention_
             await iom.send(*records)
             assert isinstance(gateway.door.log, SqliteLog)
             await gateway.door.log.trim(TOPIC, 4)
-            for asked in ("", "&after=1&limit=2"):
+            for asked, seqs in (("", [5, 6]), ("&after=1&limit=2", [5]), ("&after=5&limit=2", [6]), ("&after=6", [])):
                 response = await iom.get(f"/v1/sent?topic={TOPIC}{asked}")
-                assert [orjson.loads(line)["seq"] for line in response.content.splitlines()] == [5, 6]
+                assert [orjson.loads(line)["seq"] for line in response.content.splitlines()] == seqs
 
     asyncio.run(run())
 
