@@ -147,7 +147,11 @@ class Town:
     def encoded(self) -> list[bytes]:
         store = self.store()
         try:
-            return [entry for one in store.read(-1, 1 << 20) for entry in decode_batch(one.value).entries]
+            found: list[bytes] = []
+            for batch in (decode_batch(one.value) for one in store.read(-1, 1 << 20)):
+                if (batch.first_index, batch.previous_root) == (len(found), root([leaf_hash(one) for one in found])):
+                    found += batch.entries
+            return found
         finally:
             store.close()
 
@@ -158,7 +162,14 @@ class Town:
 
     def in_log(self, statement: str, *values: object) -> None:
         """Straight into the log's file, as an administrator can."""
-        connection = apsw.Connection(str(self.folder / "log.db"))
+        self._into("log.db", statement, *values)
+
+    def in_ledger(self, statement: str, *values: object) -> None:
+        """Straight into the file of the ledger's store."""
+        self._into("ledger.db", statement, *values)
+
+    def _into(self, file: str, statement: str, *values: object) -> None:
+        connection = apsw.Connection(str(self.folder / file))
         try:
             connection.execute(statement, tuple(values))
         finally:

@@ -17,7 +17,7 @@ from tests.domain import seeded
 from tests.topics.ledger_world import ORIGIN, SIGNERS
 from topics.audit_findings import Held
 from topics.audit_records import UNLOGGED_AFTER_S
-from topics.ledger_entries import LedgerEntry
+from topics.ledger_entries import Batch, LedgerEntry
 
 
 @pytest.fixture
@@ -55,6 +55,20 @@ def test_a_ledger_made_again_without_one_record_contradicts_the_checkpoint_that_
     report = town.audited()
     assert ("log_inconsistent", "checkpoint") in shown(report)
     assert where(report, "log_inconsistent").name == "cosigned-0"
+
+
+def test_a_batch_that_names_another_tree_is_passed_over_by_an_auditor_as_by_every_reader(town: Town) -> None:
+    """On Kafka whoever may write to the ledger's topic can leave one there: it enters nothing and hides nothing."""
+    lie = LedgerEntry("event", TO_SHELTER, 5, 4, bytes(32), bytes(32))
+    value = Batch(len(town.entries()), bytes(32), [lie.encode()]).encode()
+    town.in_ledger(
+        "INSERT INTO batch (size, root, value) SELECT size, root, ? FROM batch ORDER BY position DESC LIMIT 1", value
+    )
+    town.publish(town.domain.record())
+    town.sequence()
+    report = town.audited()
+    assert report.findings.kept == ()
+    assert report.kinds["event"] == 6
 
 
 def test_a_ledger_made_again_without_one_record_contradicts_a_receipt(town: Town) -> None:
