@@ -93,11 +93,11 @@ class Town:
                 self.promise(one, offset)
         return offsets
 
-    def promise(self, record: Signed, offset: int) -> None:
-        """Signed by the gateway, kept by the sender, whatever becomes of it."""
+    def promise(self, record: Signed, offset: int, iss: str | None = None) -> None:
+        """Signed by the gateway, kept by the sender, whatever becomes of it. `iss`: whom it names instead."""
         operator, manifest = self.domain.operator, record.manifest
         line = Line(manifest.evt, chain_hash(record.value.partition(b"\n")[0]), manifest.topic, offset)
-        made = make_promise([line], operator.sig, iss=operator.id, at=self.world.at_ms // 1000, domain="bi")
+        made = make_promise([line], operator.sig, iss=iss or operator.id, at=self.world.at_ms // 1000, domain="bi")
         kept = evidence(line, 0, made.paths[0], made.jws)
         self.promises.append(Held(f"promise-{len(self.promises)}", kept, own=False))
 

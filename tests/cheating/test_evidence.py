@@ -214,6 +214,16 @@ def test_evidence_without_a_registry_file_says_so(town: Town, tmp_path: Path) ->
     assert ("registry_invalid", "registry") in shown(audited(town, out))
 
 
+def test_another_true_registry_in_the_place_of_one_is_not_it(town: Town, tmp_path: Path) -> None:
+    """An older one, say, in which a key was not revoked yet."""
+    town.export(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as packed:
+        names = sorted(name for name in packed.namelist() if re.fullmatch("registries/[0-9a-f]{64}", name))
+        first = packed.read(names[0])
+    out = changed(tmp_path / "all.zip", lambda name, data: (name, first if name == names[1] else data))
+    assert ("registry_invalid", "registry") in shown(audited(town, out))
+
+
 def test_evidence_is_never_written_over(town: Town, tmp_path: Path) -> None:
     town.export(tmp_path / "all.zip")
     with pytest.raises(FileExistsError):

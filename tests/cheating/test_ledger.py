@@ -4,6 +4,7 @@ promise. What others hold gives it away: a cosigned checkpoint, a receipt, a pro
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -196,6 +197,35 @@ def test_a_promise_of_a_place_that_the_ledger_went_past_is_a_lie(town: Town) -> 
         ]
     )
     assert ("record_missing", "promise") in shown(town.audited())
+
+
+def test_a_promise_made_of_a_true_one_accuses_nobody(town: Town) -> None:
+    """Whoever has a promise and changes what it is of, or who gave it, has nothing in hand."""
+    domain, true = town.domain, json.loads(town.promises[0].data)
+    town.promises[:] = [Held("moved", json.dumps(true | {"offset": 99}).encode(), own=False)]
+    town.promise(domain.record(chain=False), 3, iss="bi/k7t4")
+    assert [(one.code, one.name) for one in town.audited().findings.kept] == [
+        ("root_mismatch", "moved"),
+        ("key_unknown", "promise-1"),
+    ]
+
+
+def test_a_promise_signed_with_the_gateways_key_after_its_revocation_is_none(town: Town) -> None:
+    domain = town.domain
+    domain.revoke("bi/operator", domain.operator.sig.kid, town.world.at_ms // 1000 + 60)
+    town.wait(120)
+    town.sequence()
+    town.promise(domain.record(chain=False), 3)
+    assert [(one.code, one.name) for one in town.audited().findings.kept] == [("key_revoked", "promise-5")]
+
+
+def test_a_ledger_that_is_cut_off_beside_its_own_larger_checkpoint_is_no_older_copy(town: Town) -> None:
+    """An older copy would have an older checkpoint: what is handed over together has to fit."""
+    town.promises.clear()
+    town.brought.clear()
+    town.in_store(lambda _batch: None)
+    report = town.audited(policy=NO_WITNESS)
+    assert ("log_inconsistent", "checkpoint") in shown(report)
 
 
 def test_a_promise_that_no_gateway_signed_proves_nothing(town: Town) -> None:
