@@ -28,7 +28,7 @@ from schemas import ijson
 from schemas.errors import LogError, RegistryError, UmuhuzaError
 from schemas.home_proof import HOME_HEADER, read_home_proof
 from schemas.registry import Border, Registry
-from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin
+from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin, pack
 from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import TrustPolicy, read_policy
 from topics.borders import border, bordered
@@ -110,8 +110,9 @@ class Neighbours:
         return held
 
     def take_registry(self, domain: str, data: bytes) -> TrustedRegistry:
-        """Take in an excerpt; durable when it returns. One that is held already changes nothing. An older version than
-        the newest held is kept for records that were logged under it, and judges nothing else.
+        """Take in an excerpt; durable when it returns. One that is held already changes nothing; of one version all
+        that was ever brought is held together. An older version than the newest held is kept for records that were
+        logged under it, and judges nothing else.
 
         Returns:
             The newest that is held now.
@@ -128,20 +129,35 @@ class Neighbours:
             return taken
         here = self._folder / domain
         older = taken.registry.version < held.newest.registry.version and taken.root == held.newest.root
-        if not older:
+        if taken.digest == held.newest.digest:
+            taken = _joined(held.newest, taken, held.pin)
+        elif not older:
             taken = trusted(data, held.pin, held.newest, excerpt=True)
         try:
             (here / VERSIONS).mkdir(exist_ok=True)
             for one in (held.newest, taken):  # the first one was put there by an operator
-                path = here / VERSIONS / f"{one.registry.version}.json"
-                if not path.exists():
-                    replace_registry_file(path, one.data)
-            if not older:
-                replace_registry_file(here / NEWEST, data)
+                self._keep(here / VERSIONS / f"{one.registry.version}.json", one, held.pin)
+            if not older and taken.data != held.newest.data:
+                replace_registry_file(here / NEWEST, taken.data)
         except OSError as error:
             raise LogError(code_of(error, None), "neighbours") from None
+        self._versions.pop((domain, taken.registry.version), None)
         self._looked = float("-inf")
         return held.newest if older else taken
+
+    def _keep(self, path: Path, one: TrustedRegistry, pin: RootPin) -> None:
+        """With what an earlier excerpt of the same version had. Raises OSError."""
+        if path.exists():
+            try:
+                before = trusted(_bytes(path), pin, excerpt=True)
+            except RegistryError:
+                before = one  # damaged: the one that is whole takes its place
+            if before is not one and before.digest != one.digest:
+                return
+            one = _joined(before, one, pin)
+            if one.data == before.data and before is not one:
+                return
+        replace_registry_file(path, one.data)
 
     def judged(self, stored: Stored) -> Verified | UmuhuzaError | None:
         """What a record of our log is, by the home proof that stands beside it; None: there is none."""
@@ -210,7 +226,9 @@ class Neighbours:
         except (OSError, ValueError):
             raise RegistryError("registry_invalid", "neighbours") from None
         held = None if before is None or before.pin != pin else before.newest
-        newest = trusted(data, pin, held, excerpt=True)
+        newest = trusted(data, pin, excerpt=True)
+        if held is not None and newest.digest != held.digest:  # of one version more may have come
+            newest = trusted(data, pin, held, excerpt=True)
         if newest.registry.domain != domain or domain == self._ours().registry.domain:
             raise RegistryError("registry_invalid", "root")
         return _Held(pin, policy, newest, stamp)
@@ -228,6 +246,13 @@ class Neighbours:
                 return None
             known = self._versions[domain, version] = read.registry
         return known
+
+
+def _joined(one: TrustedRegistry, other: TrustedRegistry, pin: RootPin) -> TrustedRegistry:
+    """Two excerpts of one version as one: whoever brings less cannot take away what was there, nor keep out what is to
+    come."""
+    files = {**one.files, **other.files}
+    return one if files.keys() == one.files.keys() else trusted(pack(files), pin, excerpt=True)
 
 
 def _bytes(path: Path) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import RegistryError
 from schemas.registry import Registry, registry_from_json, registry_to_json
-from schemas.registry_trust import trusted
+from schemas.registry_trust import TrustedRegistry, excerpt_of, trusted
 from tests.borders import NAME, TODAY, Countries, day
 from tests.domain import NOW
 from topics.borders import Crossing, border, bordered, excerpt_for, may_cross
@@ -168,6 +168,31 @@ def test_neighbours_hold_the_newest_and_every_version_before(tmp_path: Path) -> 
         neighbours.take_registry("tn", excerpt_for(countries.published(countries.bi), "tn"))
     with pytest.raises(RegistryError, match="agency_unknown"):
         neighbours.take_registry("ke", newer)
+
+
+def test_an_excerpt_without_anybody_in_it_keeps_nobody_out(tmp_path: Path) -> None:
+    """A bridge that was taken over brings it first, as the newest and as an older one; the true ones come later."""
+    countries = Countries()
+    here = countries.neighbours_of_burundi(tmp_path / "neighbours")
+    clock = [float(NOW)]
+    both = [Neighbours(here, lambda: countries.published(countries.bi), lambda: clock[0]) for _ in range(2)]
+    true: list[tuple[bytes, TrustedRegistry]] = []
+    for _ in range(2):
+        countries.tn.registry = countries.tn.registry.renewed(NOW)
+        whole = countries.published(countries.tn)
+        true.append((excerpt_for(whole, "bi"), whole))
+    for _, whole in reversed(true):
+        assert not both[0].take_registry("tn", excerpt_of(whole, [])).registry.agencies
+    for data, whole in true:
+        both[0].take_registry("tn", data)
+        clock[0] += 2
+        for one in both:
+            found = one.trust("tn").version(whole.registry.version)
+            assert found is not None
+            assert "tn/inlctp" in found.agencies
+    both[0].take_registry("tn", excerpt_of(true[1][1], []))
+    assert "tn/inlctp" in both[0].theirs("tn").registry.agencies
+    assert both[1].registry.borders["tn"].agreements
 
 
 def test_a_neighbour_whose_files_are_damaged_is_none_until_they_are_mended(tmp_path: Path) -> None:
