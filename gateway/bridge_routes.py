@@ -27,9 +27,8 @@ from gateway.routes import NDJSON, ClientGoneError, answer_lines, count_outcomes
 from schemas.errors import AccessError, LogError, RecordError, UmuhuzaError
 from schemas.home_proof import read_carried_line
 from schemas.registry_bundle import MAX_REGISTRY_BYTES
-from schemas.trust_policy import endorse
+from topics.home_check import believed
 from topics.neighbours import Neighbours
-from topics.promise import origin_of
 
 
 class TakenRegistry(BaseModel):
@@ -89,7 +88,7 @@ def add_bridge_routes(app: FastAPI) -> None:
         answer = await door.intake.carry(bridge.agency, lines, trust, newest)
         count_outcomes(door, answer)
         try:
-            endorsed = endorse(read_carried_line(lines[0]).home.checkpoint, trust.policy, origin_of(domain))
+            endorsed = believed(read_carried_line(lines[0]).home.checkpoint, trust)
             cosigned_at = max(endorsed.by.values(), default=0)
             neighbours.met(domain, int(door.now()), endorsed.signed.checkpoint.size, cosigned_at)
             door.metrics.contact(domain, "believed").inc()

@@ -48,32 +48,25 @@ TERMS: dict[str, Any] = {
     "types": ["transfer.requested", "transfer.accepted", "transfer.declined", "receipt.delivered"],
     "purposes": ["return"],
     "focal_points": ["bi/ccsprtp", "tn/inlctp"],
-    "authorisations": [
-        {
-            "authority": "data-protection-authority",
-            "ref": "2026/1",
-            "scope": ["bilateral"],
-            "until": (TODAY + timedelta(days=60)).isoformat(),
-        }
-    ],
     "retention_days": 365,
     "legal_ref": "Accord fictif",
     "document_sha256": None,
-    "since": (TODAY - timedelta(days=30)).isoformat(),
-    "until": (TODAY + timedelta(days=90)).isoformat(),
 }
+"""Since 30 days, for 90 more; the authorisation for 60."""
+AUTHORISED = {"authority": "data-protection-authority", "ref": "2026/1", "scope": ["bilateral"]}
 
 
 @dataclass
 class Countries:
     """`Countries()`: both, with the agreement in both registries."""
 
+    now: int = NOW
     bi: Domain = field(init=False)
     tn: Domain = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bi = Domain("burundi", cast=BURUNDI)
-        self.tn = Domain("tunisia", cast=TUNISIA, name="tn")
+        self.bi = Domain("burundi", self.now, cast=BURUNDI)
+        self.tn = Domain("tunisia", self.now, cast=TUNISIA, name="tn")
         self.bi.abroad, self.tn.abroad = self.tn.members, self.bi.members
         self.agree()
 
@@ -86,7 +79,11 @@ class Countries:
 
     def terms(self, domain: str, **changes: Any) -> Agreement:
         roots = {"bi": self.bi.pin.text, "tn": self.tn.pin.text}
-        return agreement_from_json({**TERMS, "root_fingerprints": roots, **changes}, NAME, domain)
+        begun = datetime.fromtimestamp(self.now, UTC).date()
+        days = {"since": begun + timedelta(days=-30), "until": begun + timedelta(days=90)}
+        authorised = {**AUTHORISED, "until": (begun + timedelta(days=60)).isoformat()}
+        told = {**TERMS, **{name: one.isoformat() for name, one in days.items()}, "authorisations": [authorised]}
+        return agreement_from_json({**told, "root_fingerprints": roots, **changes}, NAME, domain)
 
     def published(self, domain: Domain) -> TrustedRegistry:
         """Its registry as it is now."""

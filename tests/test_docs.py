@@ -44,6 +44,7 @@ PAIRS = {
     "operations/kafka.md": "fr/exploitation-kafka.md",
     "operations/witness.md": "fr/exploitation-temoins.md",
     "operations/ledger.md": "fr/exploitation-registre-de-preuve.md",
+    "operations/bridge.md": "fr/exploitation-pont.md",
     "operations/keys.md": "fr/exploitation-cles.md",
     "audit.md": "fr/verifier-le-journal.md",
     "caseworker.md": "fr/guide-intervenant.md",
@@ -106,13 +107,18 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
 @pytest.mark.parametrize(
     "pages_told",
     [
-        ("operations.md", *(f"operations/{name}.md" for name in ("kafka", "keys", "ledger", "witness")), "audit.md"),
+        (
+            "operations.md",
+            *(f"operations/{name}.md" for name in ("bridge", "kafka", "keys", "ledger", "witness")),
+            "audit.md",
+        ),
         (
             "fr/exploitation.md",
             "fr/exploitation-kafka.md",
             "fr/exploitation-cles.md",
             "fr/exploitation-registre-de-preuve.md",
             "fr/exploitation-temoins.md",
+            "fr/exploitation-pont.md",
             "fr/verifier-le-journal.md",
         ),
     ],
@@ -371,7 +377,6 @@ def test_the_example_assertion_is_taken_by_the_gateway(tmp_path: Path) -> None:
 
 
 ABSENT = (
-    r"\bbridge run\b",
     r"\bagency (export|import)\b",
     r"\bdoctor\b",
     r"\bPrimero\b",

@@ -20,7 +20,7 @@ from gateway.app import Gateway
 from schemas.notes import read_note
 from schemas.registry_trust import TrustedRegistry, trusted
 from tests.borders import Countries, neighbour
-from tests.domain import Domain, Signed
+from tests.domain import NOW, Domain, Signed
 from tests.gateway.gateway_world import Clock, World
 from tests.topics.ledger_world import entries_in
 from tests.trees import log_signers, witness_signers
@@ -195,8 +195,8 @@ class Both:
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Both]:
-    countries, clock = Countries(), Clock()
+async def opened(folder: Path, now: int = NOW) -> AsyncIterator[Both]:
+    countries, clock = Countries(now), Clock(float(now))
     here = {name: folder / name for name in ("bi", "tn")}
     for one, other in ((countries.bi, countries.tn), (countries.tn, countries.bi)):
         here[one.name].mkdir(parents=True, exist_ok=True)

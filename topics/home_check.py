@@ -29,6 +29,7 @@ from schemas.envelope import Record, parse_record
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import HomeProof, Proven
 from schemas.keys import VerifyKey
+from schemas.notes import read_checkpoint_text, read_note
 from schemas.registry import Registry
 from schemas.trust_policy import Endorsed, TrustPolicy, endorse
 from topics.ledger_entries import LedgerEntry, decode_entry
@@ -85,7 +86,7 @@ def check_home(value: bytes, topic: str, home: HomeProof, trust: HomeTrust) -> H
         raise RecordError("topic_mismatch", "L1.topic")
     if m.iss.partition("/")[0] != trust.domain:
         raise RecordError("issuer_mismatch", "L1.iss")
-    endorsed = endorse(home.checkpoint, trust.policy, origin_of(trust.domain))
+    endorsed = believed(home.checkpoint, trust)
     logged = _included(home.record, endorsed, "home.proof")
     if logged.kind not in GOOD_KINDS or logged.topic != topic:
         raise LogError("record_unlogged", "home.proof")
@@ -103,6 +104,18 @@ def check_home(value: bytes, topic: str, home: HomeProof, trust: HomeTrust) -> H
     size = endorsed.signed.checkpoint.size
     verified = Verified(m, record.kid, record.digest)
     return HomeVerified(verified, home.record.index, published.number, size, cosigned_at)
+
+
+def believed(checkpoint: bytes, trust: HomeTrust) -> Endorsed:
+    """A checkpoint of that domain's ledger, or of a later one that took its place, as far as the policy knows it.
+
+    Raises:
+        LogError: as `endorse`.
+    """
+    origin = read_checkpoint_text(read_note(checkpoint).text).origin
+    if not origin.startswith(origin_of(trust.domain)):
+        raise LogError("log_unknown", "checkpoint.origin")
+    return endorse(checkpoint, trust.policy, origin)
 
 
 def home_verified(value: bytes, topic: str, home: HomeProof, trust: HomeTrust) -> Verified | UmuhuzaError:

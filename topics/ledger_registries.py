@@ -17,7 +17,7 @@ from pathlib import Path
 from schemas.errors import LogError, RegistryError
 from schemas.registry import Registry
 from schemas.registry_bundle import RootPin
-from schemas.registry_trust import trusted
+from schemas.registry_trust import TrustedRegistry, trusted
 from topics.ledger import Published
 from topics.registry_file import RegistryFile
 from topics.sqlite_transaction import code_of
@@ -47,6 +47,15 @@ class KeptRegistries:
         return Published(registry, self._file.data)
 
     @property
+    def trusted(self) -> TrustedRegistry:
+        """The newest, with all that was signed."""
+        return self._file.trusted
+
+    def version(self, sha256: bytes) -> TrustedRegistry | None:
+        """One that was kept, with all that was signed; None when it is not here."""
+        return self._kept(sha256)
+
+    @property
     def problem(self) -> str | None:
         """Code of why the file on disk is not the one held; None when it is."""
         return self._file.problem
@@ -72,6 +81,10 @@ class KeptRegistries:
             raise LogError(code_of(error, None), "registries") from None
 
     def kept(self, sha256: bytes) -> Registry | None:
+        found = self._kept(sha256)
+        return None if found is None else found.registry
+
+    def _kept(self, sha256: bytes) -> TrustedRegistry | None:
         try:
             data = self._path(sha256).read_bytes()
         except OSError:
@@ -79,7 +92,7 @@ class KeptRegistries:
         if hashlib.sha256(data).digest() != sha256:
             return None
         try:
-            return trusted(data, self._pin).registry
+            return trusted(data, self._pin)
         except RegistryError:
             return None
 

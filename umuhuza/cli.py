@@ -119,6 +119,12 @@ def _add_witness(app: typer.Typer) -> None:
     app.add_typer(witness_command.app, name="witness")
 
 
+def _add_bridge(app: typer.Typer) -> None:
+    from umuhuza import bridge_command
+
+    app.add_typer(bridge_command.app, name="bridge")
+
+
 def _add_bench(app: typer.Typer) -> None:
     from umuhuza.bench_command import bench
 
@@ -148,6 +154,7 @@ _COMMANDS: dict[str, Callable[[typer.Typer], None]] = {
     "agency": _add_agency,
     "statistics": _add_statistics,
     "witness": _add_witness,
+    "bridge": _add_bridge,
     "bench": _add_bench,
     "policy": _add_policy,
     "config": _add_config,

@@ -37,6 +37,7 @@ from topics.ledger_retention import Scheduled, Trims
 from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.log import Log
+from topics.neighbours import Neighbours
 from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
 from umuhuza.guarded_server import answering
@@ -71,7 +72,10 @@ async def opened(settings: LedgerSettings) -> AsyncIterator[Parts]:
         closing.callback(store.close)
         view = LedgerView.open(settings.view, origin=signers[0].name, store_id=store.store_id)
         closing.callback(view.close)
-        sequencer = Sequencer(log, store, view, registries, now_ms=lambda: time.time_ns() // 1_000_000)
+        abroad = None
+        if settings.neighbours is not None:
+            abroad = Neighbours(settings.neighbours, lambda: registries.trusted, time.time)
+        sequencer = Sequencer(log, store, view, registries, now_ms=lambda: time.time_ns() // 1_000_000, abroad=abroad)
         yield Parts(log, store, sequencer, Checkpoints(settings.keys.parent, signers, time.time), registries)
 
 

@@ -55,6 +55,9 @@ class LedgerSettings(BaseSettings):
     )
     keys: Path = Field(Path("ledger.keys"), description="The ledger's private signing keys, mode 0600.")
     view: Path = Field(Path("view.db"), description="Tiles, bundles and places; made again when missing or damaged.")
+    neighbours: Path | None = Field(
+        None, description="Folder of what is held of other domains, the gateway's; without it nothing passes a border."
+    )
     registries: Path = Field(Path("registries"), description="Every registry version, by its hash; to be backed up.")
     checkpoint_seconds: float = Field(1.0, gt=0, description="At most so often a checkpoint is signed.")
     witness_seconds: float = Field(

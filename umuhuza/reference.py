@@ -109,6 +109,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
+        "neighbours": "Dossier de ce que l'on tient d'autres domaines, celui de la passerelle ; sinon rien ne passe.",
         "store": "Le registre de preuve lui-même en un fichier SQLite, à sauvegarder ; sans lui, le sujet de Kafka.",
         "keys": "Clés privées de signature du registre de preuve, mode 0600.",
         "view": "Tuiles, paquets et positions ; refait quand il manque ou est abîmé.",
