@@ -28,7 +28,7 @@ def sheet(language: Language, records: int = 40, findings: int = 3) -> Sheet:
     for offset in range(findings):
         found.add(Finding("record_rewritten", "record", "bi.referral.k7t4", offset, offset + 1))
     found.add(Finding("ledger_behind", "checkpoint", index=7, name=HOSTILE, open=True))
-    report = Report("bi.umuhuza/log", False, 120, bytes(32), {"event": 3}, 60, 2, 60, 3, None, None, found)
+    report = Report("bi.umuhuza/log", False, "records", 120, bytes(32), {"event": 3}, 60, 2, 60, 3, None, None, found)
     at, who = 1_792_000_000, ("bi/police", "bi/k7t4")
     listed = [
         Listed(place, LedgerEntry("event", "bi.referral.k7t4", place, None, digest(place), digest(place)), at, *who)

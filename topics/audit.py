@@ -28,7 +28,7 @@ from schemas.keys import VerifyKey, b64url
 from schemas.registry import Key
 from schemas.trust_policy import Endorsed
 from topics.audit_checkers import checkers_for
-from topics.audit_findings import AuditSource, Finding, Findings, Held, Progress, Trust, silent_progress
+from topics.audit_findings import AuditSource, Finding, Findings, Held, Progress, Shown, Trust, silent_progress
 from topics.audit_records import RecordWalk, Registries
 from topics.audit_scratch import Scratch
 from topics.audit_tree import TreeFound, check_excerpt, check_tree
@@ -42,6 +42,8 @@ class Report:
 
     origin: str
     whole: bool
+    shown: Shown
+    """What was looked at: records, entries, or hashes alone."""
     size: int
     """Entries."""
     root: bytes
@@ -103,6 +105,12 @@ class _Audit:
             self._scratch.forget("")
             tree, entries = check_excerpt(self._source, self._trust, self._scratch, self._found)
             checked = self._records(tree, iter(entries))
+        elif self._source.shown != "records":
+            self._scratch.forget("")
+            tree = check_tree(self._source, self._trust, self._scratch, self._found, self._progress)
+            there = [one for one in tree.registries if self._source.registry_file(one.sha256) is not None]
+            self._registries = Registries(self._source, self._trust.read_registry, there, self._found)
+            checked = 0
         else:
             key = hashlib.sha256(self._trust.policy.dumps() + self._source.domain.encode("ascii")).hexdigest()
             done, root = self._scratch.begun(key)
@@ -115,7 +123,7 @@ class _Audit:
                 self._found.add(finding)
             checked = self._records(tree, self._entries(done), done)
         self._published(tree)
-        promises = self._promises(tree)
+        promises = 0 if self._source.shown == "hashes" else self._promises(tree)
         return self._report(tree, checked, promises)
 
     def _entries(self, first: int) -> Iterator[tuple[int, LedgerEntry]]:
@@ -233,6 +241,7 @@ class _Audit:
         return Report(
             origin_of(self._source.domain),
             self._source.whole,
+            self._source.shown,
             tree.size,
             tree.root,
             dict(sorted(tree.kinds.items())),

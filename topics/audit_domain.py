@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from schemas.errors import LogError
-from topics.audit_findings import Held, KeptRecord
+from topics.audit_findings import Held, KeptRecord, Shown
 from topics.ledger_entries import decode_batch
 from topics.ledger_store import LedgerStore
 from topics.log import Log
@@ -37,6 +37,7 @@ class DomainSource:
     """
 
     whole = True
+    shown: Shown = "records"
 
     def __init__(
         self,
@@ -93,6 +94,9 @@ class DomainSource:
                     if tree.size > first:
                         yield entry
                 tree.take()
+
+    def hashes(self) -> Iterator[bytes]:
+        return map(leaf_hash, self.entries(0))
 
     def registry_file(self, sha256: bytes) -> bytes | None:
         return self._registry_file(sha256)

@@ -27,6 +27,10 @@ BUNDLE = 256
 """Entries that are looked at together: memory is bounded by their records."""
 
 
+Shown = Literal["records", "entries", "hashes"]
+"""How far down a source can be looked at: to the records; to the ledger's entries; to their hashes alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is not as it should be."""
@@ -73,6 +77,10 @@ class AuditSource(Protocol):
     def whole(self) -> bool:
         """Whether every entry is here; else this is an excerpt, and receipts stand for entries."""
 
+    @property
+    def shown(self) -> Shown:
+        """What was handed over; what was not is not missing, and nothing is said about it."""
+
     def checkpoints(self) -> Iterable[Held]:
         """Every checkpoint that was handed over or brought: signed notes."""
 
@@ -84,6 +92,9 @@ class AuditSource(Protocol):
 
     def entries(self, first: int) -> Iterator[bytes]:
         """The ledger's entries from this index on, in order. Asked twice."""
+
+    def hashes(self) -> Iterator[bytes]:
+        """The entries' leaf hashes, in order; asked where no entries are shown."""
 
     def registry_file(self, sha256: bytes) -> bytes | None:
         """A registry file by its hash."""

@@ -28,6 +28,7 @@ import orjson
 
 from schemas.errors import LogError
 from topics.audit_findings import Finding
+from topics.proofs import leaf_hash
 from topics.sqlite_transaction import code_of
 
 _VERSION = 2
@@ -48,7 +49,7 @@ DROP TABLE IF EXISTS place;
 DROP TABLE IF EXISTS receipt;
 CREATE TABLE place (
     topic TEXT, offset INTEGER, seen INTEGER, l1 BLOB, PRIMARY KEY (topic, offset)) WITHOUT ROWID, STRICT;
-CREATE TABLE receipt (n INTEGER PRIMARY KEY, idx INTEGER NOT NULL, digest BLOB NOT NULL, name TEXT NOT NULL) STRICT;
+CREATE TABLE receipt (n INTEGER PRIMARY KEY, idx INTEGER NOT NULL, leaf BLOB NOT NULL, name TEXT NOT NULL) STRICT;
 CREATE INDEX receipt_idx ON receipt (idx);
 """
 
@@ -145,12 +146,12 @@ class Scratch:
 
     def stage_receipt(self, index: int, entry: bytes, name: str) -> None:
         """Somebody holds a receipt for this entry at this index."""
-        row = (index, hashlib.sha256(entry).digest(), name)
-        self._db.execute("INSERT INTO receipt (idx, digest, name) VALUES (?, ?, ?)", row)
+        row = (index, leaf_hash(entry), name)
+        self._db.execute("INSERT INTO receipt (idx, leaf, name) VALUES (?, ?, ?)", row)
 
     def receipts(self, first: int, behind: int) -> list[tuple[int, bytes, str]]:
-        """Staged ones with first <= index < behind: index, SHA-256 of the entry, name."""
-        asked = "SELECT idx, digest, name FROM receipt WHERE idx >= ? AND idx < ?"
+        """Staged ones with first <= index < behind: index, the entry's leaf hash, name."""
+        asked = "SELECT idx, leaf, name FROM receipt WHERE idx >= ? AND idx < ?"
         return list(self._db.execute(asked, (first, min(behind, (1 << 63) - 1))))
 
     # ---------------------------------------------------------------- what was logged before

@@ -246,12 +246,16 @@ class _Walk:
         stops = sorted({size for size, _ in self._heads}, reverse=True)
         roots = tree.roots
         roots[0] = EMPTY_ROOT
-        entries: Iterator[bytes] = self._source.entries(0)
+        hashed = self._source.shown == "hashes"
+        entries: Iterator[bytes] = self._source.hashes() if hashed else self._source.entries(0)
         while some := list(islice(entries, _room(tree.size, stops))):
-            for encoded in some:
-                growing.append(leaf_hash(encoded))
+            leaves = some if hashed else [leaf_hash(encoded) for encoded in some]
+            for leaf in leaves:
+                growing.append(leaf)
             growing.take()  # nobody asks for tiles here
-            self._follow(tree.size, some)
+            if not hashed:
+                self._follow(tree.size, some)
+            self._meet_receipts(tree.size, leaves)
             tree.size = growing.size
             if stops and tree.size == stops[-1] or not tree.size % STOP:
                 roots[tree.size] = growing.root()
@@ -274,8 +278,10 @@ class _Walk:
             if entry.topic is not None and entry.kind in RECORD_KINDS and entry.offset is not None:
                 met.append((entry.topic, entry.offset, entry.l1_sha256))
         self._scratch.meet_places(met)
-        for index, digest, name in self._scratch.receipts(first, first + len(some)):
-            if hashlib.sha256(some[index - first]).digest() == digest:
+
+    def _meet_receipts(self, first: int, leaves: Sequence[bytes]) -> None:
+        for index, leaf, name in self._scratch.receipts(first, first + len(leaves)):
+            if leaves[index - first] == leaf:
                 self.tree.receipts += 1
             else:
                 self._found.add(Finding("log_inconsistent", "receipt", index=index, name=name))

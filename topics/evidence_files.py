@@ -36,8 +36,9 @@ from schemas.errors import LogError
 from schemas.notes import MAX_NOTE_BYTES
 from schemas.proof_texts import MAX_PROOF_BYTES
 from schemas.trust_policy import MAX_POLICY_BYTES
-from topics.audit_findings import Held, KeptRecord
+from topics.audit_findings import Held, KeptRecord, Shown
 from topics.log import MAX_VALUE_BYTES
+from topics.proofs import leaf_hash
 from topics.tiles import TILE_WIDTH, TileId, read_tile_path, unpack_entries
 
 ABOUT: Final = "evidence.json"
@@ -149,6 +150,8 @@ class EvidenceSource:
         brought: what the auditor has from elsewhere.
     """
 
+    shown: Shown = "records"
+
     def __init__(self, files: Files, brought: Mapping[str, Sequence[Held]]) -> None:
         self._files = files
         self._brought = brought
@@ -216,6 +219,9 @@ class EvidenceSource:
             if tile.width < TILE_WIDTH:
                 return
             n, over = n + 1, 0
+
+    def hashes(self) -> Iterator[bytes]:
+        return map(leaf_hash, self.entries(0))
 
     def registry_file(self, sha256: bytes) -> bytes | None:
         return self._files.read(f"registries/{sha256.hex()}", _MAX_REGISTRY_BYTES)

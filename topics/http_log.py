@@ -49,6 +49,7 @@ from schemas.errors import (
 from schemas.keys import RandomBytes, Signer, VerifyKey, b64url
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, grants_topic
 from topics.promise import Line, Promise, check_line, evidence, read_promise
+from topics.tiles import TileId
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_S = 60
@@ -474,6 +475,10 @@ class HttpLog:
         if response.status_code == 304:
             return None
         return response.content, response.headers.get("etag", "")
+
+    async def fetch_entries(self, bundle: TileId) -> bytes:
+        """A bundle of the ledger's entries as it is served, unverified; for agencies that policy names auditors."""
+        return (await self._call("GET", f"/v1/log/{bundle.path}")).content
 
     async def object_to_keys(self, objection: bytes) -> None:
         """Tell the domain that keys in our entry are not ours (`schemas/objections.py`); durable when it returns."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import LogError
+from topics.cosigning import COSIGNED_FILE
 from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_entry
 from topics.ledger_view import GOOD_KINDS, LedgerView
@@ -28,12 +29,22 @@ class ServedLedger:
         self._view: tuple[tuple[int, int], LedgerView] | None = None
 
     def checkpoint(self) -> bytes:
-        """The newest signed checkpoint. Raises LogError `unavailable`, path `ledger`."""
+        """The newest signed checkpoint, with the witnesses' signatures as soon as they are there.
+
+        Raises LogError `unavailable`, path `ledger`.
+        """
+        newest = self._read(CHECKPOINT)
+        if newest is None:
+            raise LogError("unavailable", "ledger")
+        cosigned = self._read(COSIGNED_FILE)
+        return newest if cosigned is None or _text(cosigned) != _text(newest) else cosigned
+
+    def _read(self, name: str) -> bytes | None:
         try:
-            with (self._folder / CHECKPOINT).open("rb") as stream:
+            with (self._folder / name).open("rb") as stream:
                 return stream.read(_MAX_BYTES)
         except OSError:
-            raise LogError("unavailable", "ledger") from None
+            return None
 
     def tile(self, tile: TileId) -> bytes | None:
         """As `LedgerView.served`. Raises LogError `unavailable`."""
@@ -76,3 +87,8 @@ class ServedLedger:
         if self._view is not None:
             self._view[1].close()
             self._view = None
+
+
+def _text(note: bytes) -> bytes:
+    """What a note's signatures cover."""
+    return note.partition(b"\n\n")[0]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`umuhuza audit`: what an auditor or a court does with a ledger and its log, from files, without a network.
+"""`umuhuza audit`: what an auditor or a court does with a ledger and its log, from files, without a network; and what
+can be checked of a ledger by its gateway's address.
 
     verify    look at everything, say what contradicts what was signed      exit 0 nothing, 1 something, 3 not all is in
     export    take evidence out into one zip
@@ -13,8 +14,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +58,36 @@ Where = Annotated[
         metavar=t("PREUVE", "EVIDENCE"),
         help=t("Une preuve : le zip, ou son dossier.", "Evidence: the zip, or its folder."),
         show_default=False,
+    ),
+]
+WhereOrAddress = Annotated[
+    str | None,
+    typer.Argument(
+        metavar=t("PREUVE", "EVIDENCE"),
+        help=t(
+            "Une preuve : le zip, ou son dossier ; ou l'adresse d'une passerelle, dont l'arbre seul est vérifié.",
+            "Evidence: the zip, or its folder; or a gateway's address, of which the tree alone is checked.",
+        ),
+        show_default=False,
+    ),
+]
+Identity = Annotated[
+    Path | None,
+    typer.Option(
+        help=t(
+            "Avec une adresse : dossier d'une agence à qui la passerelle donne aussi les inscriptions.",
+            "With an address: folder of an agency to which the gateway gives the entries too.",
+        )
+    ),
+]
+CertificateAuthority = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        help=t(
+            "Avec une adresse : autorité qui a signé le certificat de la passerelle (PEM).",
+            "With an address: authority that signed the gateway's certificate (PEM).",
+        ),
     ),
 ]
 Folder = Annotated[
@@ -111,7 +142,7 @@ Processes = Annotated[
     )
 )
 def verify(
-    evidence: Where = None,
+    evidence: WhereOrAddress = None,
     folder: Folder = None,
     policy: Policy = None,
     root: Root = None,
@@ -126,9 +157,11 @@ def verify(
         ),
     ] = None,
     processes: Processes = None,
+    identity: Identity = None,
+    ca: CertificateAuthority = None,
     as_json: Json = False,
 ) -> None:
-    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+    with _opened(evidence, folder, policy, root, held or (), identity, ca) as opened:
         with _shown_way() as progress:
             report = audit(
                 opened.source, opened.trust, scratch=resume, progress=progress, processes=processes or cores()
@@ -146,6 +179,31 @@ def verify(
 def cores() -> int:
     """That this process may use; at most 16, since one process reads for all."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+
+
+@contextmanager
+def _opened(
+    evidence: str | None,
+    folder: Path | None,
+    policy: Path | None,
+    root: str | None,
+    held: Sequence[Path],
+    identity: Path | None,
+    ca: Path | None,
+) -> Iterator[Opened]:
+    """A gateway's address, or files."""
+    with ExitStack() as stack:
+        if evidence is not None and folder is None and evidence.startswith(("https://", "http://")):
+            from umuhuza.audit_gateway import served_source  # only here: files need no network
+
+            yield stack.enter_context(
+                served_source(evidence, policy=policy, root=root, held=held, identity=identity, ca=ca)
+            )
+            return
+        if identity is not None or ca is not None:
+            raise SettingsError("--identity and --ca go with an address", "--identity et --ca vont avec une adresse")
+        where = _where(None if evidence is None else Path(evidence), folder)
+        yield stack.enter_context(opened_source(where, policy=policy, root=root, held=held))
 
 
 def _where(evidence: Path | None, folder: Path | None) -> Path:
@@ -184,6 +242,7 @@ def document_of(report: Report, opened: Opened) -> dict[str, Any]:
         "ok": report.faultless and not report.findings.counts,
         "origin": report.origin,
         "whole": report.whole,
+        "shown": report.shown,
         "entries": report.size,
         "root": b64url(report.root),
         "kinds": dict(report.kinds),
@@ -311,7 +370,7 @@ def report(
         Path,
         typer.Option("--out", help=t("Fichier à écrire (.html ou .pdf).", "File to write (.html or .pdf).")),
     ],
-    evidence: Where = None,
+    evidence: WhereOrAddress = None,
     folder: Folder = None,
     pdf: Annotated[
         bool,
@@ -322,11 +381,13 @@ def report(
     policy: Policy = None,
     root: Root = None,
     held: HeldFiles = None,
+    identity: Identity = None,
+    ca: CertificateAuthority = None,
     as_json: Json = False,
 ) -> None:
     if out.exists():
         raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
-    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+    with _opened(evidence, folder, policy, root, held or (), identity, ca) as opened:
         with _shown_way() as progress:
             found = audit(opened.source, opened.trust, progress=progress, processes=cores())
         sheet = report_sheet(

@@ -166,28 +166,16 @@ class _Writer:
 
     def shown(self, report: Report) -> list[Block]:
         """What it means, and what it does not."""
-        shown = [
-            self.pick(
-                "Chaque enregistrement vérifié est, octet pour octet, celui qui a été inscrit ; une clé qui comptait à "
-                "cette place l'a signé ; ses parties scellées sont celles que son auteur a scellées.",
-                "Each record that was verified is, byte for byte, the one that was entered; a key that counted at that "
-                "place signed it; its sealed parts are those that its author sealed.",
-            ),
-            self.pick(
-                "Sa place dans l'ordre de tous les enregistrements est fixée par un arbre de hachage signé. Qui "
-                "l'aurait changée, ou ôté un enregistrement, aurait dû changer aussi ce que gardent les témoins.",
-                "Its place in the order of all records is fixed by a signed hash tree. Whoever changed it, or took a "
-                "record away, would have had to change what witnesses keep as well.",
-            ),
-        ]
-        if report.whole:
+        shown = self._of_records() if report.shown == "records" else self._of_served(report)
+        if report.whole and report.shown == "records":
             shown.append(
                 self.pick(
                     "Rien n'a été omis jusqu'au dernier point de contrôle, reçu ou promesse apportés.",
                     "Nothing was left out up to the last checkpoint, receipt or promise that was brought.",
                 )
             )
-        not_shown = [
+        not_shown = [] if report.shown == "records" else [self._not_served(report)]
+        not_shown += [
             self.pick(
                 "Ce que disent les enregistrements : ils sont scellés, et cette vérification n'ouvre rien.",
                 "What the records say: they are sealed, and this audit opens nothing.",
@@ -210,6 +198,52 @@ class _Writer:
             Heading(self.pick("Ce qui n’est pas montré", "What is not shown")),
             Bullets(tuple(not_shown)),
         ]
+
+    def _not_served(self, report: Report) -> str:
+        if report.shown == "hashes":
+            return self.pick(
+                "Les inscriptions, les enregistrements et les promesses, que la passerelle ne donne pas à tous : "
+                "demandez une preuve en un fichier.",
+                "Entries, records and promises, which the gateway does not give to everybody: ask for evidence in a "
+                "file.",
+            )
+        return self.pick(
+            "Les enregistrements, que la passerelle ne donne qu'à leurs destinataires : demandez une preuve en un "
+            "fichier.",
+            "The records, which the gateway gives to their recipients only: ask for evidence in a file.",
+        )
+
+    def _of_records(self) -> list[str]:
+        return [
+            self.pick(
+                "Chaque enregistrement vérifié est, octet pour octet, celui qui a été inscrit ; une clé qui comptait à "
+                "cette place l'a signé ; ses parties scellées sont celles que son auteur a scellées.",
+                "Each record that was verified is, byte for byte, the one that was entered; a key that counted at that "
+                "place signed it; its sealed parts are those that its author sealed.",
+            ),
+            self.pick(
+                "Sa place dans l'ordre de tous les enregistrements est fixée par un arbre de hachage signé. Qui "
+                "l'aurait changée, ou ôté un enregistrement, aurait dû changer aussi ce que gardent les témoins.",
+                "Its place in the order of all records is fixed by a signed hash tree. Whoever changed it, or took a "
+                "record away, would have had to change what witnesses keep as well.",
+            ),
+        ]
+
+    def _of_served(self, report: Report) -> list[str]:
+        shown = [
+            self.pick(
+                "Il n'y a qu'un arbre sous ce qui a été signé ; ce que d'autres en ont gardé et apporté y a sa place.",
+                "There is one tree under what was signed, and what others kept of it and brought has its place there.",
+            )
+        ]
+        if report.shown == "entries":
+            shown.append(
+                self.pick(
+                    "Chaque inscription suit la précédente ; les promesses apportées sont tenues.",
+                    "Each entry follows the one before; the promises that were brought are kept.",
+                )
+            )
+        return shown
 
     def records(self, records: Sequence[Listed]) -> list[Block]:
         """An excerpt's."""

@@ -65,7 +65,7 @@ class Opened:
     source: AuditSource
     trust: Trust
     root: str
-    """The registry's root, as settings write it."""
+    """The registry's root, as settings write it; "" where no registry is looked at."""
     policy: TrustPolicy
     stated: tuple[str, ...]
     """`policy`, `root`: taken from the source."""
@@ -76,7 +76,8 @@ class Opened:
         keys: list[NoteKey] = [one.key for one in self.policy.logs]
         keys += [one.key for one in self.policy.witnesses]
         named = [(f"{key.name} {_ALGORITHMS[key.kind]}", fingerprint_of(key.public)) for key in keys]
-        return [*named, (t("racine du registre", "registry's root"), RootPin.read(self.root).spoken)]
+        root = [(t("racine du registre", "registry's root"), RootPin.read(self.root).spoken)] if self.root else []
+        return named + root
 
 
 @contextmanager
@@ -92,8 +93,8 @@ def opened_source(
 
     Raises SettingsError: there is nothing to audit, or a file cannot be read. LogError.
     """
-    brought = _brought(held)
-    given = None if policy is None else _policy(policy)
+    brought = brought_by(held)
+    given = None if policy is None else policy_of(policy)
     if where.is_file() or (where / ABOUT).is_file():
         source = EvidenceSource.open(where, brought)
         try:
@@ -139,7 +140,8 @@ def _evidence(source: EvidenceSource, policy: TrustPolicy | None, root: str | No
     return Opened(source, Trust(policy, registry_reader(root)), root, policy, stated)
 
 
-def _policy(path: Path) -> TrustPolicy:
+def policy_of(path: Path) -> TrustPolicy:
+    """Whom the auditor believes. Raises SettingsError: the file is none."""
     try:
         return read_policy(_bytes(path, "--policy"))
     except LogError as exc:
@@ -283,7 +285,7 @@ def _mailboxes(where: Path) -> Iterator[tuple[str, Mailbox]]:
 # What others hold
 
 
-def _brought(paths: Sequence[Path]) -> dict[str, list[Held]]:
+def brought_by(paths: Sequence[Path]) -> dict[str, list[Held]]:
     """By what each file holds. Raises SettingsError: it cannot be read."""
     found: dict[str, list[Held]] = {kind: [] for kind in _KINDS}
     for path in paths:

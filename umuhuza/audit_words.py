@@ -91,6 +91,12 @@ def _outcome(report: Report, language: Language) -> str:
         )
     if report.findings.counts:
         return pick(language, "Rien ne contredit ce qui a été signé.", "Nothing contradicts what was signed.")
+    if report.shown != "records":
+        return pick(
+            language,
+            "Ce qui a été regardé est en ordre ; ce n'est pas tout.",
+            "What was looked at is in order; it is not all.",
+        )
     return pick(language, "Tout est en ordre.", "All is in order.")
 
 
@@ -102,6 +108,26 @@ def _looked_at(report: Report, language: Language) -> str:
             f"{report.promises} promesse(s) tenue(s).",
             f"Excerpt of {report.origin}: {report.records} record(s), each with proof of its place; "
             f"{report.promises} promise(s) kept.",
+        )
+    if report.shown == "hashes":
+        return pick(
+            language,
+            f"{report.origin} : l'arbre de {report.size} inscription(s) a été refait à partir de leurs empreintes ; "
+            f"{report.receipts} reçu(s) y ont leur place. Ni les inscriptions, ni les enregistrements, ni les "
+            "promesses n'ont été regardés : la passerelle ne les donne pas à tous.",
+            f"{report.origin}: the tree of {report.size} entries was made again from their hashes; {report.receipts} "
+            "receipt(s) have their place in it. Neither entries nor records nor promises were looked at: the gateway "
+            "does not give them to everybody.",
+        )
+    if report.shown == "entries":
+        return pick(
+            language,
+            f"{report.origin} : {report.size} inscription(s), {report.promises} promesse(s) et {report.receipts} "
+            f"reçu(s) tenus ; registre en version {report.registry}. Les enregistrements n'ont pas été regardés : la "
+            "passerelle ne les donne qu'à leurs destinataires.",
+            f"{report.origin}: {report.size} entries, {report.promises} promise(s) and {report.receipts} receipt(s) "
+            f"kept; registry version {report.registry}. The records were not looked at: the gateway gives them to "
+            "their recipients only.",
         )
     return pick(
         language,

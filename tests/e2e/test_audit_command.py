@@ -7,8 +7,11 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,10 @@ from pypdf import PdfReader
 
 from schemas.proof_texts import TlogProof
 from tests.cheating.cheats import POLICY, TO_IOM, Town
+from tests.domain import Domain
+from tests.e2e.commands import environment, until
 from tests.e2e.shell import Shell
+from tests.topics.http_harness import write_gateway
 from tests.topics.ledger_world import SIGNERS
 from topics.ledger_entries import LedgerEntry
 
@@ -182,9 +188,48 @@ def test_a_report_is_a_page_of_its_own_in_both_languages(sh: Shell, there: Path,
     assert "Tout est en ordre" in PdfReader(printed).pages[0].extract_text()
 
 
+@contextmanager
+def gateway(folder: Path, ledger: Path) -> Iterator[str]:
+    """A gateway that serves this ledger, and its address."""
+    write_gateway(folder, Domain(), ledger=str(ledger))
+    ready = folder / "ready"
+    command = [sys.executable, "-m", "umuhuza", "gateway", "run", "--dir", str(folder), "--ready-file", str(ready)]
+    process = subprocess.Popen(command, env=environment())
+    try:
+        until("the gateway is ready", lambda: ready.exists() or process.poll() is not None)
+        yield ready.read_text(encoding="ascii").strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_by_its_address_the_tree_is_verified_and_what_was_not_looked_at_is_said(
+    sh: Shell, there: Path, tmp_path: Path
+) -> None:
+    believed = ["--policy", str(there / "trusted")]
+    with gateway(tmp_path / "passerelle", there / "domain" / "ledger") as address:
+        done = sh("audit", "verify", address, *believed, "--held", there / "held", "--json")
+        assert done.code == 0, done.err
+        told = done.json
+        assert (told["shown"], told["entries"], told["records"], told["receipts"]) == ("hashes", 6, 0, 1)
+        assert told["witnesses"].keys() == {"tn"}
+        people = sh("audit", "verify", address, *believed, "--held", there / "held")
+        assert "ce n'est pas tout" in people.out
+        assert "Ni les inscriptions, ni les enregistrements" in " ".join(people.out.split())
+        alone = sh("audit", "verify", address, *believed, "--json")
+        assert (alone.code, alone.json["receipts"]) == (0, 0)
+        printed = tmp_path / "rapport.html"
+        assert sh("audit", "report", address, *believed, "--held", there / "held", "--out", printed).code == 0
+        assert "demandez une preuve" in printed.read_text(encoding="utf-8")
+    gone = sh("audit", "verify", address, *believed, "--json")
+    assert (gone.code, gone.json["problem"]["code"]) == (3, "unavailable")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["verify", "https://127.0.0.1:1"], "--policy: a gateway does not say"),
+        (["verify", "{zip}", "--ca", "{empty}"], "go with an address"),
         (["verify"], "name the evidence"),
         (["verify", "{zip}", "--dir", "{empty}"], "not both"),
         (["verify", "{empty}/nothing.zip"], "nothing is there"),

@@ -98,6 +98,9 @@ def test_entries_are_for_auditors_and_hold_nothing_of_a_record(tmp_path: Path) -
                 answer = await auditor.get(path)
             assert answer.headers["cache-control"].startswith("private")
             entries = unpack_entries(answer.content, size)
+            operators = world.log(gateway, "bi/operator")
+            assert await operators.fetch_entries(TileId(None, 0, size)) == answer.content
+            await operators.close()
             assert decode_entry(entries[0]).value_sha256 == hashlib.sha256(record.value).digest()
             hashes = (await bare(gateway, f"/v1/log/tile/0/000.p/{size}")).content
             assert hashes == b"".join(map(leaf_hash, entries))
