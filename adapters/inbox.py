@@ -318,7 +318,8 @@ class Inbox:
             if self.gathering.admitted(item, record, opened):
                 item = replace(item, state="gathering")
             in_time = thread is not None and self._was_in_time(item, thread)
-            item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
+            if not store:
+                item = replace(item, code=None, path=None, attempts=0, next_at=0.0, hold_until=None)
         except (LogError, KeyStoreError) as exc:
             if exc.code != "ledger_behind":
                 raise  # our own disk or our own keys, not the record

@@ -109,8 +109,8 @@ def _compact(data: bytes, max_depth: int) -> Any:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return _UNREAD
     # It is JSON: backslashes stand in strings only, and without escaped quotes every second piece is outside of them.
-    escaped = rb"\\" in text or rb"\"" in text
-    plain = text.replace(rb"\\", b"").replace(rb"\"", b"") if escaped else text
+    escapes = any(piece[:1] in (b"", b'"') for piece in text.split(b"\\")[1:])  # of a backslash or a quote
+    plain = text.replace(rb"\\", b"").replace(rb"\"", b"") if escapes else text
     outside = b"".join(plain.split(b'"')[::2])
     if _FRACTION.search(outside) is not None or _nested_deeper(outside, max_depth):
         return _UNREAD

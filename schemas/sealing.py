@@ -17,11 +17,11 @@ encapsulation excepted, which OpenSSL draws). With `schemas/keys.py` the only im
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -128,7 +128,7 @@ def make_grant(manifest: Manifest, keys: Mapping[str, bytes], rcpt: str, to: Sea
     Bound to iss, to, topic, evt, the recipient's kid and every part's commitment through HPKE's `info`, and to nothing
     that is only known at signing (seq, prev): a grant can be made when the event enters the outbox.
     """
-    plaintext = json.dumps({name: b64url(key) for name, key in keys.items()}, separators=(",", ":")).encode()
+    plaintext = orjson.dumps({name: b64url(key) for name, key in keys.items()})
     sealed = to.seal(plaintext, _grant_info(manifest, to.kid))
     grant = {
         "v": 1,
@@ -139,7 +139,7 @@ def make_grant(manifest: Manifest, keys: Mapping[str, bytes], rcpt: str, to: Sea
         "suite": to.suite,
         "ct": b64url(sealed),
     }
-    return json.dumps(grant, separators=(",", ":")).encode("ascii")
+    return orjson.dumps(grant)
 
 
 @dataclass(frozen=True, slots=True)
