@@ -217,12 +217,20 @@ def _where(evidence: Path | None, folder: Path | None) -> Path:
     return named
 
 
+def _can_be_made(out: Path) -> None:
+    """Before the work, not after it. Raises typer.BadParameter: there is a file of this name, or no place for one."""
+    if out.exists():
+        raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise typer.BadParameter(t("on ne peut pas y écrire", "one cannot write there"), param_hint="--out")
+
+
 @contextmanager
 def _shown_way() -> Iterator[Told]:
     """How far it is, on standard error, for people."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     words = {"tree": t("Arbre", "Tree"), "records": t("Enregistrements", "Records")}
-    with Progress(*columns, console=people(), transient=True) as shown:
+    with Progress(*columns, console=people(), transient=True, disable=not people().is_terminal) as shown:
         bars = {stage: shown.add_task(word, total=None) for stage, word in words.items()}
 
         def progress(stage: Stage, done: int, of: int | None) -> None:
@@ -324,8 +332,7 @@ def export_command(
 ) -> None:
     if agency is not None and not is_agency(agency):
         raise typer.BadParameter(t("pas une agence, comme bi/iom", "no agency, like bi/iom"), param_hint="--agency")
-    if out.exists():
-        raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
+    _can_be_made(out)
     choice = Choice(_ms(since), _ms(until), thread, agency)
     with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
         if not opened.source.whole:
@@ -342,9 +349,18 @@ def export_command(
         {"ok": report.faultless, "file": str(out), **found, "contradictions": report.findings.contradictions},
         as_json=as_json,
         lines=[
+            *(
+                [
+                    t(
+                        "Rien ne correspond à ce choix : aucun enregistrement dans cette preuve.",
+                        "Nothing is of this choice: no record is in this evidence.",
+                    )
+                ]
+                if not done.records
+                else []
+            ),
             t(
-                f"{out} : {done.records} enregistrement(s), {done.entries} inscription(s), "
-                f"{done.promises} promesse(s).",
+                f"{out} : {done.records} enregistrement(s), {done.entries} entrée(s), {done.promises} promesse(s).",
                 f"{out}: {done.records} record(s), {done.entries} entries, {done.promises} promise(s).",
             ),
             *verdict(report, opened.stated, language())[:1],
@@ -385,8 +401,7 @@ def report(
     ca: CertificateAuthority = None,
     as_json: Json = False,
 ) -> None:
-    if out.exists():
-        raise typer.BadParameter(t("existe déjà", "is there already"), param_hint="--out")
+    _can_be_made(out)
     with _opened(evidence, folder, policy, root, held or (), identity, ca) as opened:
         with _shown_way() as progress:
             found = audit(opened.source, opened.trust, progress=progress, processes=cores())

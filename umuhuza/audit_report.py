@@ -261,7 +261,7 @@ class _Writer:
             for one in records[:MOST_ROWS]
         )
         headers = (
-            self.pick("Inscription", "Entry"),
+            self.pick("Entrée", "Entry"),
             self.pick("Heure du journal", "The log's time"),
             self.pick("De → à", "From → to"),
             self.pick("Boîte, position", "Mailbox, offset"),
@@ -311,7 +311,7 @@ class _Writer:
         )
         rows = tuple(((name,), (Code(fingerprint),)) for name, fingerprint in keys)
         return [
-            Heading(self.pick("Clés crues", "Keys that were believed")),
+            Heading(self.pick("Clés tenues pour vraies", "Keys that were believed")),
             Paragraph((compare,)),
             Table((self.pick("Qui", "Who"), self.pick("Empreinte", "Fingerprint")), rows, (35, 65)),
         ]
@@ -325,7 +325,7 @@ class _Writer:
             "In the same file, the folder verify/ holds a page and two programs, written independently, that check "
             "a record, its receipt and its promise without our software.",
         )
-        command = Code("umuhuza audit verify preuve.zip --policy …")
+        command = Code("umuhuza audit verify preuve.zip --policy confiance.policy")
         return [
             Heading(self.pick("Le vérifier soi-même", "Check it yourself")),
             Paragraph((f"{offline} ", command, f". {verifiers}")),

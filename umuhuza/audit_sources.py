@@ -55,6 +55,8 @@ _ALGORITHMS = {
     SignatureType.COSIGNATURE: "Ed25519",
     SignatureType.ML_DSA_44: "ML-DSA-44",
 }
+_SIGNED = "\n\n\N{EM DASH} ".encode()
+"""Between the text of a signed note and its signatures (c2sp.org/signed-note)."""
 _KINDS = ("checkpoints", "receipts", "promises")
 
 
@@ -145,7 +147,10 @@ def policy_of(path: Path) -> TrustPolicy:
     try:
         return read_policy(_bytes(path, "--policy"))
     except LogError as exc:
-        raise SettingsError(f"--policy: {exc.path}", f"--policy : {exc.path}") from None
+        raise SettingsError(
+            f"--policy: not as c2sp.org/tlog-policy has it: {exc.path}",
+            f"--policy : pas comme le veut c2sp.org/tlog-policy : {exc.path}",
+        ) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -286,20 +291,28 @@ def _mailboxes(where: Path) -> Iterator[tuple[str, Mailbox]]:
 
 
 def brought_by(paths: Sequence[Path]) -> dict[str, list[Held]]:
-    """By what each file holds. Raises SettingsError: it cannot be read."""
+    """By what each file holds. Raises SettingsError: it cannot be read, or is nothing that anybody gave out: a page
+    that lies beside must not be told as a lie of the ledger's operator."""
     found: dict[str, list[Held]] = {kind: [] for kind in _KINDS}
     for path in paths:
         files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         for file in files:
             data = _bytes(file, "--held")
-            found[_kind(data)].append(Held(harmless(file.name), data, own=False))
+            found[_kind(data, harmless(file.name))].append(Held(harmless(file.name), data, own=False))
     return found
 
 
-def _kind(data: bytes) -> str:
+def _kind(data: bytes, name: str) -> str:
     if data.startswith(PROOF_HEADER.encode("ascii")):
         return "receipts"
-    return "promises" if data.lstrip().startswith(b"{") else "checkpoints"
+    if data.lstrip().startswith(b"{") and b'"promise"' in data:
+        return "promises"
+    if _SIGNED in data:
+        return "checkpoints"
+    raise SettingsError(
+        f"--held: {name}: neither a checkpoint, nor a receipt, nor a promise; take it away",
+        f"--held : {name} : ni point de contrôle, ni reçu, ni promesse ; retirez-le",
+    )
 
 
 def _file(path: Path, *, own: bool) -> list[Held]:

@@ -7,7 +7,7 @@ looked at. Must never: name a person, or anything that a record says beside who 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from schemas.errors import CODES, Language
@@ -17,7 +17,7 @@ from topics.audit_findings import Finding
 _LAST = 253_402_300_799
 _ABOUT: dict[str, tuple[str, str]] = {
     "record": ("Enregistrement", "Record"),
-    "entry": ("Inscription du registre de preuve", "Entry of the ledger"),
+    "entry": ("Entrée du registre de preuve", "Entry of the ledger"),
     "chain": ("Suite des numéros d'un expéditeur", "A sender's numbering"),
     "checkpoint": ("Point de contrôle", "Checkpoint"),
     "receipt": ("Reçu", "Receipt"),
@@ -47,7 +47,7 @@ def where(one: Finding, language: Language) -> str:
     places = [
         one.topic,
         None if one.offset is None else f"{pick(language, 'position', 'offset')} {one.offset}",
-        None if one.index is None else f"{pick(language, 'inscription', 'entry')} {one.index}",
+        None if one.index is None else f"{pick(language, 'entrée', 'entry')} {one.index}",
         one.name,
     ]
     return ", ".join(place for place in places if place is not None)
@@ -69,12 +69,14 @@ def verdict(report: Report, stated: Sequence[str], language: Language) -> list[s
     if stated:
         whose = {"policy": ("les clés", "the keys"), "root": ("la racine du registre", "the registry's root")}
         taken = pick(language, " et ", " and ").join(whose[one][language != "fr"] for one in stated)
+        one_only = tuple(stated) == ("root",)
+        come = pick(language, "vient" if one_only else "viennent", "comes" if one_only else "come")
         lines.append(
             pick(
                 language,
-                f"Attention : {taken} viennent de ce qui est vérifié. Comparez les empreintes par une autre voie ; "
+                f"Attention : {taken} {come} de ce qui est vérifié. Comparez les empreintes par une autre voie ; "
                 "sans cela, il est seulement montré que le tout s'accorde avec lui-même.",
-                f"Attention: {taken} come from what was checked. Compare the fingerprints by another way; without "
+                f"Attention: {taken} {come} from what was checked. Compare the fingerprints by another way; without "
                 "that, it is only shown that all of it fits itself.",
             )
         )
@@ -131,7 +133,7 @@ def _looked_at(report: Report, language: Language) -> str:
         )
     return pick(
         language,
-        f"{report.origin} : {report.size} inscription(s), {report.records} enregistrement(s) vérifié(s), "
+        f"{report.origin} : {report.size} entrée(s), {report.records} enregistrement(s) vérifié(s), "
         f"{report.promises} promesse(s) et {report.receipts} reçu(s) tenus ; registre en version {report.registry}.",
         f"{report.origin}: {report.size} entries, {report.records} record(s) verified, {report.promises} promise(s) "
         f"and {report.receipts} receipt(s) kept; registry version {report.registry}.",
@@ -146,12 +148,21 @@ def _witnessed(report: Report, language: Language) -> str:
     if not endorsed.by:
         return pick(
             language,
-            f"Signé sur {size} inscriptions par le registre de preuve seul : aucun témoin n'est exigé.",
+            f"Signé sur {size} entrées par le registre de preuve seul : aucun témoin n'est exigé.",
             f"Signed over {size} entries by the ledger alone: no witness is required.",
         )
-    seen = ", ".join(f"{name} ({clock(at)})" for name, at in sorted(endorsed.by.items()))
+    seen = ", ".join(f"{name} ({clock(at)})" for name, at in sorted(_by_witness(endorsed.by).items()))
     return pick(
         language,
-        f"Signé sur {size} inscriptions, et vu par : {seen}.",
+        f"Signé sur {size} entrées, et vu par : {seen}.",
         f"Signed over {size} entries, and seen by: {seen}.",
     )
+
+
+def _by_witness(by: Mapping[str, int]) -> dict[str, int]:
+    """When each witness had seen it with all its keys; `umuhuza witness trust` names a key by witness and algorithm."""
+    seen: dict[str, int] = {}
+    for key, at in by.items():
+        name = key.removesuffix("-ed25519").removesuffix("-ml-dsa-44")
+        seen[name] = max(at, seen.get(name, at))
+    return seen
