@@ -235,7 +235,9 @@ def test_by_its_address_the_tree_is_verified_and_what_was_not_looked_at_is_said(
         (["verify", "{empty}/nothing.zip"], "nothing is there"),
         (["verify", "--dir", "{empty}"], "neither evidence"),
         (["verify", "--dir", "{domain}", "--policy", "{empty}/none"], "--policy: cannot be read"),
-        (["verify", "--dir", "{domain}", "--policy", "{root}"], "--policy: policy line 1"),
+        (["verify", "--dir", "{domain}", "--policy", "{root}"], "tlog-policy has it: policy line 1"),
+        (["verify", "--dir", "{domain}", "--held", "{root}"], "--held: root: neither a checkpoint, nor a receipt"),
+        (["export", "--dir", "{domain}", "--out", "{empty}/no/x.zip"], "one cannot write there"),
         (["verify", "--dir", "{domain}", "--root", "AAAA"], "--root: not the fingerprint of a root"),
         (["export", "--dir", "{domain}", "--out", "{root}"], "is there already"),
         (["export", "--dir", "{domain}", "--out", "{empty}/x.zip", "--agency", "police"], "no agency"),
@@ -258,8 +260,8 @@ def test_what_strangers_wrote_does_nothing_to_the_terminal_or_the_page(
     """Names of files and places that nobody signed, times of the year 300,000, receipts for what is no record."""
     held = tmp_path / "held"
     held.mkdir()
-    (held / "\x1b]0;x\x07\x1b[2J<b>").write_bytes(b"no checkpoint")
-    (held / os.fsdecode(b"\xff")).write_bytes(b"no checkpoint")
+    (held / "\x1b]0;x\x07\x1b[2J<b>").write_bytes("no checkpoint\n\n— x\n".encode())
+    (held / os.fsdecode(b"\xff")).write_bytes("no checkpoint\n\n— x\n".encode())
     promise = json.loads(next((there / "held").glob("promise-*")).read_bytes())
     (held / "promise").write_text(json.dumps(promise | {"topic": "\x1b[8m"}))
     with zipfile.ZipFile(police) as old, zipfile.ZipFile(tmp_path / "worse.zip", "w") as new:
