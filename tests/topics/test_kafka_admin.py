@@ -222,10 +222,19 @@ def test_an_agency_makes_no_topics_deletes_none_and_changes_no_rights(applied: K
 
 def test_the_gateway_may_what_it_needs_and_does_not_say_which_log_it_is(applied: KafkaAccess) -> None:
     with raw(_shared().access("bi/operator")) as clients:
-        assert readable(clients) == set(EVERYTHING)
-        assert writable(clients) == {*topics_of(REGISTRY), "bi.ledger"}
+        assert readable(clients) == set(EVERYTHING) - {"bi.ledger"}
+        assert writable(clients) == set(topics_of(REGISTRY))
         with pytest.raises(LogError):
             clients.create([replace(kafka_topics(REGISTRY, 1)["bi.receipt.iom"], name="bi.receipt.mine")])
+
+
+def test_the_ledgers_keeper_reads_everything_writes_the_ledger_and_removes_nothing(applied: KafkaAccess) -> None:
+    with raw(_shared().access("bi/ledger")) as clients:
+        assert readable(clients) == set(EVERYTHING)
+        assert writable(clients) == {"bi.ledger"}
+        for topic in ("bi.receipt.iom", "bi.ledger"):
+            with pytest.raises(LogError, match="not_permitted"):
+                clients.trim(topic, 0)
 
 
 def test_an_agency_uses_the_log_itself_with_its_own_certificate(applied: KafkaAccess) -> None:
