@@ -29,7 +29,7 @@ from schemas.registry import Key
 from schemas.trust_policy import Endorsed
 from topics.audit_checkers import checkers_for
 from topics.audit_findings import AuditSource, Finding, Findings, Held, Progress, Shown, Trust, silent_progress
-from topics.audit_records import RecordWalk, Registries
+from topics.audit_records import RecordWalk, Registries, doubted_keys
 from topics.audit_scratch import Scratch
 from topics.audit_tree import TreeFound, check_excerpt, check_tree
 from topics.ledger_entries import LedgerEntry, decode_entry
@@ -104,6 +104,7 @@ class _Audit:
         if not self._source.whole:
             self._scratch.forget("")
             tree, entries = check_excerpt(self._source, self._trust, self._scratch, self._found)
+            self._registries = self._registries_of(tree)
             checked = self._records(tree, iter(entries))
         elif self._source.shown != "records":
             self._scratch.forget("")
@@ -116,8 +117,12 @@ class _Audit:
             done, root = self._scratch.begun(key)
             before = self._scratch.findings()
             tree = check_tree(self._source, self._trust, self._scratch, self._found, self._progress, (done, root))
-            if not tree.resumed:
+            self._registries = self._registries_of(tree)
+            # What is called stolen by now casts doubt on what was compared when nobody knew.
+            doubted = doubted_keys(self._registries)
+            if not (self._scratch.judged_by(doubted) and tree.resumed):
                 self._scratch.forget(key)
+                self._scratch.judged_by(doubted)
                 done, before = 0, []
             for finding in before:
                 self._found.add(finding)
@@ -125,6 +130,9 @@ class _Audit:
         self._published(tree)
         promises = 0 if self._source.shown == "hashes" else self._promises(tree)
         return self._report(tree, checked, promises)
+
+    def _registries_of(self, tree: TreeFound) -> Registries:
+        return Registries(self._source, self._trust.read_registry, tree.registries, self._found)
 
     def _entries(self, first: int) -> Iterator[tuple[int, LedgerEntry]]:
         for index, encoded in enumerate(self._source.entries(first), first):
@@ -137,8 +145,7 @@ class _Audit:
 
     def _records(self, tree: TreeFound, entries: Iterator[tuple[int, LedgerEntry]], first: int = 0) -> int:
         """How many were verified."""
-        registries = Registries(self._source, self._trust.read_registry, tree.registries, self._found)
-        self._registries = registries
+        registries = self._registries
         if not tree.registries and tree.size:
             self._found.add(Finding("registry_invalid", "registry"))
         told = self._found.number

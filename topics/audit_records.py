@@ -206,7 +206,7 @@ class RecordWalk:
         self._checkers = checkers
         self._in_force = _InForce(registries)
         self._registries = registries
-        self._doubted = _doubted(registries)
+        self._doubted = doubted_keys(registries)
         self.met: dict[str, int] = {}
         """Topic -> offset before which records were met with entries."""
         self.checked = 0
@@ -427,7 +427,7 @@ class RecordWalk:
                     self._found.add(Finding("erasure_pending", "entry", topic, offset, index, open=True))
 
 
-def _doubted(registries: Registries) -> dict[str, int]:
+def doubted_keys(registries: Registries) -> dict[str, int]:
     """Signing keys that the newest version calls stolen, and the size of the tree from which on they are in doubt."""
     newest = next(registries.each(), None)
     if newest is None:

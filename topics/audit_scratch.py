@@ -115,6 +115,14 @@ class Scratch:
         )
         self._db.execute("COMMIT; BEGIN IMMEDIATE")
 
+    def judged_by(self, doubted: Mapping[str, int]) -> bool:
+        """Whether what was compared so far was compared under these doubts: keys that are called stolen, and since
+        which place. They are remembered."""
+        now = orjson.dumps(dict(doubted), option=orjson.OPT_SORT_KEYS).decode()
+        before = self._db.execute("SELECT value FROM meta WHERE name = 'doubted'").get
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('doubted', ?)", (now,))
+        return before == now
+
     def met(self) -> dict[str, int]:
         """As it was saved."""
         row = self._db.execute("SELECT value FROM meta WHERE name = 'met'").fetchone()

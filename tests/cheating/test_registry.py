@@ -115,14 +115,20 @@ def test_a_key_that_a_new_version_brings_counts_from_there(town: Town) -> None:
     assert town.audited().findings.kept == ()
 
 
-def test_what_a_stolen_key_signed_before_anybody_noticed_is_named_once_a_place_is_given(town: Town) -> None:
-    """It counted when it was entered, so nobody lied; but from there on it was not the agency that signed."""
+def test_what_a_stolen_key_signed_before_anybody_noticed_is_named_once_a_place_is_given(
+    town: Town, tmp_path: Path
+) -> None:
+    """It counted when it was entered, so nobody lied; but from there on it was not the agency that signed. Also to an
+    auditor who had looked at it before, and goes on from there."""
+    assert town.audited(scratch=tmp_path / "scratch").records > 0
     domain, since = town.domain, town.entries()[-1]
     index = len(town.entries()) - 1
     domain.registry = domain.registry.with_key_revoked(
         "bi/iom", domain.members["bi/iom"].sig.kid, NOW, compromised_since=index
     )
     town.sequence()
-    report = town.audited()
-    assert report.faultless
-    assert [(one.code, one.offset, one.index) for one in report.findings.kept] == [("key_revoked", since.offset, index)]
+    for scratch in (None, tmp_path / "scratch", tmp_path / "scratch"):
+        report = town.audited(scratch=scratch)
+        assert report.faultless
+        found = [(one.code, one.offset, one.index) for one in report.findings.kept]
+        assert found == [("key_revoked", since.offset, index)]
