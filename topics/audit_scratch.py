@@ -121,7 +121,7 @@ class Scratch:
         now = orjson.dumps(dict(doubted), option=orjson.OPT_SORT_KEYS).decode()
         before = self._db.execute("SELECT value FROM meta WHERE name = 'doubted'").get
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('doubted', ?)", (now,))
-        return before == now
+        return bool(before == now)
 
     def met(self) -> dict[str, int]:
         """As it was saved."""
