@@ -39,6 +39,7 @@ from schemas.plain.transfer import ReturnDeparted
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
 from topics.catalogue import Act, allowed_fields, answer_within_s, may, may_attach
+from topics.policy_target import require_policy
 
 _BY_COMMAND = frozenset(
     (
@@ -194,6 +195,8 @@ class Outbox:
             raise PolicyError("not_permitted", "to")  # a thread has two ends
         if known.kind == "request" and registry.is_stale(now):
             raise RegistryError("registry_stale")
+        if known.kind == "request":
+            require_policy(registry)
         evt, today = new_evt(int(desk.now() * 1000), desk.random), desk.today()
         thread, before = self._step(draft, known.machine, evt)
         flow = THREAD_FLOW[thread.machine] if known.flow == "*" else known.flow

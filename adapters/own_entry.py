@@ -31,8 +31,9 @@ _MAX_BYTES = 64 * 1024
 
 
 def foreign_keys(entry: Agency, made: frozenset[str], now: int) -> tuple[Key, ...]:
-    """The keys of an agency's entry that count now and that it did not make."""
-    return tuple(key for key in entry.keys if key.kid not in made and key.counts_at(now))
+    """The keys of an agency's entry that count now and that it did not make; TLS keys are others' to make, and nothing
+    is signed or opened with them."""
+    return tuple(key for key in entry.keys if key.use != "tls" and key.kid not in made and key.counts_at(now))
 
 
 def kids_of(keys: Keys) -> frozenset[str]:

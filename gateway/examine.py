@@ -27,6 +27,7 @@ from topics.borders import Crossing, crosses, may_cross
 from topics.catalogue import ONLY_AS_ANSWER, Act, Verdict, may, topics_of
 from topics.home_check import HomeTrust, check_home, refuse_doubted
 from topics.log import grant_key
+from topics.policy_target import policy_stands
 from topics.verification import Verified, is_signer_unknown, verify_logged
 
 CLOCK_AHEAD_S = 86_400
@@ -77,6 +78,7 @@ class Rules:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.topics = frozenset(topics_of(registry))
+        self.policy_stands = policy_stands(registry)
         self._verdicts: dict[tuple[str, str, str], Verdict] = {}
         self._seal_kids: dict[str, dict[str, tuple[str, int, int]]] = {}
 
@@ -223,6 +225,8 @@ def _allowed(task: Task, record: Record, raw_grants: list[object]) -> Examined:
         raise PolicyError(verdict.code, verdict.rule)
     if m.kind == "request" and registry.is_stale(now):
         raise RegistryError("registry_stale", "registry")
+    if m.kind == "request" and not task.rules.policy_stands:
+        raise RegistryError("policy_differs", "policy")
     if m.iat > now + CLOCK_AHEAD_S:
         raise OrderError("clock_ahead", "L1.iat")
     grants: dict[str, bytes] = {}

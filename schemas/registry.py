@@ -12,6 +12,7 @@ Pure: bytes and times come in, values go out. Times are seconds since the epoch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from typing import Any, Literal, get_args
 from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
 from schemas.envelope import is_agency
 from schemas.errors import RecordError, RegistryError
-from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, unb64url
+from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, kid_of, unb64url
 from schemas.plain_text import is_one_line
 
 STALE_AFTER_S = 30 * 86_400
@@ -45,7 +46,13 @@ Role = Literal[
 ]
 _DOMAIN = re.compile(r"[a-z]{2}")
 ROLES: tuple[Role, ...] = get_args(Role)
-Use = Literal["sig", "seal"]
+Use = Literal["sig", "seal", "tls"]
+USES: tuple[Use, ...] = get_args(Use)
+TLS_PIN = "spki-sha256"
+"""What is listed of a TLS key: SHA-256 over its certificate's SubjectPublicKeyInfo (RFC 7469 section 2.4)."""
+ENDPOINTS = ("gateway", "witness")
+"""What an agency may answer at, by name; never a protected place."""
+_URL = re.compile(r"https?://[a-z0-9.\[\]:-]{1,200}(?:/[A-Za-z0-9._~/-]{0,200})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Key:
     kid: str
     use: Use
     suite: str
-    """`ES256` for sig, an HPKE suite for seal."""
+    """`ES256` for sig, an HPKE suite for seal, `spki-sha256` for tls."""
     public: bytes
     activated: int
     expires: int
@@ -89,12 +96,23 @@ class Agency:
     """Its id is a handle; its name is shown only to those entitled."""
     direct: bool = False
     """It has opted in to write to the log's brokers itself; else everything it sends goes through a gateway."""
+    endpoints: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Name (`ENDPOINTS`) -> URL at which it answers; nobody has to have one."""
 
     def name(self, language: str) -> str:
         """A protected agency shows its handle; names are looked up with `names` by those entitled."""
         if self.protected:
             return self.id
         return self.names.get(language) or self.names["fr"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedPolicy:
+    """Which policy the holders have signed for the domain: the target `policy.json`."""
+
+    version: int
+    sha256: bytes
+    """Of the target's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,8 @@ class Registry:
     training: bool = False
     borders: Mapping[str, Border] = field(default_factory=dict)
     """By the other domain."""
+    policy: AgreedPolicy | None = None
+    """None: the domain has signed none."""
     _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
     """Decoded keys, made on first use: decoding a point costs as much as a verification."""
     _sealers: dict[tuple[str, str], SealTo] = field(default_factory=dict, repr=False, compare=False)
@@ -265,6 +285,9 @@ def registry_to_json(registry: Registry) -> dict[str, Any]:
         "version": registry.version,
         "issued": registry.issued,
         "training": registry.training,
+        "policy": None
+        if registry.policy is None
+        else {"version": registry.policy.version, "sha256": registry.policy.sha256.hex()},
         "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
         **({"borders": [_border_to_json(one) for one in registry.borders.values()]} if registry.borders else {}),
     }
@@ -314,6 +337,7 @@ def agency_to_json(agency: Agency) -> dict[str, Any]:
             for key in agency.keys
         ],
         **({"direct": True} if agency.direct else {}),
+        **({"endpoints": dict(agency.endpoints)} if agency.endpoints else {}),
     }
 
 
@@ -325,6 +349,8 @@ def registry_from_json(raw: Any) -> Registry:
     """
     members = {"v", "domain", "version", "issued", "training", "agencies"}
     if not isinstance(raw, dict) or raw.keys() - {"borders"} != members or not isinstance(raw["agencies"], list):
+    members = {"v", "domain", "version", "issued", "training", "policy", "agencies"}
+    if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
     if not isinstance(raw.get("borders", []), list):
         raise RegistryError("registry_invalid", "borders")
@@ -350,6 +376,19 @@ def registry_from_json(raw: Any) -> Registry:
         raw["training"],
         {one.domain: one for one in borders},
     )
+    policy = _policy_from_json(raw["policy"])
+    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"], policy)
+
+
+def _policy_from_json(raw: Any) -> AgreedPolicy | None:
+    if raw is None:
+        return None
+    try:
+        if raw.keys() != {"version", "sha256"} or type(raw["version"]) is not int or len(raw["sha256"]) != 64:
+            raise ValueError("shape")
+        return AgreedPolicy(raw["version"], bytes.fromhex(raw["sha256"]))
+    except (AttributeError, TypeError, ValueError):
+        raise RegistryError("registry_invalid", "policy") from None
 
 
 def refuse_shared_keys(agencies: Mapping[str, Agency]) -> None:
@@ -365,8 +404,9 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
     def bad(where: str) -> RegistryError:
         return RegistryError("registry_invalid", f"{path}.{where}")
 
-    # `direct` is the only member that may be absent, and then false: files written before it are as valid as ever.
-    if not isinstance(raw, dict) or raw.keys() - {"direct"} != {"id", "protected", "names", "roles", "keys"}:
+    # `direct` and `endpoints` may be absent: files written before them are as valid as ever.
+    always = {"id", "protected", "names", "roles", "keys"}
+    if not isinstance(raw, dict) or raw.keys() - {"direct", "endpoints"} != always:
         raise bad("*")
     if not isinstance(raw["id"], str) or not is_agency(raw["id"]):
         raise bad("id")
@@ -384,12 +424,26 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
         raise bad("protected")
     if type(raw.get("direct", False)) is not bool:
         raise bad("direct")
+    if "endpoints" in raw and (raw["protected"] or not _are_endpoints(raw["endpoints"])):
+        raise bad("endpoints")  # an address tells where a protected place is
     if not isinstance(raw["keys"], list):
         raise bad("keys")
     keys = tuple(_key_from_json(item, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
     return Agency(
-        raw["id"], MappingProxyType(names), tuple(raw["roles"]), keys, raw["protected"], raw.get("direct", False)
+        raw["id"],
+        MappingProxyType(names),
+        tuple(raw["roles"]),
+        keys,
+        raw["protected"],
+        raw.get("direct", False),
+        MappingProxyType(raw.get("endpoints", {})),
     )
+
+
+def _are_endpoints(raw: Any) -> bool:
+    if not isinstance(raw, dict) or not raw or not raw.keys() <= set(ENDPOINTS):
+        return False
+    return all(isinstance(url, str) and _URL.fullmatch(url) is not None for url in raw.values())
 
 
 def _key_from_json(raw: Any, path: str) -> Key:
@@ -402,18 +456,40 @@ def _key_from_json(raw: Any, path: str) -> Key:
     for name in ("activated", "expires", "revoked"):
         if type(raw[name]) is not int and not (name == "revoked" and raw[name] is None):
             raise RegistryError("registry_invalid", f"{path}.{name}")
-    if raw["use"] not in ("sig", "seal"):
+    use = next((one for one in USES if one == raw["use"]), None)
+    if use is None:
         raise RegistryError("registry_invalid", f"{path}.use")
-    if raw["suite"] not in (("ES256",) if raw["use"] == "sig" else SUITES):
+    suites: Mapping[Use, tuple[str, ...]] = {"sig": ("ES256",), "seal": SUITES, "tls": (TLS_PIN,)}
+    if raw["suite"] not in suites[use]:
         raise RegistryError("registry_invalid", f"{path}.suite")
     try:
         public = unb64url(raw["pub"] if isinstance(raw["pub"], str) else "?")
-        kid = (VerifyKey(public) if raw["use"] == "sig" else SealTo(_suite(raw["suite"]), public)).kid
+        kid = _kid(use, raw["suite"], public)
     except (ValueError, RegistryError):
         raise RegistryError("registry_invalid", f"{path}.pub") from None
     if kid != raw["kid"]:
         raise RegistryError("registry_invalid", f"{path}.kid")
-    return Key(kid, raw["use"], raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"], since)
+    return Key(kid, use, raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"], since)
+
+
+def _kid(use: Use, suite: str, public: bytes) -> str:
+    """Raises ValueError, RegistryError: not a key of that use."""
+    if use == "tls":
+        if len(public) != 32:
+            raise ValueError("length")
+        return kid_of(public)
+    return (VerifyKey(public) if use == "sig" else SealTo(_suite(suite), public)).kid
+
+
+def tls_key(spki: bytes, activated: int, expires: int) -> Key:
+    """The entry of a TLS key.
+
+    Args:
+        spki: SubjectPublicKeyInfo of its certificate (RFC 5280), DER.
+        activated, expires: of the certificate, seconds since the epoch.
+    """
+    pin = hashlib.sha256(spki).digest()
+    return Key(kid_of(pin), "tls", TLS_PIN, pin, activated, expires)
 
 
 def dumps_agency(agency: Agency) -> str:

@@ -26,7 +26,7 @@ from schemas import ijson
 from schemas.agreements import Agreement, agreement_from_json
 from schemas.errors import RegistryError
 from schemas.keys import VerifyKey
-from schemas.registry import Agency, agency_from_json, refuse_shared_keys
+from schemas.registry import Agency, AgreedPolicy, agency_from_json, refuse_shared_keys
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 DOMAIN = "x-umuhuza-domain"
@@ -115,6 +115,18 @@ def read_contents(
             agreements[name] = agreement_from_json(raw, name, domain, where)
     refuse_shared_keys(agencies)
     return MappingProxyType(agencies), MappingProxyType(agreements), contents.get("policy.json")
+
+
+def agreed_policy(target: bytes | None) -> AgreedPolicy | None:
+    """What the target `policy.json` says of itself; one that states no version has 0."""
+    if target is None:
+        return None
+    try:
+        raw = ijson.loads(target, max_bytes=MAX_METADATA_BYTES, max_depth=16, floats=True)
+    except ijson.IJsonError:
+        raise RegistryError("registry_invalid", "policy") from None
+    version = raw.get("version") if isinstance(raw, dict) else None
+    return AgreedPolicy(version if type(version) is int else 0, hashlib.sha256(target).digest())
 
 
 def read_metadata(data: bytes, role: str, kind: type[T], where: str) -> Metadata[T]:

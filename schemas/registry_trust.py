@@ -53,6 +53,7 @@ from schemas.registry_metadata import (
     TARGET,
     TRAINING,
     Holder,
+    agreed_policy,
     read_contents,
     read_metadata,
     read_root,
@@ -68,7 +69,8 @@ WARN_OF_RENEWAL_S = 5 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """Something that ends soon or has ended. `what`: root, targets, registry (snapshot and timestamp), or sig, seal."""
+    """Something that ends soon or has ended. `what`: root, targets, registry (snapshot and timestamp), or sig, seal,
+    tls."""
 
     what: str
     of: str
@@ -152,7 +154,7 @@ def _ending(agency: Agency, now: int) -> list[Expiring]:
     """When its last key of each use ends: one that has a longer-lived one beside it needs nobody any more."""
     counting = [key for key in agency.keys if key.counts_at(now)]
     found = []
-    for use in ("sig", "seal"):
+    for use in ("sig", "seal", "tls"):
         last = max((key.expires for key in counting if key.use == use), default=None)
         if last is not None:
             found.append(Expiring(use, agency.id, last))
@@ -216,7 +218,7 @@ def trusted(
     if issued < 1:
         raise RegistryError("registry_invalid", "expires")
     return TrustedRegistry(
-        Registry(domain, timestamp.version, issued, agencies, training),
+        Registry(domain, timestamp.version, issued, agencies, training, policy=agreed_policy(policy)),
         MappingProxyType(versions),
         MappingProxyType(expires),
         holders,

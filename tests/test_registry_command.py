@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer import Typer
 from typer.testing import CliRunner, Result
 
@@ -21,6 +26,7 @@ from adapters.keystore import Keys
 from adapters.settings import load_agency
 from schemas.agreements import agreement_from_json, agreement_to_json
 from schemas.errors import RegistryError
+from schemas.keys import fingerprint_of
 from schemas.registry import Agency, dumps_agency
 from schemas.registry_bundle import RootPin
 from schemas.registry_signing import Contents, contents_now
@@ -278,6 +284,53 @@ def test_renewing_renews_targets_that_end_soon_and_says_what_only_two_can(tmp_pa
     run("registry", "rotate", "--dir", old)
     assert told("registry", "show", "--dir", old)["expiring"] == []
     assert told("registry", "show", "--dir", old)["registry_root"] == shown["registry_root"]
+
+
+def certificate(folder: Path, ends: datetime) -> tuple[Path, bytes]:
+    """A TLS certificate as any authority makes it, and the pin of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "passerelle.exemple.bi")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(ends - timedelta(days=90)).not_valid_after(ends)
+    file = folder / "certificate.pem"
+    file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return file, hashlib.sha256(spki).digest()
+
+
+def test_a_registry_says_where_an_agency_answers_and_with_which_tls_key(tmp_path: Path) -> None:
+    folder, url = tmp_path / "registre", "https://passerelle.exemple.bi:8440"
+    init_registry(folder, "bi", False)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    pem, pin = certificate(tmp_path, ends)
+    asked = ("registry", "add", request(tmp_path, "refuge"), "--dir", folder)
+    assert told(*asked, "--endpoint", f"gateway={url}", "--tls-certificate", pem)["endpoints"] == {"gateway": url}
+    [shown] = told("registry", "show", "--dir", folder)["agencies"]
+    [key] = [key for key in shown["keys"] if key["use"] == "tls"]
+    assert (shown["endpoints"], key["fingerprint"], key["counts"]) == ({"gateway": url}, fingerprint_of(pin), True)
+    assert [(one["what"], one["at"]) for one in told("registry", "show", "--dir", folder)["expiring"]] == [
+        ("tls", int(ends.timestamp()))
+    ]
+    assert url in run("registry", "show", "--dir", folder).stdout
+    # Renewed: what was entered stays, and another address takes the place of the first.
+    assert told(*asked)["endpoints"] == {"gateway": url}
+    other = f"gateway={url}/deux"
+    assert told(*asked, "--endpoint", other, "--tls-certificate", pem)["endpoints"] == {"gateway": f"{url}/deux"}
+    assert sum(key.use == "tls" for key in held(folder).registry.agency("bi/refuge").keys) == 1
+    for wrong in (["--endpoint", "gateway"], ["--tls-certificate", folder / "root"]):
+        run(*asked, *wrong, code=2)
+    for address in ("gossip=https://exemple.bi", "gateway=exemple.bi", "gateway=https://a:b@exemple.bi"):
+        assert refused(*asked, "--endpoint", address) == ("registry_invalid", "agency.endpoints")
+
+
+def test_no_address_of_a_protected_place_is_entered(tmp_path: Path) -> None:
+    folder = tmp_path / "registre"
+    init_registry(folder, "bi", False)
+    file = request(tmp_path, "k7t4")
+    file.write_text(file.read_text(encoding="utf-8").replace('"protected": false', '"protected": true'), "utf-8")
+    asked = ("registry", "add", file, "--dir", folder, "--endpoint", "gateway=https://refuge.exemple.bi")
+    assert refused(*asked) == ("registry_invalid", "agency.endpoints")
+    assert held(folder).registry.agencies == {}
 
 
 def test_a_holder_of_no_such_name_or_key_is_told_so(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from schemas.keys import CLASSICAL
 from schemas.registry import Agency, Registry
 from schemas.spoken import WORDS, fingerprint_words, grouped
 from umuhuza.asking import line
+from umuhuza.entry_public import Endpoint, TlsCertificate, with_public
 from umuhuza.options import Json
 from umuhuza.registry_holder import change_agencies, held, read_enrolment_request, with_request
 from umuhuza.registry_words import published_lines
@@ -65,6 +66,8 @@ def approve(
             ),
         ),
     ] = None,
+    endpoint: Endpoint = None,
+    tls_certificate: TlsCertificate = None,
     as_json: Json = False,
 ) -> None:
     if not request.is_file():
@@ -104,7 +107,8 @@ def approve(
     def approved(registry: Registry, now: int) -> Registry:
         for one in gone:
             registry = registry.with_key_revoked(agency.id, one, now)
-        return registry.with_agency(with_request(registry, agency, direct), now)
+        entry = with_public(with_request(registry, agency, direct), endpoint, tls_certificate)
+        return registry.with_agency(entry, now)
 
     changed = change_agencies(mine, approved)
     version, entry = changed.registry.version, changed.registry.agencies.get(agency.id)
@@ -190,6 +194,7 @@ def _shown(asked: Request, agency: Agency, registry: Registry) -> list[str]:
         what,
         t("  nom : ", "  name: ") + agency.names["fr"],
         t("  rôles : ", "  roles: ") + ", ".join(agency.roles),
+        *(f"  {name}: {url}" for name, url in agency.endpoints.items()),
         *([t("  lieu protégé", "  protected place")] if agency.protected else []),
         t(
             "Appelez l'agence à un numéro que vous connaissiez déjà, et faites-vous lire les douze mots.",

@@ -21,6 +21,7 @@ from schemas.registry_trust import TrustedRegistry
 from topics.policy_target import same_policy
 from umuhuza import registry_carry_command, registry_rotate_command, registry_terms_command
 from umuhuza.asking import new_passphrase
+from umuhuza.entry_public import Endpoint, TlsCertificate, with_public
 from umuhuza.holder_keys import HOLDERS
 from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import (
@@ -208,18 +209,20 @@ def add(
             ),
         ),
     ] = None,
+    endpoint: Endpoint = None,
+    tls_certificate: TlsCertificate = None,
     as_json: Json = False,
 ) -> None:
     if not request.is_file():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
     agency = read_enrolment(request)
     mine = held(folder)
-    entry = with_request(mine.registry, agency, direct)
+    entry = with_public(with_request(mine.registry, agency, direct), endpoint, tls_certificate)
     changed = change_agencies(mine, lambda registry, now: registry.with_agency(entry, now))
     prints = {key.kid: fingerprint_of(key.public) for key in agency.keys}
     result(
         {"ok": True, "agency": agency.id, "version": changed.registry.version, "published": changed.published}
-        | {"direct": entry.direct, "fingerprints": prints},
+        | {"direct": entry.direct, "fingerprints": prints, "endpoints": dict(entry.endpoints)},
         as_json=as_json,
         lines=[
             *published_lines(
@@ -384,6 +387,7 @@ def show(
             ", ".join(holder.name for holder in mine.trusted.holders),
         ),
         labelled("Racine (registry_root)", "Root (registry_root)", mine.trusted.pin.text),
+        *(f"{one['id']}  {name}: {url}" for one in agencies for name, url in one["endpoints"].items()),
         *(ending_line(one) for one in mine.trusted.expiring(now)),
     ]
     result({}, as_json=False, lines=lines)
@@ -421,6 +425,7 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
         "protected": agency.protected,
         "direct": agency.direct,
         "roles": list(agency.roles),
+        "endpoints": dict(agency.endpoints),
         "keys": [
             {
                 "kid": key.kid,

@@ -316,7 +316,7 @@ def with_request(registry: Registry, agency: Agency, direct: bool | None = None)
         kept = tuple(k for k in known.keys if k.kid not in fresh)
         revoked = {k.kid: k for k in known.keys if k.revoked is not None}
         keys = kept + tuple(revoked.get(k.kid, k) for k in agency.keys)
-        agency = Agency(agency.id, agency.names, agency.roles, keys, agency.protected)
+        agency = replace(agency, keys=keys, endpoints=agency.endpoints or known.endpoints)
     return replace(agency, direct=known is not None and known.direct if direct is None else direct)
 
 

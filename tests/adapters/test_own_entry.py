@@ -13,7 +13,7 @@ import pytest
 from adapters.own_entry import OwnEntry
 from schemas.errors import RegistryError
 from schemas.keys import HYBRID, SealingKey
-from schemas.registry import Key
+from schemas.registry import Key, tls_key
 from tests.agencies import Agencies, referral
 from tests.domain import YEAR, seeded
 
@@ -77,6 +77,15 @@ def test_a_foreign_key_in_anothers_entry_is_that_agencys_to_notice(town: Agencie
     own = watch(town, tmp_path / "own-keys.json")
     assert own.foreign() == ()
     own.require_ours()
+
+
+def test_a_tls_key_in_ones_entry_is_no_strangers_since_nothing_is_signed_or_sealed_with_it(
+    town: Agencies, tmp_path: Path
+) -> None:
+    entry, now = town.domain.registry.agency("bi/iom"), int(town.now)
+    pinned = replace(entry, keys=(*entry.keys, tls_key(b"a SubjectPublicKeyInfo", now, now + YEAR)))
+    town.domain.registry = town.domain.registry.with_agency(pinned, now)
+    watch(town, tmp_path / "own-keys.json").require_ours()
 
 
 def test_an_agency_that_is_no_member_yet_has_nothing_to_watch(town: Agencies, tmp_path: Path) -> None:

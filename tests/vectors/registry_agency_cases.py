@@ -7,11 +7,19 @@ import json
 from typing import Any
 
 from schemas.keys import b64url
+from schemas.registry import tls_key
 from tests.domain import NOW, YEAR
 from tests.vectors.making import DROP, PLANTED, SEALERS, SIGNERS, Payload, Vector, changed, vector
 from tests.vectors.repositories import Repository, compact
 
 INVALID = "registry_invalid"
+
+
+def tls_entry(**changes: Any) -> Payload:
+    """The pin of a TLS key: SHA-256 of what would stand in its certificate."""
+    key = tls_key(b"a SubjectPublicKeyInfo", NOW - YEAR, NOW + YEAR)
+    members = {"kid": key.kid, "use": "tls", "suite": "spki-sha256", "pub": b64url(key.public)}
+    return changed(members | {"activated": key.activated, "expires": key.expires, "revoked": None}, changes)
 
 
 def key_entry(name: str, use: str, /, **changes: Any) -> Payload:
@@ -68,6 +76,16 @@ def _agencies() -> list[Vector]:
         ("protected-1", "1 is not true", "protected", {"protected": 1}),
         ("direct-1", "1 is not true", "direct", {"direct": 1}),
         ("direct-null", "absent or said", "direct", {"direct": None}),
+        ("endpoints-empty", "absent or said", "endpoints", {"endpoints": {}}),
+        ("endpoints-unknown", "a closed list", "endpoints", {"endpoints": {PLANTED: "https://example.bi"}}),
+        ("endpoints-no-url", "a URL", "endpoints", {"endpoints": {"gateway": PLANTED}}),
+        ("endpoints-password", "no user, no query", "endpoints", {"endpoints": {"gateway": "https://a:b@example.bi"}}),
+        (
+            "endpoints-of-a-protected-place",
+            "an address tells where it is",
+            "endpoints",
+            {"protected": True, "endpoints": {"gateway": "https://example.bi"}},
+        ),
         ("names-no-french", "French always", "names", {"names": {"en": PLANTED}}),
         ("names-unknown-language", "fr, en, rn, ar", "names", {"names": {"fr": PLANTED, "sw": PLANTED}}),
         ("names-empty", "a name has characters", "names", {"names": {"fr": ""}}),
@@ -151,6 +169,9 @@ def _keys() -> list[Vector]:
     for ident, why, path, key in (
         ("seal-suite-unknown", "one of the two", "suite", key_entry("k7t4", "seal", suite="0051-0002-0002")),
         ("seal-suite-es256", "a sealing key signs nothing", "suite", key_entry("k7t4", "seal", suite="ES256")),
+        ("tls-suite-es256", "a pin is no key that signs", "suite", tls_entry(suite="ES256")),
+        ("tls-pub-short", "32 bytes", "pub", tls_entry(pub=b64url(bytes(31)))),
+        ("tls-kid-other", "a kid follows from its pin", "kid", tls_entry(kid=SIGNERS["iom"].kid)),
         (
             "seal-suite-other",
             "a hybrid key under the classical suite",

@@ -10,7 +10,16 @@ from typing import Any
 from schemas.keys import der_signature, signature_twin
 from tests.domain import NOW
 from tests.vectors.making import PLANTED, SIGNERS, Payload, Vector, vector
-from tests.vectors.registry_agency_cases import ALL, INVALID, IOM, SHELTER, agency_vectors, key_entry, registry_vector
+from tests.vectors.registry_agency_cases import (
+    ALL,
+    INVALID,
+    IOM,
+    SHELTER,
+    agency_vectors,
+    key_entry,
+    registry_vector,
+    tls_entry,
+)
 from tests.vectors.repositories import (
     Change,
     Files,
@@ -63,6 +72,23 @@ def _valid() -> list[Vector]:
             "an agency that writes to the brokers itself",
             Repository([IOM | {"direct": True}, SHELTER | {"direct": False}]),
             members,
+        ),
+        (
+            "ok-endpoints",
+            "an agency that says where it answers, and with which TLS key",
+            Repository(
+                [
+                    IOM
+                    | {
+                        "endpoints": {
+                            "gateway": "https://passerelle.exemple.bi:8440/",
+                            "witness": "http://127.0.0.1:1",
+                        },
+                        "keys": [key_entry("iom", "sig"), tls_entry()],
+                    }
+                ]
+            ),
+            iom,
         ),
         (
             "ok-twin",
