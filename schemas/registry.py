@@ -347,10 +347,8 @@ def registry_from_json(raw: Any) -> Registry:
     Raises:
         RegistryError: registry_invalid, with the path that is wrong.
     """
-    members = {"v", "domain", "version", "issued", "training", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() - {"borders"} != members or not isinstance(raw["agencies"], list):
     members = {"v", "domain", "version", "issued", "training", "policy", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() != members or not isinstance(raw["agencies"], list):
+    if not isinstance(raw, dict) or raw.keys() - {"borders"} != members or not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
     if not isinstance(raw.get("borders", []), list):
         raise RegistryError("registry_invalid", "borders")
@@ -375,9 +373,8 @@ def registry_from_json(raw: Any) -> Registry:
         MappingProxyType(agencies),
         raw["training"],
         {one.domain: one for one in borders},
+        _policy_from_json(raw["policy"]),
     )
-    policy = _policy_from_json(raw["policy"])
-    return Registry(raw["domain"], raw["version"], raw["issued"], MappingProxyType(agencies), raw["training"], policy)
 
 
 def _policy_from_json(raw: Any) -> AgreedPolicy | None:

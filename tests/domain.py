@@ -211,10 +211,13 @@ def signed_root(registry: Registry, holder: SigningKey) -> bytes:
 
 
 def sign_registry(
-    registry: Registry, holder: SigningKey, agreements: Mapping[str, Agreement] = MappingProxyType({})
+    registry: Registry,
+    holder: SigningKey,
+    agreements: Mapping[str, Agreement] = MappingProxyType({}),
+    policy: bytes | None = None,
 ) -> bytes:
     """A registry in its own version and of its own time, whatever was published before."""
-    contents = Contents(registry.agencies, agreements)
+    contents = Contents(registry.agencies, agreements, policy)
     targets = read_targets(targets_metadata(contents, registry.version, registry.issued))
     listed = with_signature(targets, holder, Holder("a", holder.public).keyid)
     root = signed_root(registry, holder)

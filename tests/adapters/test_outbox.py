@@ -17,7 +17,7 @@ from adapters.desk import FIRST_RETRY_S, LONGEST_RETRY_S, backoff_s
 from schemas.envelope import Manifest, Part, chain_hash, new_thread, parse_manifest, parse_record
 from schemas.errors import AccessError, LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.forms import Birth, Caregiver, Facts, Lawful, Priority, Referral
-from schemas.registry import STALE_AFTER_S
+from schemas.registry import STALE_AFTER_S, AgreedPolicy
 from schemas.sealing import parse_grant
 from tests.agencies import PLANTED, Agencies, Agency, Gate, bytes_of, consented, identified, referral, said
 from tests.domain import seeded
@@ -102,6 +102,22 @@ def test_a_stale_registry_stores_nothing_of_the_batch_and_is_over_when_it_is_ren
     town.domain.registry = town.domain.registry.renewed(int(town.now))
     fresh = [one.again for one in iom.take(*answer_and_request, source="s")]
     assert fresh == [False, False]
+
+
+def test_an_older_policy_than_the_domains_keeps_requests_here_until_it_is_updated(town: Agencies) -> None:
+    iom, shelter = town["bi/iom"], town["bi/k7t4"]
+    evt = iom.evt(iom.draft("bi/k7t4", "referral.requested", referral()))
+    town.settle()
+    before = town.domain.registry
+    town.domain.registry = replace(before, policy=AgreedPolicy(2, bytes(32)))
+    with pytest.raises(RegistryError) as caught:
+        iom.draft("bi/k7t4", "referral.requested", referral())
+    assert (caught.value.code, caught.value.path, caught.value.retriable) == ("policy_differs", "policy", True)
+    # What is under way goes on by the rules that it began under.
+    thread = iom.outgoing(evt).thread
+    assert shelter.draft("bi/iom", "referral.received", said(), thread=thread).problem is None
+    town.domain.registry = before
+    assert iom.draft("bi/k7t4", "referral.requested", referral()).problem is None
 
 
 def test_a_stale_registry_stops_no_answer(town: Agencies) -> None:

@@ -20,7 +20,7 @@ from gateway.settings import load_settings
 from schemas.envelope import Acts, record_value
 from schemas.keys import VerifyKey
 from schemas.sealing import make_grant
-from tests.domain import NOW, Domain, Signed, seeded
+from tests.domain import NOW, Domain, Signed, seeded, sign_registry
 from tests.topics.http_harness import write_gateway
 from topics.http_log import HttpLog
 from topics.log import grants_topic
@@ -88,10 +88,11 @@ class World:
     def write(self) -> Path:
         return write_gateway(self.directory, self.domain, **self.settings)
 
-    def registry_changed(self) -> None:
-        """The file that the gateway reads is now the domain's registry; a new mtime for certain."""
+    def registry_changed(self, policy: bytes | None = None) -> None:
+        """The file that the gateway reads is now the domain's registry, with this policy signed; a new mtime for
+        certain."""
         path = self.directory / "registry.json"
-        path.write_bytes(self.domain.registry_file)
+        path.write_bytes(sign_registry(self.domain.registry, self.domain.root, policy=policy))
         stamp = path.stat().st_mtime_ns + 1_000_000_000
         os.utime(path, ns=(stamp, stamp))
         self.clock.at += 1.5

@@ -22,6 +22,7 @@ from schemas.keys import CLASSICAL, SealingKey, SigningKey, b64url, unb64url
 from schemas.sealing import make_grant, seal_parts
 from tests.domain import NOW, seeded
 from tests.gateway.gateway_world import PLANTED, World, count_of, forged, grant_for, line_of
+from topics.policy_target import policy_document
 
 Make = Callable[[World], bytes]
 
@@ -261,6 +262,37 @@ def test_a_stale_registry_stops_requests_only(tmp_path: Path) -> None:
             async with world.caller(gateway) as iom:
                 told = await iom.send(request, receipt)
                 assert told[0]["problem"]["code"] == "registry_stale"
+                assert told[1]["offset"] == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("signed", "stops"),
+    [
+        (None, False),
+        (policy_document(), False),
+        (b'{"version":0}', False),  # we are ahead: everybody is updated first, then the holders sign
+        (b'{"version":2}', True),
+        (policy_document() + b" ", True),  # other rules under our number
+    ],
+)
+def test_a_policy_that_is_not_the_one_the_holders_signed_stops_requests_only(
+    tmp_path: Path, signed: bytes | None, stops: bool
+) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened() as gateway:
+            world.domain.registry = world.domain.registry.renewed(int(world.clock.at))
+            world.registry_changed(signed)
+            request = world.domain.record(iat=int(world.clock.at))
+            receipt = world.domain.record("bi/iom", "bi/k7t4", "receipt", "control", iat=int(world.clock.at))
+            async with world.caller(gateway) as iom:
+                told = await iom.send(request, receipt)
+                if stops:
+                    assert (told[0]["problem"]["code"], told[0]["problem"]["retriable"]) == ("policy_differs", True)
+                else:
+                    assert told[0]["offset"] == 0
                 assert told[1]["offset"] == 0
 
     asyncio.run(run())
