@@ -200,6 +200,7 @@ def test_where_holders_are_several_people_nobody_alone_makes_a_member(tmp_path: 
     seen = told("registry", "show", first / PROPOSAL_FILE, "--dir", second)
     assert seen["members_added"] == ["bi/refuge"]
     assert len(seen["keys_added"]) == 2
+    assert "bi/refuge assistance" in run("registry", "show", first / PROPOSAL_FILE, "--dir", second).stdout
     assert told("registry", "sign", first / PROPOSAL_FILE, "--dir", second)["published"]
     assert "bi/refuge" in held(second).registry.agencies
     with pytest.raises(RegistryError, match="registry_threshold"):

@@ -231,6 +231,12 @@ _SAID = {
     "members_changed": ("membres modifiés", "members that change"),
     "keys_added": ("clés nouvelles", "keys that come"),
     "keys_revoked": ("clés révoquées", "keys that are revoked"),
+    "keys_restored": ("clés révoquées qui compteraient de nouveau", "revoked keys that would count again"),
+    "keys_removed": ("clés retirées", "keys that go"),
+    "keys_changed": ("clés modifiées", "keys that change"),
+    "roles": ("rôles donnés", "roles that are given"),
+    "direct": ("écriraient elles-mêmes sur Kafka", "would write to Kafka themselves"),
+    "endpoints": ("adresses", "addresses"),
     "agreements": ("accords", "agreements"),
     "policy": ("politique", "policy"),
     "holders": ("détenteurs", "holders"),
@@ -276,6 +282,12 @@ def differences(before: Contents, after: Contents) -> dict[str, Any]:
             if one.id not in old or one.roles != old[one.id].roles
         ],
         "direct": [one.id for one in after.sorted() if one.direct and not (one.id in old and old[one.id].direct)],
+        "endpoints": [
+            f"{one.id} {name}={url}"
+            for one in after.sorted()
+            for name, url in one.endpoints.items()
+            if one.id not in old or old[one.id].endpoints.get(name) != url
+        ],
         "agreements": sorted(
             name
             for name in before.agreements.keys() | after.agreements.keys()
