@@ -166,6 +166,13 @@ def grown(encoded: Iterable[bytes]) -> GrowingTree:
     return tree
 
 
+def values_in(admin: Clients, topic: str) -> list[bytes]:
+    """Its first three records."""
+    found = admin.fetch({topic: (0, 3)}, 3, 1 << 20)
+    assert not isinstance(found, str)
+    return [one.value for one in found[topic]]
+
+
 def entry_of(value: bytes, topic: str, offset: int) -> LedgerEntry:
     """An `event` for these bytes, as a ledger that lies writes it."""
     digest = hashlib.sha256(value).digest()
@@ -205,7 +212,7 @@ def test_records_that_the_administrator_removes_from_the_start_are_missing(broke
 def test_a_mailbox_that_is_deleted_and_filled_again_without_a_record_is_named(brokers: Brokers) -> None:
     topic = "bi.case.iom"
     with brokers.admin() as admin:
-        values = [bytes(one.value) for one in admin.fetch({topic: (0, 3)}, 10, 1 << 20)[topic]]
+        values = values_in(admin, topic)
         admin.delete_topic(topic)
         admin.create([kafka_topic(topic, 1)])
         admin.produce([Item(topic, b"k", values[0]), Item(topic, b"k", values[2])])
@@ -219,7 +226,7 @@ def test_a_mailbox_that_is_deleted_and_filled_again_without_a_record_is_named(br
 def test_a_forged_record_written_past_the_gateway_counts_only_for_a_ledger_that_lies(brokers: Brokers) -> None:
     topic = "bi.investigation.police"
     with brokers.admin() as admin:
-        genuine = bytes(admin.fetch({topic: (2, 3)}, 1, 1 << 20)[topic][0].value)
+        genuine = values_in(admin, topic)[2]
         manifest, _, body = genuine.partition(b"\n")
         signature = manifest.rpartition(b".")[2]
         other = brokers.domain.record("bi/iom", "bi/police", "investigation", "update").value.partition(b"\n")[0]
