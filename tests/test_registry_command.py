@@ -162,6 +162,18 @@ def test_a_proposal_that_builds_on_an_older_registry_is_not_signed(
     assert refused("registry", "sign", first / PROPOSAL_FILE, "--dir", second) == ("registry_rollback", "proposal")
 
 
+def test_of_two_changes_at_once_none_undoes_the_other(office: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """A renewal by the clock, say, and a revocation: who read before the other wrote is told so, and did nothing."""
+    first, _, _ = office
+    told("registry", "add", request(tmp_path, "refuge"), "--dir", first)
+    before = held(first)
+    revoked = told("registry", "revoke", "bi/refuge", "--dir", first)
+    with pytest.raises(RegistryError) as caught:
+        change_registry(before)
+    assert (caught.value.code, caught.value.path) == ("registry_rollback", "proposal")
+    assert held(first).registry.version == revoked["version"]
+
+
 def test_who_is_asked_to_sign_sees_what_a_thief_would_hide_in_a_change() -> None:
     """A stolen key that counts again, one that is forgotten, one that lives longer, a role, a way to the brokers."""
     before = Domain().registry

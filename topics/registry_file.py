@@ -13,7 +13,9 @@ written so that its timestamp comes last; a reader that finds it half there keep
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import RegistryError
@@ -21,6 +23,9 @@ from schemas.registry import Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, TIMESTAMP, RootPin, pack
 from schemas.registry_trust import TrustedRegistry, called_for, trusted
 from topics.settings import SettingsError
+
+if sys.platform != "win32":
+    import fcntl
 
 LOOK_EVERY_S = 1.0
 
@@ -106,13 +111,52 @@ def read_registry(path: Path, pin: RootPin) -> TrustedRegistry:
 
 def replace_registry_file(path: Path, data: bytes) -> None:
     """Put a registry in place of the one before: durable, and never half there (written beside, renamed)."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """For whoever reads a registry's file and then replaces it: of two processes one waits, so that neither undoes what
+    the other has just done. Raises OSError."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take_registry_file(path: Path, pin: RootPin, data: bytes, now: int) -> tuple[TrustedRegistry, bool]:
+    """Put a registry that was brought in place if it is to be believed and newer than what is there.
+
+    Args:
+        now: seconds since the epoch.
+
+    Returns:
+        What is in place now, and whether it changed.
+
+    Raises:
+        RegistryError: as `trusted`; registry_stale, when there was none before and this one is out of date. OSError.
+    """
+    with in_turn(path):
+        held = read_registry(path, pin) if path.exists() else None
+        found = trusted(data, pin, held)
+        if held is None:
+            found.require_fresh(now)
+        changed = held is None or found.data != held.data
+        if changed:
+            replace_registry_file(path, found.data)
+        return found, changed
 
 
 def write_repository(folder: Path, held: TrustedRegistry) -> None:

@@ -50,7 +50,7 @@ from topics.http_log import HttpLog
 from topics.log import Log
 from topics.policy_target import same_policy
 from topics.promise import origin_of
-from topics.registry_file import RegistryFile, registry_pin, replace_registry_file
+from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
 from umuhuza.asking import current_passphrase, current_pin
@@ -288,12 +288,10 @@ async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> 
     if fetched is None:
         return etag
     data, new_etag = fetched
-    settings, held = parts.settings, parts.trusted()
-    found = trusted(data, registry_pin(settings.registry_root), held)
-    if held is None:
-        found.require_fresh(int(parts.now()))
-    if held is None or found.data != held.data:
-        replace_registry_file(settings.registry, found.data)
+    settings, pin = parts.settings, registry_pin(parts.settings.registry_root)
+    held = parts.trusted()
+    if held is None or trusted(data, pin, held).data != held.data:
+        take_registry_file(settings.registry, pin, data, int(parts.now()))
     return new_etag
 
 

@@ -17,12 +17,13 @@ from adapters.settings import FILE_NAME, load_agency
 from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.registry_bundle import RootPin
-from schemas.registry_trust import TrustedRegistry, trusted
+from schemas.registry_trust import TrustedRegistry
 from topics.registry_file import (
     read_registry,
     read_registry_data,
     registry_pin,
     replace_registry_file,
+    take_registry_file,
     write_repository,
 )
 from topics.settings import SettingsError
@@ -56,25 +57,6 @@ def place_of(folder: Path) -> tuple[Path, RootPin]:
     if (folder / ROOT_FILE).exists():
         return folder / REGISTRY_FILE, registry_pin((folder / ROOT_FILE).read_text(encoding="ascii").strip())
     raise SettingsError("no registry in this folder", "pas de registre dans ce dossier")
-
-
-def taken(path: Path, pin: RootPin, data: bytes, now: int) -> tuple[TrustedRegistry, bool]:
-    """Put a carried registry in place if it is to be believed and newer.
-
-    Returns:
-        What is in place now, and whether it changed.
-
-    Raises:
-        RegistryError: as `trusted`; registry_stale, when there was none before and this one is out of date.
-    """
-    held = read_registry(path, pin) if path.exists() else None
-    found = trusted(data, pin, held)
-    if held is None:
-        found.require_fresh(now)
-    changed = held is None or found.data != held.data
-    if changed:
-        replace_registry_file(path, found.data)
-    return found, changed
 
 
 def export(
@@ -121,7 +103,7 @@ def bring(
     if not source.exists():
         raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="SOURCE")
     path, pin = place_of(folder)
-    found, changed = taken(path, pin, read_registry_data(source), int(time.time()))
+    found, changed = take_registry_file(path, pin, read_registry_data(source), int(time.time()))
     _say(found, path, as_json, t("en place", "in place") if changed else t("déjà en place", "in place already"))
 
 

@@ -38,7 +38,7 @@ from schemas.registry_signing import (
 )
 from schemas.registry_trust import WARN_BEFORE_S, TrustedRegistry, trusted
 from topics.private_file import Passphrase
-from topics.registry_file import replace_registry_file
+from topics.registry_file import in_turn, replace_registry_file
 from topics.settings import SettingsError
 from umuhuza.holder_keys import HOLDERS, HolderKeys
 
@@ -260,7 +260,12 @@ def _signed(mine: Held, change: Proposal, now: int) -> Changed:
         replace_registry_file(file, pack_proposal(change))
         return Changed(mine.registry, lacking or {"timestamp": 1}, file)
     made = assembled(change, mine.trusted, publishers[0], now)
-    replace_registry_file(mine.folder / REGISTRY_FILE, made.data)
+    file = mine.folder / REGISTRY_FILE
+    with in_turn(file):
+        # A renewal at the same moment must not publish the members as they were before somebody was revoked.
+        if file.read_bytes() != mine.trusted.data:
+            raise RegistryError("registry_rollback", "proposal")
+        replace_registry_file(file, made.data)
     (mine.folder / PROPOSAL_FILE).unlink(missing_ok=True)
     return Changed(made.registry, {})
 
