@@ -10,9 +10,9 @@ A text that an operator reads and writes: one thing a line, `#` begins a comment
 used. The names mean something in this file only. A witness with two keys (Ed25519 and ML-DSA-44) is two lines and a
 group. The same file without witnesses says which ledgers a witness cosigns.
 
-Invariants: one quorum line; no key twice, no name twice, no name in two groups, so that nobody counts twice. A
-checkpoint that is believed has a signature of its own ledger and cosignatures that meet the quorum; one wrong signature
-by a key of this file refuses it.
+Invariants: one quorum line; no key twice, no name twice, no name in two groups, so that nobody counts twice, nor a
+ledger as its own witness. A checkpoint that is believed has a signature of its own ledger and cosignatures that meet
+the quorum; one wrong signature by a key of this file refuses it.
 
 Pure: bytes in, bytes out, no clock.
 """
@@ -157,10 +157,10 @@ class _Reading:
     def take(self, words: list[str]) -> None:
         kind, arguments = words[0], words[1:]
         if kind == "log" and len(arguments) in (1, 2):
-            key = _key(arguments[0], _LEDGERS, (one.key for one in self.logs))
+            key = _key(arguments[0], _LEDGERS, self._keys())
             self.logs.append(TrustedLog(key, _url(arguments[1:])))
         elif kind == "witness" and len(arguments) in (2, 3):
-            key = _key(arguments[1], _WITNESSES, (one.key for one in self.witnesses))
+            key = _key(arguments[1], _WITNESSES, self._keys())
             self.witnesses.append(TrustedWitness(self._new(arguments[0]), key, _url(arguments[2:])))
         elif kind == "group" and len(arguments) > 2:
             self.groups.append(self._group(arguments))
@@ -170,6 +170,10 @@ class _Reading:
             raise ValueError("line")
         if max(len(self.logs), len(self.witnesses), len(self.groups)) > MAX_LINES_OF_A_KIND:
             raise ValueError("too many")
+
+    def _keys(self) -> list[NoteKey]:
+        """All so far: a ledger is nobody's witness, and its own least of all."""
+        return [*(one.key for one in self.logs), *(one.key for one in self.witnesses)]
 
     def _new(self, name: str) -> str:
         if name in self._defined:

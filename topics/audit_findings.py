@@ -133,12 +133,14 @@ class Findings:
         self._kept: dict[Finding, None] = {}
         self.counts: Counter[str] = Counter()
         """All, by code."""
+        self._open = 0
+        """Of those that are kept."""
         self.contradictions = 0
         """Those that are not open."""
 
     @property
     def kept(self) -> tuple[Finding, ...]:
-        """The first `MAX_KEPT`, in the order in which they were found."""
+        """The first `MAX_KEPT`, open ones half of them at most, in the order in which they were found."""
         return tuple(self._kept)
 
     @property
@@ -155,8 +157,10 @@ class Findings:
             return
         self.counts[finding.code] += 1
         self.contradictions += not finding.open
-        if len(self._kept) < MAX_KEPT:
+        # However many open ones somebody can cause, they leave room for those that prove a lie.
+        if len(self._kept) < MAX_KEPT and not (finding.open and self._open >= MAX_KEPT // 2):
             self._kept[finding] = None
+            self._open += finding.open
 
 
 Stage = Literal["tree", "records"]

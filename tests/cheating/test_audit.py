@@ -139,6 +139,16 @@ def test_what_is_all_wrong_is_counted_and_not_kept_without_end() -> None:
     assert (found.number, found.counts["record_missing"], found.contradictions) == (MAX_KEPT, *2 * (MAX_KEPT + 50,))
 
 
+def test_what_may_still_come_leaves_room_for_what_proves_a_lie() -> None:
+    found = Findings()
+    for offset in range(MAX_KEPT):
+        found.add(Finding("ledger_behind", "record", "bi.case.iom", offset, open=True))
+    lie = Finding("record_rewritten", "record", "bi.case.iom", 7)
+    found.add(lie)
+    assert lie in found.kept
+    assert (found.counts["ledger_behind"], found.contradictions) == (MAX_KEPT, 1)
+
+
 def test_a_repeat_of_nothing_is_a_lie_of_the_ledger(tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -142,6 +142,8 @@ SAME_KEY = NoteSigner.generate("other/witness", SignatureType.COSIGNATURE, seede
         (f"log {LOG} https://x y\nquorum none\n", 1),
         (f"log {LOG}\nlog {LOG}\nquorum none\n", 2),
         (f"log {TN}\nquorum none\n", 1),
+        (f"log {TN_PQ}\nwitness tn {TN_PQ}\nquorum tn\n", 2),
+        (f"witness tn {TN_PQ}\nlog {TN_PQ}\nquorum tn\n", 2),
         (f"log {LOG[:-4]}\nquorum none\n", 1),
         (f"witness tn {LOG}\nquorum none\n", 1),
         (f"witness {TN}\nquorum none\n", 1),
