@@ -39,6 +39,7 @@ from umuhuza.cli import build
 from umuhuza.registry_holder import (
     PROPOSAL_FILE,
     REGISTRY_FILE,
+    add_agencies,
     add_agency,
     change_registry,
     held,
@@ -429,6 +430,20 @@ def test_members_of_other_domains_and_keys_of_others_are_not_taken(tmp_path: Pat
     ):
         with pytest.raises(RegistryError, match="registry_invalid"):
             add_agency(folder, wrong)
+
+
+def test_several_members_come_in_with_one_version_or_none_of_them_does(tmp_path: Path) -> None:
+    folder = tmp_path / "registre"
+    init_registry(folder, "bi", False)
+    first, second = (
+        Keys.generate(name, seeded(name)).enrolment({"fr": "Agence inventée"}, ("assistance",), False, int(time.time()))
+        for name in ("bi/refuge", "bi/accueil")
+    )
+    with pytest.raises(RegistryError, match="registry_invalid"):
+        add_agencies(folder, [first, replace(second, keys=first.keys)])
+    assert held(folder).registry.agencies == {}
+    assert add_agencies(folder, [first, second]).version == 2
+    assert held(folder).registry.agencies.keys() == {"bi/refuge", "bi/accueil"}
 
 
 def agreement(**changes: object) -> dict[str, object]:

@@ -43,7 +43,7 @@ from umuhuza.bench_ledger import measure_ledger
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
-from umuhuza.registry_holder import add_agency, init_registry
+from umuhuza.registry_holder import add_agencies, init_registry
 from umuhuza.words import language, result, say, t, table
 
 BATCH = 100
@@ -176,14 +176,13 @@ def start(folder: Path, kafka: Prepare | None = None, connections: int = CONNECT
         host="127.0.0.1",
         port=0,
     )
-    add_agency(folder / "registry", operator)
     now = int(time.time())
     issuers = [Keys.generate(f"bi/n{number}", os.urandom) for number in range(connections + SENDERS)]
     reader = Keys.generate(READER, os.urandom)
-    for keys in (*issuers, reader):
-        registry = add_agency(
-            folder / "registry", keys.enrolment({"fr": "Agence inventée"}, ("assistance",), keys is reader, now)
-        )
+    agencies = [
+        keys.enrolment({"fr": "Agence inventée"}, ("assistance",), keys is reader, now) for keys in (*issuers, reader)
+    ]
+    registry = add_agencies(folder / "registry", [operator, *agencies])
     if kafka is not None:
         file = folder / "gateway" / "gateway.toml"
         file.write_text(file.read_text("utf-8").replace('log = "log.db"', f'kafka = "{kafka(registry)}"'), "utf-8")

@@ -341,3 +341,14 @@ def add_agency(folder: Path, agency: Agency, direct: bool | None = None) -> Regi
     mine = held(folder)
     entry = with_request(mine.registry, agency, direct)
     return change_agencies(mine, lambda registry, now: registry.with_agency(entry, now)).require_published()
+
+
+def add_agencies(folder: Path, agencies: Sequence[Agency]) -> Registry:
+    """Several in one version. Raises RegistryError as `add_agency`; then none of them is in it."""
+
+    def with_all(registry: Registry, now: int) -> Registry:
+        for agency in agencies:
+            registry = registry.with_agency(with_request(registry, agency), now)
+        return registry
+
+    return change_agencies(held(folder), with_all).require_published()
