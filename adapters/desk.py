@@ -11,19 +11,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
 from schemas import attachments
-from schemas.errors import LogError
+from schemas.errors import LogError, UmuhuzaError
 from schemas.forms import YEARS
 from schemas.keys import RandomBytes
 from schemas.registry import Registry
+from topics.log import Stored
+from topics.verification import Verified
 
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 900.0
 DATED = range(*(int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS.start, YEARS.stop)))
 """Moments that we write, seconds since the epoch."""
+
+
+class Abroad(Protocol):
+    """Other domains, as far as an agreement opens the border (`topics.neighbours.Neighbours`)."""
+
+    def judged(self, stored: Stored) -> Verified | UmuhuzaError | None:
+        """What a record is by the home proof beside it; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,12 @@ class Desk:
     mailbox: Mailbox
     keys: Keys
     registry: Callable[[], Registry]
-    """The newest registry we hold."""
+    """The newest registry we hold, with what its borders open."""
     now: Callable[[], float]
     """Seconds since the epoch, corrected by the gateway's clock."""
     random: RandomBytes
+    abroad: Abroad | None = None
+    """By what records are judged that come over a border; None: none is taken."""
     attachment_bytes: int = attachments.DEFAULT_LIMIT
     """Of all files of one event, sent or taken."""
 

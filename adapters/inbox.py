@@ -41,8 +41,10 @@ from schemas.plain.consent import ConsentAcknowledged, ConsentWithdrawn
 from schemas.plain.rights import DisclosureGranted
 from schemas.plain.transfer import ReturnDeparted
 from schemas.sealing import open_grant, open_parts, parse_grant
+from topics.borders import Crossing, crosses, may_cross
 from topics.catalogue import Act, mailboxes_of, may
 from topics.log import Log, Stored, ends_of, grant_key, grants_topic
+from topics.verification import Verified
 
 TOGETHER = 32
 """Records of one transaction, at most: they share what syncing a disk costs, and nobody waits long for the mailbox."""
@@ -244,11 +246,30 @@ class Inbox:
             raise RecordError("topic_mismatch", "L1.to")
         registry = desk.registry()
         at = entry.at_ms // 1000
-        record.verify(self._key_of(record, at, places))
-        record.verify_body()
+        if record.manifest.iss.partition("/")[0] == registry.domain:
+            record.verify(self._key_of(record, at, places))
+            record.verify_body()
+        else:
+            self._check_home(entry)
         if record.manifest.training != registry.training:
             raise RecordError("training_record")
         return _Checked(record, entry, at - record.manifest.iat > LATE_AFTER_S)
+
+    def _check_home(self, entry: Stored) -> None:
+        """What came over a border counts by its home ledger, whatever our gateway says.
+
+        Raises:
+            LogError: ledger_behind: the version of that domain's registry under which it was logged is not here yet.
+            UmuhuzaError: as `topics.home_check.check_home`; agency_unknown where no border is open.
+        """
+        found = None if self._desk.abroad is None else self._desk.abroad.judged(entry)
+        if isinstance(found, Verified):
+            return
+        if found is None:
+            raise RegistryError("agency_unknown", "L1.iss")
+        if found.code == "registry_stale":
+            raise LogError("ledger_behind", entry.topic)
+        raise found
 
     def _key_of(self, record: Record, at: int, places: Mapping[bytes, Place]) -> VerifyKey:
         """The key of its issuer, if it counted then: by the home ledger's order where the key is revoked by now and the
@@ -449,7 +470,10 @@ class Inbox:
             self._consents.book.whom(manifest.thread, opened.facts) if unsaid else None,
             opened.facts.said,
         )
-        may(act, self._desk.registry()).require()
+        registry = self._desk.registry()
+        may(act, registry).require()
+        if crosses(manifest):
+            may_cross(Crossing.of(manifest, opened.type), registry, opened.recorded_at.date()).require()
 
     def _answered(self, manifest: Manifest) -> Act | None:
         """What of ours it answers, on the same thread and by whom it was sent to."""

@@ -38,6 +38,7 @@ from schemas.plain.record import RecordCorrected
 from schemas.plain.transfer import ReturnDeparted
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
+from topics.borders import under
 from topics.catalogue import Act, allowed_fields, answer_within_s, may, may_attach
 from topics.policy_target import require_policy
 
@@ -141,7 +142,7 @@ class Outbox:
             raise PayloadError("payload_invalid", "type")  # made here, from the files themselves
         if draft.files:
             attachments.check(draft.files, self._desk.attachment_bytes)
-            may_attach(draft.type, self._desk.registry().agency(draft.to)).require()
+            may_attach(draft.type, self._desk.registry().party(draft.to)).require()
         evt = self._compose(draft, source, connector)
         if draft.files:
             self._attach(evt, draft, source, connector)
@@ -190,7 +191,7 @@ class Outbox:
             raise PayloadError("payload_invalid", "type")
         registry = desk.registry()
         now = int(desk.now())
-        registry.agency(draft.to)
+        registry.party(draft.to)
         if draft.to == desk.agency:
             raise PolicyError("not_permitted", "to")  # a thread has two ends
         if known.kind == "request" and registry.is_stale(now):
@@ -450,7 +451,7 @@ class Outbox:
             ref=ref,
             pseudonym=pseudonym,
             recorded_at=recorded_at or desk.today(),
-            allowed=allowed_fields(type, services, registry.agency(to).roles),
+            allowed=allowed_fields(type, services, registry.party(to).roles),
             salt=desk.random(32),
         )
         topic = mailbox_topic(flow, to)
@@ -459,6 +460,8 @@ class Outbox:
         concerning = ConsentBook(desk.mailbox).whom(thread, facts) if unsaid else None
         act = Act("send", desk.agency, topic, kind, type, claims, desk.today(), answers, concerning, facts.said)
         may(act, registry).require()
+        if to.partition("/")[0] != registry.domain:
+            under(registry, desk.agency, topic, kind, type, desk.today().date())
         plaintexts = {"identity": sealable.identity, "content": sealable.content, **parts}
         sealed = seal_parts(f"{desk.agency}/{evt}", kind, plaintexts, desk.random)
         draft_manifest = Manifest(

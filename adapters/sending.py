@@ -33,6 +33,7 @@ from schemas.envelope import (
     sign_manifest,
 )
 from schemas.errors import PolicyError, RegistryError, UmuhuzaError
+from topics.borders import under
 from topics.catalogue import mailboxes_of
 from topics.log import Appended, Entry, Log, grant_key, grants_topic
 
@@ -89,10 +90,23 @@ class Sender:
                     voids=voids,
                     answer_by=item.answer_by,
                     acts=Acts(erase=erase) if (erase := self._rights.commands(item.evt)) else None,
+                    agreement=self._agreement(item),
                 )
                 line1 = sign_manifest(manifest, desk.keys.sig)
                 count += desk.mailbox.mark_signed(item.evt, seq + 1, line1, chain_hash(line1), voids)
         return count
+
+    def _agreement(self, item: Outgoing) -> str | None:
+        """Under what it crosses a border, as things are now; None at home, and where nothing covers it any more: the
+        gateway says so then."""
+        registry = self._desk.registry()
+        if item.peer.partition("/")[0] == registry.domain:
+            return None
+        day = self._desk.today().date()
+        try:
+            return under(registry, self._desk.agency, item.topic, item.kind, item.type, day)
+        except PolicyError:
+            return None
 
     def void_chains(self) -> int:
         """Where a number was refused and nothing else is on its way to say so, say it. Returns how many were said."""

@@ -27,7 +27,7 @@ from topics.ledger_entries import LedgerEntry
 from topics.neighbours import NEWEST, POLICY, ROOT
 from topics.proofs import inclusion_path, leaf_hash, root
 
-NAME = "bi-tn-2026"
+NAME = "demo-2026"
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
 BURUNDI: dict[str, tuple[str, tuple[Role, ...], bool]] = {
     "bi/ccsprtp": ("Commission (inventée)", ("coordination", "focal-point"), False),

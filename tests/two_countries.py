@@ -16,9 +16,16 @@ import httpx2
 
 from adapters.bridge import Bridge, Turn
 from adapters.bridge_book import BridgeBook
+from adapters.connectors.contract import Batch, Draft, Outcome
+from adapters.desk import Desk
+from adapters.keystore import Keys
+from adapters.mailbox import Mailbox
+from adapters.runner import Runner
 from gateway.app import Gateway
+from schemas.forms import Facts
 from schemas.notes import read_note
 from schemas.registry_trust import TrustedRegistry, trusted
+from tests.agencies import InMemory
 from tests.borders import Countries, neighbour
 from tests.domain import NOW, Domain, Signed
 from tests.gateway.gateway_world import Clock, World
@@ -59,6 +66,34 @@ class Wire(httpx2.AsyncBaseTransport):
             self.loses_answers -= 1
             raise httpx2.ReadError("lost")
         return answer
+
+
+@dataclass
+class Office:
+    """An agency at work: its adapter, and its own system in memory."""
+
+    runner: Runner
+    system: InMemory
+    log: HttpLog
+    box: Mailbox
+
+    async def turn(self) -> None:
+        """Everything that it can do now."""
+        moved = 1
+        while moved:
+            moved = 0
+            for one in (self.runner.collect, self.runner.send, self.runner.receive, self.runner.deliver):
+                moved += await one()
+
+    def offer(self, line: int, to: str, type: str, facts: Facts, **more: Any) -> Outcome:
+        """One event, as its connector would."""
+        draft = Draft(str(line), to, type, more.pop("person", None), more.pop("thread", None), facts, None, ())
+        [outcome] = self.runner.outbox.accept(Batch(f"{to}-{line}", "essai", (draft,)), self.system.name)
+        return outcome
+
+    async def close(self) -> None:
+        await self.log.close()
+        self.box.close()
 
 
 @dataclass
@@ -103,6 +138,17 @@ class Country:
     async def mailbox(self, agency: str, flows: str = "bilateral") -> list[dict[str, Any]]:
         async with self.world.caller(self.gateway, agency) as caller:
             return await caller.mailbox(flows=flows)
+
+    def office(self, agency: str) -> Office:
+        """One agency's adapter, over this country's gateway."""
+        member = self.domain.members[agency]
+        now, random = self.world.clock, self.domain.random
+        log = self.world.log(self.gateway, agency)
+        box = Mailbox.open(self.folder / f"{agency.partition('/')[2]}.db")
+        keys = Keys(agency, member.sig, {member.seal.kid: member.seal})
+        desk = Desk(box, keys, lambda: self.neighbours.registry, now, random, abroad=self.neighbours)
+        system = InMemory()
+        return Office(Runner(desk, log, [system]), system, log, box)
 
     def published(self) -> None:
         """The domain's registry as it is now, with its agreements, in force at home."""

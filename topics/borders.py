@@ -25,7 +25,8 @@ from datetime import date
 from types import MappingProxyType
 
 from schemas.agreements import Agreement
-from schemas.envelope import Kind, Manifest
+from schemas.envelope import Kind, Manifest, split_topic
+from schemas.errors import PolicyError
 from schemas.registry import Agency, Border, Registry
 from schemas.registry_bundle import RootPin, root_path
 from schemas.registry_trust import TrustedRegistry, excerpt_of
@@ -156,6 +157,23 @@ def may_cross(crossing: Crossing, registry: Registry, day: date) -> Verdict:
         return _no(f"agreement.{name}.{found.one_sided[name]}" if name in found.one_sided else "agreement.*")
     wrong = _uncovered(crossing, agreement, day)
     return Verdict(True, "", f"agreement.{name}") if wrong is None else _no(f"agreement.{name}.{wrong}")
+
+
+def under(registry: Registry, iss: str, topic: str, kind: Kind, type: str, day: date) -> str:
+    """The agreement that a member names when it sends this over the border: the first that covers it.
+
+    Raises:
+        PolicyError: agreement_missing, with why the last that was looked at does not.
+    """
+    flow, to = split_topic(topic)
+    found = registry.borders.get(to.partition("/")[0])
+    known = () if found is None else (*found.agreements, *found.one_sided)
+    verdict = _no("agreement.*")
+    for name in known:
+        verdict = may_cross(Crossing(iss, to, flow, kind, name, type), registry, day)
+        if verdict.ok:
+            return name
+    raise PolicyError(verdict.code, verdict.rule)
 
 
 def _no(rule: str) -> Verdict:

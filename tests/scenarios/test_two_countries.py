@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from schemas.envelope import parse_record
+from schemas.forms import Authorisation, Birth, Consent, Facts, Lawful, Name, Referral
+from schemas.plain.transfer import ReturnCounselled, TransferAccepted, TransferRequested
 from tests.borders import NAME
 from tests.domain import Signed
 from tests.gateway.gateway_world import count_of
@@ -15,6 +18,7 @@ from tests.two_countries import Both, Country, idents, run
 from topics.log import grants_topic
 from topics.promise import verify_evidence
 
+PERSON = "Niyonzima-Inventée"
 THERE, BACK = "bi.bilateral.ccsprtp", "tn.bilateral.inlctp"
 
 
@@ -74,6 +78,79 @@ def test_a_request_crosses_and_its_answer_returns(tmp_path: Path) -> None:
             turn = await country.carry()
             assert (turn.promised, turn.refused, turn.waiting, turn.code) == (0, 0, 0, None)
         assert await count_of(bi.gateway, THERE) == await count_of(tn.gateway, THERE) == 1
+
+    run(tmp_path, story)
+
+
+def transfer(both: Both, **changes: Any) -> Facts:
+    """Of an adult who wishes to go home, with what Tunisia asks for to pass its border."""
+    today = datetime.fromtimestamp(int(both.clock()), UTC)
+    day = timedelta(days=1)
+    authority = Authorisation(
+        authority="data-protection-authority", reference="2026/1", decided_at=today - day, expires_at=today + 30 * day
+    )
+    said = {
+        "referral": Referral(
+            priority="normal",
+            name=Name(as_given=PERSON),
+            birth=Birth(precision="year", date="1999"),
+            services=("SocialCare",),
+        ),
+        "agreement": NAME,
+        "authorisations": (authority,),
+        "origin": "ke",
+        "asylum_wished": False,
+        "voluntariness": "voluntary",
+        "voluntariness_recorded_at": today - 2 * day,
+    }
+    consent = Consent(given_at=today - day, expires_at=today + 90 * day, scope=("referral", "return"))
+    lawful = Lawful(basis="consent", consent=consent)
+    return Facts(occurred_at=today, lawful=lawful, said=TransferRequested(**{**said, **changes}))
+
+
+def test_two_focal_points_agree_on_a_return_each_at_its_own_desk(tmp_path: Path) -> None:
+    """Adapters at both ends: sealed to the key in the other country's registry, receipts and all."""
+
+    async def story(both: Both) -> None:
+        there, here = both.tn.office("tn/inlctp"), both.bi.office("bi/ccsprtp")
+
+        async def everybody() -> None:
+            for _ in range(3):
+                for office in (there, here):
+                    await office.turn()
+                for country in (both.tn, both.bi):
+                    assert (await country.carry()).code is None
+            for office in (there, here):
+                await office.turn()
+
+        asked = there.offer(1, "bi/ccsprtp", "transfer.requested", transfer(both), person="R-1")
+        assert asked.problem is None, (asked.problem.code, asked.problem.path)
+        await everybody()
+        [request] = here.box.arrivals.all()
+        assert (request.type, request.state, request.iss) == ("transfer.requested", "delivered", "tn/inlctp")
+        sent = there.box.outgoing(asked.evt or "")
+        assert sent is not None
+        assert sent.state == "delivered", "Burundi's receipt came back over the border"
+        accepted = Facts(
+            occurred_at=datetime.fromtimestamp(int(both.clock()), UTC),
+            said=TransferAccepted(expected_from=datetime.fromtimestamp(int(both.clock()), UTC) + timedelta(days=3)),
+        )
+        told = here.offer(1, "tn/inlctp", "transfer.accepted", accepted, thread=request.thread)
+        assert told.problem is None, (told.problem.code, told.problem.path)
+        await everybody()
+        for office in (there, here):
+            thread = office.box.thread(request.thread)
+            assert thread is not None
+            assert thread.state == "accepted"
+        counselled = ReturnCounselled(decision="wishes-to-return", language="rn")
+        said = Facts(occurred_at=accepted.occurred_at, said=counselled)
+        refused = there.offer(9, "bi/ccsprtp", "return.counselled", said, thread=request.thread).problem
+        assert refused is not None
+        assert (refused.code, refused.path) == ("agreement_missing", f"agreement.{NAME}.types")
+        for country in (both.bi, both.tn):
+            assert all(PERSON.encode() not in path.read_bytes() for path in country.folder.glob("log.db*"))
+        for office in (there, here):
+            await office.close()
 
     run(tmp_path, story)
 
