@@ -47,10 +47,10 @@ class Desk:
     now: Callable[[], float]
     """Seconds since the epoch, corrected by the gateway's clock."""
     random: RandomBytes
-    abroad: Abroad | None = None
-    """By what records are judged that come over a border; None: none is taken."""
     attachment_bytes: int = attachments.DEFAULT_LIMIT
     """Of all files of one event, sent or taken."""
+    abroad: Abroad | None = None
+    """By what records are judged that come over a border; None: none is taken."""
 
     @property
     def agency(self) -> str:

@@ -56,6 +56,9 @@ class AgencySettings(BaseModel):
         description="The ledger's and its witnesses' public keys (witnesses.policy); receipts are then kept, and "
         "decide about revoked keys.",
     )
+    neighbours: Path | None = Field(
+        None, description="Folder of what is held of other domains; without it nothing passes a border."
+    )
     receipt_seconds: float = Field(60.0, gt=0, description="How often receipts are asked for, with `trust`.")
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
     kafka: Path | None = Field(

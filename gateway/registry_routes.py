@@ -3,7 +3,8 @@
 
     GET /v1/registry          all of it as one file, with its ETag: what an adapter asks for
     GET /v1/registry/...      the same as a static TUF repository (metadata/, targets/), for any TUF client
-    GET /v1/registry/tn/...   another domain's, as far as an agreement names its agencies: one file, or a repository
+    GET /v1/registry/tn       another domain's, as far as an agreement names its agencies: one file
+    GET /v1/registry/tn/...   the same as a repository; under its number (tn/7) a version that records were logged under
     POST /v1/objections       a member's signed word that keys in its entry are not its own
     GET /v1/objections        every such word that stands now, one a line
 
@@ -49,9 +50,8 @@ def add_registry_pages(app: FastAPI) -> None:
         del caller
         domain, _, rest = path.partition("/")
         if door.neighbours is not None and domain in door.registry.borders:
-            theirs = door.neighbours.theirs(domain)
-            data = theirs.files.get(rest) if rest else theirs.data
-            path = rest or TIMESTAMP
+            data = door.neighbours.file(domain, rest)
+            path = path if rest else TIMESTAMP
         else:
             data = door.registry_file.trusted.files.get(path)
         if data is None:

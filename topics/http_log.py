@@ -476,6 +476,11 @@ class HttpLog:
             return None
         return response.content, response.headers.get("etag", "")
 
+    async def fetch_neighbour(self, domain: str, version: int | None = None) -> bytes:
+        """What our domain holds of another one's registry, unverified: the newest, or that version."""
+        path = f"/v1/registry/{domain}" if version is None else f"/v1/registry/{domain}/{version}"
+        return (await self._call("GET", path)).content
+
     async def fetch_entries(self, bundle: TileId) -> bytes:
         """A bundle of the ledger's entries as it is served, unverified; for agencies that policy names auditors."""
         return (await self._call("GET", f"/v1/log/{bundle.path}")).content

@@ -80,6 +80,8 @@ class Neighbours:
         self._held: dict[str, _Held] = {}
         self._versions: dict[tuple[str, int], Registry] = {}
         self._made: tuple[tuple[object, ...], Registry] | None = None
+        self.wanted: set[tuple[str, int]] = set()
+        """(domain, version) that were asked for and are not here: whoever can fetch them does."""
         self.problems: dict[str, str] = {}
         """Domain -> code of why it is no neighbour now."""
 
@@ -94,9 +96,28 @@ class Neighbours:
             self._made = (key, bordered(ours.registry, borders))
         return self._made[1]
 
+    def domains(self) -> tuple[str, ...]:
+        """Who is a neighbour now."""
+        return tuple(self._look())
+
     def theirs(self, domain: str) -> TrustedRegistry:
         """The newest excerpt of that domain's registry. Raises RegistryError `agency_unknown`: it is no neighbour."""
         return self._neighbour(domain).newest
+
+    def file(self, domain: str, name: str) -> bytes | None:
+        """What others are given: "" the newest excerpt, a number the excerpt of that version, else a file of the newest
+        as a repository. Raises RegistryError `agency_unknown`: it is no neighbour."""
+        held = self._neighbour(domain)
+        if not name:
+            return held.newest.data
+        if not name.isascii() or not name.isdigit() or len(name) > 16:
+            return held.newest.files.get(name)
+        if int(name) == held.newest.registry.version:
+            return held.newest.data
+        try:
+            return _bytes(self._folder / domain / VERSIONS / f"{int(name)}.json")
+        except OSError:
+            return None
 
     def trust(self, domain: str) -> HomeTrust:
         """By what its records are judged. Raises RegistryError `agency_unknown`: it is no neighbour."""
@@ -142,6 +163,7 @@ class Neighbours:
         except OSError as error:
             raise LogError(code_of(error, None), "neighbours") from None
         self._versions.pop((domain, taken.registry.version), None)
+        self.wanted.discard((domain, taken.registry.version))
         self._looked = float("-inf")
         return held.newest if older else taken
 
@@ -241,6 +263,7 @@ class Neighbours:
             try:
                 read = trusted(_bytes(self._folder / domain / VERSIONS / f"{version}.json"), held.pin, excerpt=True)
             except (OSError, RegistryError):
+                self.wanted.add((domain, version))
                 return None
             if (read.registry.domain, read.registry.version) != (domain, version):
                 return None

@@ -48,6 +48,7 @@ from topics.catalogue import flows_of
 from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
 from topics.log import Log
+from topics.neighbours import Neighbours
 from topics.policy_target import same_policy
 from topics.promise import origin_of
 from topics.registry_file import RegistryFile, registry_pin, take_registry_file
@@ -76,6 +77,8 @@ class AgencyParts:
     trusted: Callable[[], TrustedRegistry | None]
     """The registry with all that was signed; None before the first contact."""
     clock_offset_s: Callable[[], float] = lambda: 0.0
+    neighbours: Neighbours | None = None
+    """Other domains; what comes from them and goes to them is judged by it."""
 
     @cached_property
     def keys(self) -> Keys:
@@ -90,7 +93,7 @@ class AgencyParts:
     @property
     def desk(self) -> Desk:
         limit = int(self.settings.attachments_mib * 2**20)
-        return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom, limit)
+        return Desk(self.mailbox, self.keys, self.registry, self.now, os.urandom, limit, self.neighbours)
 
     def inbox(self) -> Inbox:
         """The way in of this agency, for opening again what has arrived."""
@@ -131,8 +134,15 @@ def open_agency(folder: Path) -> AgencyParts:
     held = _RegistryCopy(settings.registry, pin, settings.domain)
     box = Mailbox.open(settings.mailbox)
     turn = Turn(f"{settings.mailbox}-collecting")
+    neighbours = None if settings.neighbours is None else Neighbours(settings.neighbours, held.present, time.monotonic)
     ask = current_pin if file.kind == "device" else current_passphrase
-    return AgencyParts(folder, settings, lambda: file.open(ask), box, held.registry, turn, held.trusted)
+
+    def registry() -> Registry:
+        return held.registry() if neighbours is None or held.trusted() is None else neighbours.registry
+
+    return AgencyParts(
+        folder, settings, lambda: file.open(ask), box, registry, turn, held.trusted, neighbours=neighbours
+    )
 
 
 @contextmanager
@@ -158,6 +168,13 @@ class _RegistryCopy:
                 return None
             self._file = RegistryFile(self._path, self._pin, time.monotonic)
         return self._file.trusted
+
+    def present(self) -> TrustedRegistry:
+        """Raises RegistryError `registry_invalid` before the first contact."""
+        found = self.trusted()
+        if found is None:
+            raise RegistryError("registry_invalid", "file")
+        return found
 
     def registry(self) -> Registry:
         found = self.trusted()
@@ -295,6 +312,15 @@ async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> 
     return new_etag
 
 
+async def refresh_neighbours(neighbours: Neighbours, log: HttpLog) -> None:
+    """Fetch what our domain holds of others: the newest, and versions that a record was logged under and that are not
+    here. Raises UmuhuzaError, as `refresh_registry`."""
+    for domain in neighbours.domains():
+        neighbours.take_registry(domain, await log.fetch_neighbour(domain))
+    for domain, version in sorted(neighbours.wanted):
+        neighbours.take_registry(domain, await log.fetch_neighbour(domain, version))
+
+
 async def run_agency(
     parts: AgencyParts,
     stop: asyncio.Event,
@@ -410,6 +436,8 @@ async def _keep_up(
             await runner.reconcile(log)
             _escalate_children(parts, on_trouble)
             _warn_of_registry(parts, on_trouble)
+            if parts.neighbours is not None:
+                await refresh_neighbours(parts.neighbours, log)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
             wait = min(60.0, wait * 2)

@@ -67,6 +67,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
         "trust": "Clés du registre de preuve et de ses témoins (witnesses.policy) ; ses preuves sont alors gardées, et "
         "décident des clés révoquées.",
+        "neighbours": "Dossier de ce que l'on tient d'autres domaines ; sans lui, rien ne passe de frontière.",
         "receipt_seconds": "Fréquence à laquelle ces preuves sont demandées, avec `trust`.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
         "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",

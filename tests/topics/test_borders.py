@@ -195,6 +195,33 @@ def test_an_excerpt_without_anybody_in_it_keeps_nobody_out(tmp_path: Path) -> No
     assert both[1].registry.borders["tn"].agreements
 
 
+def test_what_is_handed_on_is_what_was_brought(tmp_path: Path) -> None:
+    countries = Countries()
+    here = countries.neighbours_of_burundi(tmp_path / "gateway")
+    ours = countries.published(countries.bi)
+    gateway = Neighbours(here, lambda: ours, lambda: float(NOW))
+    desk = Neighbours(countries.neighbours_of_burundi(tmp_path / "desk"), lambda: ours, lambda: float(NOW))
+    first = countries.tn.registry.version
+    for _ in range(2):
+        countries.tn.registry = countries.tn.registry.renewed(NOW)
+        gateway.take_registry("tn", excerpt_for(countries.published(countries.tn), "bi"))
+    newest = gateway.file("tn", "")
+    assert newest is not None
+    desk.take_registry("tn", newest)
+    assert desk.trust("tn").version(first + 1) is None
+    assert desk.wanted == {("tn", first + 1)}
+    between = gateway.file("tn", str(first + 1))
+    assert between is not None
+    desk.take_registry("tn", between)
+    found = desk.trust("tn").version(first + 1)
+    assert found is not None
+    assert (found.version, desk.wanted) == (first + 1, set())
+    assert desk.theirs("tn").registry.version == first + 2
+    assert gateway.file("tn", "99") is None
+    assert gateway.file("tn", "../root") is None
+    assert gateway.file("tn", "metadata/timestamp.json") == gateway.theirs("tn").files["metadata/timestamp.json"]
+
+
 def test_a_neighbour_whose_files_are_damaged_is_none_until_they_are_mended(tmp_path: Path) -> None:
     countries = Countries()
     here = countries.neighbours_of_burundi(tmp_path / "neighbours")
