@@ -92,7 +92,10 @@ class World:
         """The file that the gateway reads is now the domain's registry, with this policy signed; a new mtime for
         certain."""
         path = self.directory / "registry.json"
-        path.write_bytes(sign_registry(self.domain.registry, self.domain.root, policy=policy))
+        if policy is None:
+            path.write_bytes(self.domain.registry_file)
+        else:
+            path.write_bytes(sign_registry(self.domain.registry, self.domain.root, self.domain.agreements, policy))
         stamp = path.stat().st_mtime_ns + 1_000_000_000
         os.utime(path, ns=(stamp, stamp))
         self.clock.at += 1.5

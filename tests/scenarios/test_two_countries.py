@@ -201,7 +201,7 @@ def test_what_was_logged_before_a_revocation_arrives_five_days_later(tmp_path: P
         both.wait(days=4)
         tn.wire.cut = False
         turn = await tn.carry()
-        assert (turn.promised, turn.refused, turn.code) == (2, 0, None)
+        assert (turn.promised, turn.refused, turn.code, turn.path) == (2, 0, None, None)
         assert idents(await bi.mailbox("bi/ccsprtp")) == [asked.manifest.ident, second.manifest.ident]
         entries = shown(await bi.ledger_turn())
         assert [one for one in entries if THERE in one] == [f"event {THERE} 0", f"event {THERE} 1"]
