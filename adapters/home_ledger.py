@@ -19,6 +19,7 @@ from adapters.receipt_book import ReceiptSource
 from schemas.errors import LogError
 from schemas.keys import b64url
 from schemas.trust_policy import TrustPolicy
+from topics.promise import ledgers_of
 from topics.receipts import check_receipt
 
 _AT_ONCE = 50
@@ -51,13 +52,13 @@ class ReceiptedLedger:
 
     Args:
         policy: whose signatures count; read each time. Raises LogError.
-        origin: the ledger's name.
+        domain: whose ledger; of several, the newest that the policy names.
     """
 
-    def __init__(self, source: ReceiptSource, policy: Callable[[], TrustPolicy], origin: str) -> None:
+    def __init__(self, source: ReceiptSource, policy: Callable[[], TrustPolicy], domain: str) -> None:
         self._source = source
         self._policy = policy
-        self._origin = origin
+        self._domain = domain
 
     async def places(self, l1_sha256: Sequence[bytes]) -> dict[bytes, Place]:
         """As `HomeLedger`."""
@@ -73,7 +74,7 @@ class ReceiptedLedger:
         return found
 
     def _checked(self, l1: bytes, data: bytes, policy: TrustPolicy) -> Place:
-        receipt = check_receipt(data, policy, self._origin)
+        receipt = check_receipt(data, policy, ledgers_of(policy, self._domain)[-1])
         if receipt.entry.l1_sha256 != l1:
             raise LogError("root_mismatch", "receipt")
         refused = receipt.entry.detail if receipt.entry.kind == "reject" else None

@@ -268,6 +268,7 @@ async def open_door(
         make_topics=make_topics,
         append_seconds=metrics.append_seconds.observe,
         logged=logged,
+        origin=lambda: None if ledger is None else ledger.origin(),
     )
     metrics.watch(
         storage=storage,

@@ -70,8 +70,10 @@ class Intake:
         make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
         append_seconds: Callable[[float], None] = lambda _: None,
         logged: Logged = lambda _hash, _topic: None,
+        origin: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`append_seconds`: told how long each append took. `logged`: asks the ledger, where there is one."""
+        """`append_seconds`: told how long each append took. `logged`: asks the ledger, where there is one.
+        `origin`: the ledger's name, where it is known."""
         self._index = index
         self._checks = checks
         self._follower = follower
@@ -79,6 +81,7 @@ class Intake:
         self._agency = agency
         self._quotas = quotas
         self._now = now
+        self._origin = origin
         self._make_topics = make_topics
         self._made: frozenset[str] = frozenset()
         self._turns: dict[str, asyncio.Future[None]] = {}
@@ -210,7 +213,9 @@ class Intake:
         promised: Promised | None = None
         try:
             at, domain = int(self._now()), self._checks.rules.registry.domain
-            promised = make_promise(forming.lines, self._key, iss=self._agency, at=at, domain=domain)
+            promised = make_promise(
+                forming.lines, self._key, iss=self._agency, at=at, domain=domain, origin=self._origin()
+            )
         finally:
             for request in forming.requests:
                 if request.done():

@@ -33,7 +33,7 @@ from topics.audit_records import RecordWalk, Registries, doubted_keys
 from topics.audit_scratch import Scratch
 from topics.audit_tree import TreeFound, check_excerpt, check_tree
 from topics.ledger_entries import LedgerEntry, decode_entry
-from topics.promise import Evidence, check_line, origin_of, promise_kid, read_evidence, read_promise
+from topics.promise import Evidence, check_line, ledgers_of, promise_kid, read_evidence, read_promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ class _Audit:
 
     def _report(self, tree: TreeFound, checked: int, promises: int) -> Report:
         return Report(
-            origin_of(self._source.domain),
+            ledgers_of(self._trust.policy, self._source.domain)[-1],
             self._source.whole,
             self._source.shown,
             tree.size,

@@ -9,6 +9,10 @@ Found by it: an entry altered, left out, put in or put elsewhere under a signed 
 forked; an entry that does not follow the one before; a registry version that goes back; a receipt or promise that the
 tree does not keep. Records are not looked at here (`topics.audit_records`).
 
+A domain whose ledger was lost has another one, under a name of its own (`topics.promise.ledgers_of`). The newest that
+the auditor believes is walked; checkpoints of earlier ones are verified and compared with nothing, their tree being
+gone; what their receipts say of a place has to stand there in this one.
+
 Which of two histories is the true one nobody can say from the tree alone: what contradicts it is named. Needs no
 network and no clock. Memory: the tree's right edge, a row per topic, a row per checkpoint, one per erasure that
 is open.
@@ -30,7 +34,7 @@ from schemas.trust_policy import Endorsed, read_endorsed
 from topics.audit_findings import BUNDLE, AuditSource, Finding, Findings, Held, Progress, Trust
 from topics.audit_scratch import Scratch
 from topics.ledger_entries import RECORD_KINDS, LedgerEntry, decode_entry
-from topics.promise import origin_of, read_evidence
+from topics.promise import ledgers_of, read_evidence
 from topics.proofs import leaf_hash, verify_inclusion
 from topics.tiles import GrowingTree
 
@@ -135,7 +139,10 @@ class _Walk:
         self._trust = trust
         self._scratch = scratch
         self._found = found
-        self._origin = origin_of(source.domain)
+        self._formers = ledgers_of(trust.policy, source.domain)
+        self._origin = self._formers[-1]
+        self._former: list[tuple[LedgerEntry, str]] = []
+        """What receipts of the domain's earlier ledgers say, and who holds them."""
         self._heads: dict[tuple[int, bytes], _Head] = {}
         self._read: dict[bytes, Endorsed] = {}
         self._excerpt_topics: dict[str, TopicSeen] = {}
@@ -153,7 +160,10 @@ class _Walk:
         for held in self._source.receipts():
             try:
                 index, entry = check_receipt(held.data, partial(self._hold, held))
-                self._scratch.stage_receipt(index, entry, held.name)
+                if self._is_former(held.data):
+                    self._stage_former(decode_entry(entry), held.name)
+                else:
+                    self._scratch.stage_receipt(index, entry, held.name)
             except LogError as exc:
                 self._found.add(Finding(exc.code, "receipt", name=held.name))
         for held in self._source.promises():
@@ -169,12 +179,28 @@ class _Walk:
         digest = hashlib.sha256(note).digest()
         endorsed = self._read.get(digest)
         if endorsed is None:
-            endorsed = self._read[digest] = read_endorsed(note, self._trust.policy, self._origin)
+            origin = note.partition(b"\n")[0].decode("latin-1")
+            known = origin if origin in self._formers else self._origin
+            endorsed = self._read[digest] = read_endorsed(note, self._trust.policy, known)
+        if endorsed.signed.checkpoint.origin != self._origin:
+            return endorsed  # of a tree that is not here
         head = _Head(held.name, endorsed, held.own)
         other = self._heads.get((head.size, head.root))
         if other is None or len(other.endorsed.by) < len(endorsed.by):
             self._heads[head.size, head.root] = head
         return endorsed
+
+    def _is_former(self, receipt: bytes) -> bool:
+        """Whether this receipt, which was checked, is of an earlier ledger of the domain's."""
+        if len(self._formers) == 1:
+            return False
+        note = read_tlog_proof(receipt).checkpoint
+        return self._read[hashlib.sha256(note).digest()].signed.checkpoint.origin != self._origin
+
+    def _stage_former(self, entry: LedgerEntry, name: str) -> None:
+        if entry.kind in RECORD_KINDS and entry.topic is not None and entry.offset is not None:
+            self._scratch.stage_place(entry.topic, entry.offset)
+            self._former.append((entry, name))
 
     def excerpt(self) -> list[tuple[int, LedgerEntry]]:
         """As `check_excerpt`."""
@@ -187,6 +213,8 @@ class _Walk:
                 head = self._hold(held, read_tlog_proof(held.data).checkpoint).signed.checkpoint
             except LogError:
                 continue  # told when it was staged
+            if head.origin != self._origin:
+                continue
             if own.get(index, encoded) != encoded:
                 self._found.add(Finding("log_inconsistent", "receipt", index=index, name=held.name))
             elif held.own:
@@ -212,7 +240,7 @@ class _Walk:
         if entry.kind == "registry" and entry.value_sha256 is not None:
             fits = not tree.registries or tree.registries[-1].version < entry.number
             tree.registries.append(LoggedVersion(index, entry.number, entry.value_sha256))
-        elif entry.topic is not None and entry.offset is not None:
+        elif entry.topic is not None and entry.offset is not None and entry.kind != "erased":
             seen = self._excerpt_topics.setdefault(entry.topic, TopicSeen())
             fits = entry.offset >= seen.next and (-1 if entry.previous is None else entry.previous) >= (
                 -1 if seen.last is None else seen.last
@@ -343,6 +371,8 @@ class _Walk:
     def conclude(self) -> None:
         """What is missing."""
         tree = self.tree
+        if self._source.whole and self._source.shown != "hashes":
+            self._compare_former()
         if tree.endorsed is None:
             if not self._found.counts["quorum_missing"]:
                 self._found.add(Finding("quorum_missing", "checkpoint"))
@@ -350,6 +380,21 @@ class _Walk:
         size = tree.endorsed.signed.checkpoint.size
         if size < tree.size:
             self._found.add(Finding("ledger_behind", "checkpoint", index=size, open=True))
+
+    def _compare_former(self) -> None:
+        """What receipts of earlier ledgers say of places, against what this one says of them."""
+        for entry, name in self._former:
+            topic, offset = entry.topic or "", entry.offset or 0
+            seen, l1 = self._scratch.place(topic, offset)
+            if seen and l1 == entry.l1_sha256:
+                self.tree.receipts += 1
+            elif seen:
+                self._found.add(Finding("log_inconsistent", "receipt", topic, offset, name=name))
+            else:
+                # Retention may have taken it before this ledger began; a gap stands there then.
+                behind = offset >= self.tree.topic(topic).next
+                code = "ledger_behind" if behind else "record_missing"
+                self._found.add(Finding(code, "receipt", topic, offset, name=name, open=True))
 
 
 def _room(size: int, stops: list[int]) -> int:

@@ -7,6 +7,7 @@ and opened anew. If the ledger has never run, or its folder is not here, every q
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class ServedLedger:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._origin: str | None = None
         self._view: tuple[tuple[int, int], LedgerView] | None = None
 
     def checkpoint(self) -> bytes:
@@ -45,6 +47,13 @@ class ServedLedger:
                 return stream.read(_MAX_BYTES)
         except OSError:
             return None
+
+    def origin(self) -> str | None:
+        """The ledger's name; None until it has signed something. Read once: another ledger is another folder."""
+        if self._origin is None:
+            with suppress(LogError):
+                self._origin = self.checkpoint().partition(b"\n")[0].decode("utf-8", "replace") or None
+        return self._origin
 
     def tile(self, tile: TileId) -> bytes | None:
         """As `LedgerView.served`. Raises LogError `unavailable`."""

@@ -13,6 +13,7 @@ Pure: no clock, no randomness. Whoever checks says which key is the gateway's; t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,11 +24,13 @@ from schemas import ijson
 from schemas.envelope import is_topic, jws_header
 from schemas.errors import LogError, RecordError
 from schemas.keys import SigningKey, VerifyKey, b64url, unb64url
+from schemas.trust_policy import TrustPolicy
 from topics.proofs import leaf_hash, levels, path_in, verify_inclusion
 
 PROMISE_TYP = "umuhuza-promise+jws"
 MAX_PROMISE_BYTES = 4096
 MAX_LINES = 1000
+_LEDGER = re.compile(r"([a-z]{2})\.umuhuza/log([2-9]|[1-9][0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +76,37 @@ def origin_of(domain: str) -> str:
     return f"{domain}.umuhuza/log"
 
 
+def ledgers_of(policy: TrustPolicy, domain: str) -> tuple[str, ...]:
+    """Names of a domain's ledgers that this policy believes, the newest last; `origin_of` when it names none.
+
+    A ledger that was lost is followed by another, `bi.umuhuza/log2`; who trusted the first is told the second's keys
+    and keeps both.
+    """
+    named = {(number, log.key.name) for log in policy.logs if (number := ledger_number(log.key.name, domain))}
+    return tuple(name for _, name in sorted(named)) or (origin_of(domain),)
+
+
+def ledger_number(origin: str, domain: str) -> int:
+    """Which of a domain's ledgers has this name: 1, 2, ...; 0: none of them."""
+    found = _LEDGER.fullmatch(origin)
+    return int(found[2] or 1) if found is not None and found[1] == domain else 0
+
+
 @lru_cache(maxsize=16)
 def _header(kid: str) -> str:
     return b64url(orjson.dumps({"alg": "ES256", "kid": kid, "typ": PROMISE_TYP}))
 
 
-def make_promise(lines: Sequence[Line], key: SigningKey, *, iss: str, at: int, domain: str) -> Promised:
-    """Sign one promise over at least one line."""
+def make_promise(
+    lines: Sequence[Line], key: SigningKey, *, iss: str, at: int, domain: str, origin: str | None = None
+) -> Promised:
+    """Sign one promise over at least one line: the ledger of this name (None: the domain's first) will have them."""
     built = levels([line.leaf() for line in lines])
     payload = {
         "v": 1,
         "iss": iss,
         "at": at,
-        "origin": origin_of(domain),
+        "origin": origin or origin_of(domain),
         "root": b64url(built[-1][0]),
         "n": len(lines),
     }
@@ -145,7 +166,7 @@ def check_line(line: Line, index: int, path: Sequence[str], promise: Promise, do
         nodes = [unb64url(node) for node in path]
     except (ValueError, TypeError, AttributeError):
         raise LogError("root_mismatch", "promise") from None
-    if promise.origin != origin_of(domain) or not 0 < promise.n <= MAX_LINES:
+    if not ledger_number(promise.origin, domain) or not 0 < promise.n <= MAX_LINES:
         raise LogError("root_mismatch", "promise")
     if not verify_inclusion(line.leaf(), index, promise.n, nodes, promise.root):
         raise LogError("root_mismatch", "promise")

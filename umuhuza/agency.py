@@ -50,7 +50,7 @@ from topics.http_log import HttpLog
 from topics.log import Log
 from topics.neighbours import Neighbours
 from topics.policy_target import same_policy
-from topics.promise import origin_of
+from topics.promise import ledgers_of
 from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
@@ -283,7 +283,7 @@ def home_ledger(parts: AgencyParts, gateway: HttpLog) -> HomeLedger | None:
     trust = parts.settings.trust
     if trust is None:
         return None
-    return ReceiptedLedger(gateway, lambda: _trusted(trust), origin_of(parts.settings.domain))
+    return ReceiptedLedger(gateway, lambda: _trusted(trust), parts.settings.domain)
 
 
 def _trusted(file: Path) -> TrustPolicy:
@@ -452,10 +452,11 @@ async def _keep_receipts(
     """Beside the work: what the ledger says of what we sent. The policy is read again each time."""
     if parts.settings.trust is None:
         return
-    book, origin = ReceiptBook(parts.mailbox), origin_of(parts.settings.domain)
+    book = ReceiptBook(parts.mailbox)
     while not stop.is_set():
         try:
             policy = _trusted(parts.settings.trust)
+            origin = ledgers_of(policy, parts.settings.domain)[-1]
             while await book.ask(log, policy, origin) == PER_ROUND:
                 """More are due."""
         except UmuhuzaError as exc:

@@ -615,7 +615,9 @@ export async function verifyEvidence(data, publicKey, domain) {
   const { evt, l1_sha256, topic, offset, index, path, promise } = plain(found);
   const read = await readPromise(promise, publicKey);
   const nodes = path.map(unbase64url);
-  const right = read.origin === `${domain}.umuhuza/log` && read.n > 0 && read.n <= 1000 && !nodes.includes(null);
+  const ledger = `${domain}.umuhuza/log`; // or /log2, ...: the one that followed when it was lost
+  const ours = read.origin.startsWith(ledger) && /^([2-9]|[1-9][0-9]{1,3})?$/.test(read.origin.slice(ledger.length));
+  const right = ours && read.n > 0 && read.n <= 1000 && !nodes.includes(null);
   const leaf = await leafHash(utf8(JSON.stringify([evt, l1_sha256, topic, offset])));
   if (!right || !(await verifyInclusion(leaf, index, read.n, nodes, read.root)))
     throw new Refused("root_mismatch", "promise");

@@ -98,7 +98,7 @@ def ledger(town: Agencies) -> Iterator[Ledger]:
 
 def asks(agency: Agency, ledger: Ledger, policy: TrustPolicy = POLICY) -> Agency:
     """The agency, told whose ledger to believe."""
-    home = ReceiptedLedger(ledger, lambda: policy, ORIGIN)
+    home = ReceiptedLedger(ledger, lambda: policy, "bi")
     agency.runner = Runner(agency.runner.desk, agency.runner.log, [agency.system], home=home)
     return agency
 
@@ -212,10 +212,10 @@ def test_a_receipt_of_another_ledger_or_of_another_record_says_nothing(town: Age
             return list(reversed(await ledger.receipts(l1_sha256)))
 
     with pytest.raises(LogError, match="log_unknown"):
-        town.run(ReceiptedLedger(ledger, lambda: strangers, ORIGIN).places([one]))
+        town.run(ReceiptedLedger(ledger, lambda: strangers, "bi").places([one]))
     with pytest.raises(LogError, match="root_mismatch"):
-        town.run(ReceiptedLedger(Exchanged(), lambda: POLICY, ORIGIN).places([one, other]))
-    found = town.run(ReceiptedLedger(ledger, lambda: POLICY, ORIGIN).places([one, other, one, bytes(32)]))
+        town.run(ReceiptedLedger(Exchanged(), lambda: POLICY, "bi").places([one, other]))
+    found = town.run(ReceiptedLedger(ledger, lambda: POLICY, "bi").places([one, other, one, bytes(32)]))
     assert found == {one: Place(0, None), other: Place(1, None)}
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.notes import NoteSigner, SignatureType, sign_checkpoint, verify_checkpoint
-from tests.cheating.cheats import NO_WITNESS, TO_SHELTER, Town, shown, where
+from schemas.notes import Checkpoint, NoteSigner, SignatureType, read_note, sign_checkpoint, verify_checkpoint
+from schemas.trust_policy import TrustedLog, TrustPolicy
+from tests.cheating.cheats import NO_WITNESS, POLICY, TO_IOM, TO_SHELTER, WITNESS, Town, shown, where
 from tests.domain import seeded
 from tests.topics.ledger_world import ORIGIN, SIGNERS
 from topics.audit_findings import Held
 from topics.audit_records import UNLOGGED_AFTER_S
 from topics.ledger_entries import Batch, LedgerEntry
+from topics.proofs import leaf_hash, root
 
 
 @pytest.fixture
@@ -246,3 +248,51 @@ def test_a_checkpoint_that_its_ledger_did_not_sign_counts_for_nothing(town: Town
     checkpoint = verify_checkpoint(town.own, [one.public for one in SIGNERS]).checkpoint
     town.own = sign_checkpoint(checkpoint, [stranger], 1)
     assert shown(town.audited()) == [("signature_invalid", "checkpoint")]
+
+
+# -- a ledger that was lost, and the one that follows ------------------------------------------------------------------
+
+SECOND = NoteSigner("bi.umuhuza/log2", SignatureType.ED25519, seeded("second ledger")(32))
+
+
+def followed(town: Town) -> TrustPolicy:
+    """What the store holds now is signed as the domain's second ledger, and cosigned; whom to believe from now on."""
+    leaves = [leaf_hash(one) for one in town.encoded()]
+    at = town.world.at_ms // 1000
+    note = read_note(sign_checkpoint(Checkpoint(SECOND.name, len(leaves), root(leaves)), (SECOND,), at))
+    town.own = note.with_signatures([WITNESS.sign(note.text, at)]).dumps()
+    return replace(POLICY, logs=(*POLICY.logs, TrustedLog(SECOND.public)))
+
+
+def test_a_ledger_that_follows_a_lost_one_is_believed_beside_the_old_evidence(town: Town) -> None:
+    """The same log in another order, as a sequencer that begins anew enters it; old receipts and promises hold."""
+    town.publish(town.domain.record("bi/police", "bi/iom", "case", "update"))
+    town.sequence()
+    town.receipt(2)
+    town.receipt(6)
+    town.rebuild(lambda entries: sorted(entries, key=lambda one: (one.kind == "registry", one.topic != TO_IOM)))
+    report = town.audited(policy=followed(town))
+    assert report.findings.kept == ()
+    assert (report.origin, report.receipts) == ("bi.umuhuza/log2", 2)
+
+
+def test_a_ledger_that_follows_and_has_another_record_contradicts_an_old_receipt(town: Town) -> None:
+    town.receipt(2)
+    removed_everywhere(town, 2)
+    town.promises.clear()
+    report = town.audited(policy=followed(town))
+    assert ("log_inconsistent", "receipt") in shown(report)
+
+
+def test_a_ledger_that_follows_and_ends_before_an_old_receipt_has_to_explain_itself(town: Town) -> None:
+    town.receipt(4)
+    town.in_log("DELETE FROM entry WHERE offset = 4")
+    town.rebuild(lambda entries: [one for one in entries if one.offset != 4])
+    town.promises.clear()
+    report = town.audited(policy=followed(town))
+    assert [(one.code, one.about, one.open) for one in report.findings.kept] == [("ledger_behind", "receipt", True)]
+
+
+def test_a_second_ledger_that_nobody_was_told_of_is_not_believed(town: Town) -> None:
+    followed(town)
+    assert ("log_unknown", "checkpoint") in shown(town.audited())

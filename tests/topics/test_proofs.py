@@ -192,6 +192,16 @@ def test_each_line_is_proved_by_itself(count: int) -> None:
         assert not any(other.evt in kept.decode() for other in lines if other.evt not in line.evt)
 
 
+def test_a_promise_may_name_the_ledger_that_followed_a_lost_one_and_no_other_countrys() -> None:
+    [line] = some_lines(1)
+    made = make_promise([line], KEY, iss="bi/operator", at=1, domain="bi", origin="bi.umuhuza/log2")
+    assert verify_promise(line, 0, made.paths[0], made.jws, KEY.public, "bi").origin == "bi.umuhuza/log2"
+    for other in ("tn.umuhuza/log2", "bi.umuhuza/log1", "bi.umuhuza/log02", "bi.umuhuza/logs"):
+        made = make_promise([line], KEY, iss="bi/operator", at=1, domain="bi", origin=other)
+        with pytest.raises(LogError, match="root_mismatch"):
+            verify_promise(line, 0, made.paths[0], made.jws, KEY.public, "bi")
+
+
 def test_a_promise_of_another_key_or_for_another_line_is_none() -> None:
     lines = some_lines(3)
     made = make_promise(lines, KEY, iss="bi/operator", at=1, domain="bi")

@@ -146,6 +146,7 @@ def _promises() -> list[Vector]:
                     ("n", 1001, "more records than a request can have", ROOT),
                     ("n", 9, "another number of records than the root is over", ROOT),
                     ("root", b64url(bytes(32)), "another root", ROOT),
+                    ("origin", "bi.umuhuza/log1", "a name that no ledger has: the first has no number", ROOT),
                 ]
             )
         ),

@@ -151,7 +151,9 @@ def test_a_key_that_opens_a_part_but_is_not_the_one_committed_to_is_refused(veri
 def test_a_promised_line_is_the_same_text_everywhere(verifier: Verifier) -> None:
     """Names with quotes, controls and other scripts, as JSON writes them: nobody sends such, and all agree on them."""
     lines = [Line(f'évé"\\/\b\f\n\r\t\x01\x1f\x7f\u2028{n} \U0001f54a', "نص", "bi.case.a", 2**53 - 1) for n in range(3)]
-    promised = make_promise(lines, SIGNERS["gateway"], iss="bi/operator", at=1_793_000_000, domain="bi")
+    promised = make_promise(
+        lines, SIGNERS["gateway"], iss="bi/operator", at=1_793_000_000, domain="bi", origin="bi.umuhuza/log2"
+    )
     questions: list[Question] = [
         ["evidence", evidence(line, index, promised.paths[index], promised.jws), SIGNING["gateway"], "bi"]
         for index, line in enumerate(lines)
