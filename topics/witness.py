@@ -253,6 +253,9 @@ class Witness:
         found = self._connection.execute("SELECT size, root, at FROM seen WHERE origin = ?", (head.origin,)).fetchone()
         size, root, at = (0, EMPTY_ROOT, 0) if found is None else found
         if asked.old != size:
+            if found is not None and head.size == size and head.root != root:
+                # Two signed roots of one size are a lie whatever old size whoever brings them has named.
+                self._keep_evidence(head.origin, "log_inconsistent", asked.dumps(), now)
             return Stale(size)
         if head.size == size and head.root != root:
             return LogError("log_inconsistent", "checkpoint.root")

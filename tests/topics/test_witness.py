@@ -132,6 +132,16 @@ def test_a_second_root_of_one_size_is_409_and_kept_as_evidence(witness: Witness)
     assert [one.contradictions for one in witness.seen()] == [1]
 
 
+def test_a_second_root_of_one_size_is_evidence_whatever_old_size_goes_with_it(witness: Witness) -> None:
+    """Whoever comes by a fork does not know what the witness has seen; it is told the size, as always."""
+    witness.add_checkpoint(LEDGER.ask(0, 3), NOW)
+    body = Ledger("bi", "forked", 1).ask(0, 3)
+    assert witness.add_checkpoint(body, NOW) == Stale(3)
+    assert witness.evidence(LEDGER.origin) == [body]
+    witness.add_checkpoint(LEDGER.ask(0, 3), NOW)  # the true one, once more, is none
+    assert [one.contradictions for one in witness.seen()] == [1]
+
+
 def test_a_fork_or_a_proof_that_does_not_hold_is_422_and_no_proof_of_a_lie(witness: Witness) -> None:
     witness.add_checkpoint(LEDGER.ask(0, 3), NOW)
     fork = Ledger("bi", "forked", 2).ask(3, 9)
