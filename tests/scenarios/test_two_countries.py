@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas.envelope import parse_record
+from schemas.errors import LogError
 from schemas.forms import Authorisation, Birth, Consent, Facts, Lawful, Name, Referral
 from schemas.plain.transfer import ReturnCounselled, TransferAccepted, TransferRequested
 from tests.borders import NAME
@@ -205,6 +209,31 @@ def test_what_was_logged_before_a_revocation_arrives_five_days_later(tmp_path: P
         assert idents(await bi.mailbox("bi/ccsprtp")) == [asked.manifest.ident, second.manifest.ident]
         entries = shown(await bi.ledger_turn())
         assert [one for one in entries if THERE in one] == [f"event {THERE} 0", f"event {THERE} 1"]
+
+    run(tmp_path, story)
+
+
+def test_a_bridge_that_dies_behind_the_promise_deletes_the_keys_at_home_when_it_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(both: Both) -> None:
+        tn = both.tn
+        asked = request(both)
+        await tn.send(asked)
+
+        async def dies(topic: str, keys: Sequence[str]) -> None:
+            raise LogError("unavailable", "disk")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tn.log, "delete_grants", dies)
+            turn = await tn.carry()
+        assert (turn.promised, turn.code) == (1, "unavailable")
+        assert await grants_in(tn, asked) == 1
+        tn.restarted_bridge()
+        turn = await tn.carry()
+        assert (turn.promised, turn.code) == (0, None), "settled once"
+        assert await grants_in(tn, asked) == 0
+        assert await count_of(both.bi.gateway, THERE) == 1
 
     run(tmp_path, story)
 
