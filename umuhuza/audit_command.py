@@ -75,7 +75,7 @@ Identity = Annotated[
     Path | None,
     typer.Option(
         help=t(
-            "Avec une adresse : dossier d'une agence à qui la passerelle donne aussi les inscriptions.",
+            "Avec une adresse : dossier d'une agence à qui la passerelle donne aussi les entrées.",
             "With an address: folder of an agency to which the gateway gives the entries too.",
         )
     ),

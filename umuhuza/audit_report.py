@@ -202,7 +202,7 @@ class _Writer:
     def _not_served(self, report: Report) -> str:
         if report.shown == "hashes":
             return self.pick(
-                "Les inscriptions, les enregistrements et les promesses, que la passerelle ne donne pas à tous : "
+                "Les entrées, les enregistrements et les promesses, que la passerelle ne donne pas à tous : "
                 "demandez une preuve en un fichier.",
                 "Entries, records and promises, which the gateway does not give to everybody: ask for evidence in a "
                 "file.",
@@ -239,7 +239,7 @@ class _Writer:
         if report.shown == "entries":
             shown.append(
                 self.pick(
-                    "Chaque inscription suit la précédente ; les promesses apportées sont tenues.",
+                    "Chaque entrée suit la précédente ; les promesses apportées sont tenues.",
                     "Each entry follows the one before; the promises that were brought are kept.",
                 )
             )

@@ -114,8 +114,8 @@ def _looked_at(report: Report, language: Language) -> str:
     if report.shown == "hashes":
         return pick(
             language,
-            f"{report.origin} : l'arbre de {report.size} inscription(s) a été refait à partir de leurs empreintes ; "
-            f"{report.receipts} reçu(s) y ont leur place. Ni les inscriptions, ni les enregistrements, ni les "
+            f"{report.origin} : l'arbre de {report.size} entrée(s) a été refait à partir de leurs empreintes ; "
+            f"{report.receipts} reçu(s) y ont leur place. Ni les entrées, ni les enregistrements, ni les "
             "promesses n'ont été regardés : la passerelle ne les donne pas à tous.",
             f"{report.origin}: the tree of {report.size} entries was made again from their hashes; {report.receipts} "
             "receipt(s) have their place in it. Neither entries nor records nor promises were looked at: the gateway "
@@ -124,7 +124,7 @@ def _looked_at(report: Report, language: Language) -> str:
     if report.shown == "entries":
         return pick(
             language,
-            f"{report.origin} : {report.size} inscription(s), {report.promises} promesse(s) et {report.receipts} "
+            f"{report.origin} : {report.size} entrée(s), {report.promises} promesse(s) et {report.receipts} "
             f"reçu(s) tenus ; registre en version {report.registry}. Les enregistrements n'ont pas été regardés : la "
             "passerelle ne les donne qu'à leurs destinataires.",
             f"{report.origin}: {report.size} entries, {report.promises} promise(s) and {report.receipts} receipt(s) "
