@@ -21,6 +21,7 @@ grant, a private key, or a part's key.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import re
 import zipfile
@@ -290,19 +291,27 @@ class EvidenceWriter:
         # For whoever makes it alone: it shows who wrote to whom.
         self._file = _told(lambda: os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b"))
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
-        self.add(ABOUT, orjson.dumps({"v": 1, "domain": domain, "whole": whole, "made_at": made_at}))
+        try:
+            self.add(ABOUT, orjson.dumps({"v": 1, "domain": domain, "whole": whole, "made_at": made_at}))
+        except LogError as error:
+            with contextlib.suppress(LogError):  # closing writes too, on a disk that is full
+                self.__exit__(type(error))
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with self._file:
-                _told(self._zip.close)
+            _told(self._close)
             if kind is None:
                 put_in_place(self._part, self._path)
         finally:
             self._part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        with self._file:
+            self._zip.close()
 
     def add(self, name: str, data: bytes) -> None:
         """A member."""

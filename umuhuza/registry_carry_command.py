@@ -83,13 +83,10 @@ def export(
 ) -> None:
     path, pin = place_of(folder)
     found = read_registry(path, pin)
-    try:
-        if as_folder:
-            write_repository(target, found)
-        else:
-            replace_registry_file(target, found.data)
-    except OSError:
-        raise typer.BadParameter(t("on ne peut pas y écrire", "one cannot write there"), param_hint="TARGET") from None
+    if as_folder:
+        write_repository(target, found)
+    else:
+        replace_registry_file(target, found.data)
     _say(found, target, as_json, t("écrit", "written"))
 
 

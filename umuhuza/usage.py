@@ -46,6 +46,10 @@ _FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
             "Valeur refusée pour {0} : attendu un nombre entier",
         ),
         (
+            r"Invalid value for '?([^':]*)'?: path '(.*)' is not readable\.",
+            "Valeur refusée pour {0} : « {1} » ne peut pas être lu (droits)",
+        ),
+        (
             r"Invalid value for '?([^':]*)'?: .*does not match the formats '%Y-%m-%d'\.?",
             "Valeur refusée pour {0} : attendu un jour, AAAA-MM-JJ",
         ),

@@ -17,13 +17,16 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
+from schemas.errors import LogError
 from schemas.proof_texts import TlogProof
 from tests.cheating.cheats import POLICY, TO_IOM, Town
 from tests.domain import Domain
 from tests.e2e.commands import environment, until
 from tests.e2e.shell import Shell
+from tests.small_disk import full, small_disk
 from tests.topics.http_harness import write_gateway
 from tests.topics.ledger_world import SIGNERS
+from topics.evidence_files import EvidenceWriter
 from topics.ledger_entries import LedgerEntry
 
 
@@ -281,3 +284,12 @@ def test_a_file_that_is_no_evidence_is_refused_with_a_code(sh: Shell, tmp_path: 
     done = sh("audit", "verify", tmp_path / "x.zip", "--json")
     assert done.code == 1
     assert done.json["problem"]["code"] == "note_malformed"
+
+
+def test_a_full_disk_is_told_and_keeps_nothing_of_the_evidence(sh: Shell, police: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small") as folder, full(folder):
+        done = sh("audit", "report", police, "--out", folder / "page.html", "--json")
+        assert (done.code, done.json["problem"]["code"]) == (3, "storage_full")
+        with pytest.raises(LogError, match="storage_full"):
+            EvidenceWriter(folder / "x.zip", domain="bi", whole=True, made_at=1)
+        assert os.listdir(folder) == ["filler"]
