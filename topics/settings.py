@@ -59,11 +59,31 @@ def load(
     try:
         return model(**values)
     except ValidationError as exc:
-        where = sorted({".".join(map(str, error["loc"])) + " (" + error["type"] + ")" for error in exc.errors()})
-        names = ", ".join(where)
-        raise SettingsError(
-            f"settings are missing or wrong: {names}", f"réglages absents ou fautifs : {names}"
-        ) from None
+        where = sorted({(".".join(map(str, error["loc"])), error["type"]) for error in exc.errors()})
+        en, fr = (
+            ", ".join(f"{name} ({_KINDS.get(kind, (kind, kind))[word]})" for name, kind in where) for word in (0, 1)
+        )
+        raise SettingsError(f"settings are missing or wrong: {en}", f"réglages absents ou fautifs : {fr}") from None
+
+
+_KINDS = {
+    "missing": ("missing", "absent"),
+    "string_pattern_mismatch": ("not of its form", "pas de la forme voulue"),
+    "string_too_short": ("too short", "trop court"),
+    "string_too_long": ("too long", "trop long"),
+    "string_type": ("not a text", "pas un texte"),
+    "int_type": ("not a whole number", "pas un nombre entier"),
+    "int_parsing": ("not a whole number", "pas un nombre entier"),
+    "float_parsing": ("not a number", "pas un nombre"),
+    "bool_parsing": ("neither true nor false", "ni true ni false"),
+    "path_type": ("not a path", "pas un chemin"),
+    "greater_than": ("too small", "trop petit"),
+    "greater_than_equal": ("too small", "trop petit"),
+    "less_than": ("too large", "trop grand"),
+    "less_than_equal": ("too large", "trop grand"),
+    "literal_error": ("not one of the choices", "pas l'un des choix"),
+}
+"""What pydantic calls the usual mistakes, in words; what is not here is told as pydantic calls it."""
 
 
 def merged(

@@ -2,7 +2,8 @@
 """The command line. Composes the packages below it; holds no rule of its own.
 
 Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or settings; 3 not now, try again; 4 a
-wrong passphrase or PIN: nothing may try again by itself, since a device locks after a few.
+wrong passphrase or PIN: nothing may try again by itself, since a device locks after a few; 130 interrupted by Ctrl-C,
+as a shell has it (an audit that was interrupted has found nothing).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from topics.settings import SettingsError
 from umuhuza.usage import french_frame, show_usage, system_words, take_ids_with_a_dash, usage_words
 from umuhuza.words import language, problem, result, say, t
 
-REFUSED, USAGE, NOT_NOW, WRONG_SECRET = 1, 2, 3, 4
+REFUSED, USAGE, NOT_NOW, WRONG_SECRET, INTERRUPTED = 1, 2, 3, 4, 130
 _SECRETS = ("passphrase_wrong", "key_device_pin_wrong", "key_device_locked")
 
 
@@ -264,6 +265,8 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         sys.exit(build(_command_in(sys.argv[1:]))(prog_name="umuhuza", standalone_mode=False))
+    except KeyboardInterrupt:  # while what the command needs is imported; afterwards Typer ends it with the same code
+        sys.exit(INTERRUPTED)
     except typer.Abort:
         sys.exit(REFUSED)
     except typer.TyperException as exc:
