@@ -357,8 +357,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "title": "# Commands",
         "intro": "Results go to standard output (`--json`: one object per result), words for people to standard error. "
         "Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or settings; 3 not now, try "
-        "again; 4 a wrong passphrase or PIN; 130 interrupted. The language is `--lang`'s, `UMUHUZA_LANG`'s, else the locale's; French "
-        "for Arabic and Kirundi.",
+        "again; 4 a wrong passphrase or PIN; 130 interrupted. The language is `--lang`'s, `UMUHUZA_LANG`'s, else the "
+        "locale's; French for Arabic and Kirundi.",
         "argument": "argument",
         "option": "Option",
         "meaning": "Meaning",
@@ -369,8 +369,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "title": "# Commandes",
         "intro": "Les résultats vont sur la sortie standard (`--json` : un objet par résultat), les mots pour les "
         "personnes sur la sortie d'erreur. Codes de sortie : 0 fait ; 1 refusé, ou fait avec un refus ; 2 usage ou "
-        "réglages fautifs ; 3 pas maintenant, réessayez ; 4 mauvaise phrase de passe ou mauvais code PIN ; 130 interrompu. La langue "
-        "est celle de `--lang`, de `UMUHUZA_LANG`, sinon celle du système ; le français pour l'arabe et le kirundi.",
+        "réglages fautifs ; 3 pas maintenant, réessayez ; 4 mauvaise phrase de passe ou mauvais code PIN ; 130 "
+        "interrompu. La langue est celle de `--lang`, de `UMUHUZA_LANG`, sinon celle du système ; le français pour l'arabe et le kirundi.",
         "argument": "argument",
         "option": "Option",
         "meaning": "Sens",

@@ -218,7 +218,7 @@ def test_by_its_address_the_tree_is_verified_and_what_was_not_looked_at_is_said(
         assert told["witnesses"].keys() == {"tn"}
         people = sh("audit", "verify", address, *believed, "--held", there / "held")
         assert "ce n'est pas tout" in people.out
-        assert "Ni les inscriptions, ni les enregistrements" in " ".join(people.out.split())
+        assert "Ni les entrées, ni les enregistrements" in " ".join(people.out.split())
         alone = sh("audit", "verify", address, *believed, "--json")
         assert (alone.code, alone.json["receipts"]) == (0, 0)
         printed = tmp_path / "rapport.html"
