@@ -370,7 +370,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "intro": "Les résultats vont sur la sortie standard (`--json` : un objet par résultat), les mots pour les "
         "personnes sur la sortie d'erreur. Codes de sortie : 0 fait ; 1 refusé, ou fait avec un refus ; 2 usage ou "
         "réglages fautifs ; 3 pas maintenant, réessayez ; 4 mauvaise phrase de passe ou mauvais code PIN ; 130 "
-        "interrompu. La langue est celle de `--lang`, de `UMUHUZA_LANG`, sinon celle du système ; le français pour l'arabe et le kirundi.",
+        "interrompu. La langue est celle de `--lang`, de `UMUHUZA_LANG`, sinon celle du système ; "
+        "le français pour l'arabe et le kirundi.",
         "argument": "argument",
         "option": "Option",
         "meaning": "Sens",
