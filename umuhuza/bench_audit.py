@@ -53,7 +53,7 @@ from topics.tiles import GrowingTree
 from topics.topic_names import is_mailbox_topic
 from umuhuza.bench_bare import Share
 from umuhuza.bench_records import values_of
-from umuhuza.registry_holder import add_agency, init_registry
+from umuhuza.registry_holder import add_agencies, init_registry
 
 _REGISTRY = b"measured"
 _AT_ONCE = 500
@@ -66,12 +66,14 @@ Told = Callable[[str, int, int], None]
 
 def invented(folder: Path, count: int) -> tuple[Registry, Iterator[Entry]]:
     """A registry, and so many records of a few agencies to one reader, made while they are asked for."""
-    registry, _ = init_registry(folder, "bi", False)
+    init_registry(folder, "bi", False)
     now = int(time.time())
     issuers = [Keys.generate(f"bi/n{number}", os.urandom) for number in range(ISSUERS)]
-    for keys in (*issuers, Keys.generate(READER, os.urandom)):
-        reader = keys.agency == READER
-        registry = add_agency(folder, keys.enrolment({"fr": "Agence inventée"}, ("assistance",), reader, now))
+    members = [
+        keys.enrolment({"fr": "Agence inventée"}, ("assistance",), keys.agency == READER, now)
+        for keys in (*issuers, Keys.generate(READER, os.urandom))
+    ]
+    registry = add_agencies(folder, members)
     chains = [values_of(keys, READER, registry) for keys in issuers]
     return registry, (next(chains[number % ISSUERS]) for number in range(count))
 
