@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import HomeProof, Proven, read_carried_line, read_home_proof
-from schemas.keys import SigningKey
-from schemas.registry import Registry
+from schemas.keys import SigningKey, VerifyKey, unb64url
+from schemas.registry import Agency, Key, Registry, empty_registry
+from schemas.trust_policy import read_policy
 from tests.borders import NAME, Countries, HomeLedger, carried, trust_policy
 from tests.domain import NOW, Domain, Signed
 from tests.gateway.gateway_world import forged
 from tests.trees import witness_signers
+from tests.vectors.making import Vector, joined
 from topics.home_check import HomeTrust, HomeVerified, check_home, home_verified, refuse_doubted
 from topics.verification import Verified
 
@@ -176,6 +180,24 @@ def test_the_record_itself_is_checked_as_ever(home: Home) -> None:
     index = home.ledger.log(signed)
     elsewhere = home.refused(signed, home.ledger.home(index, home.first), "bi.bilateral.iom")
     assert elsewhere == ("topic_mismatch", "L1.topic")
+
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "home.json").read_text(encoding="ascii"))["vectors"]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[one["id"] for one in VECTORS])
+def test_a_home_proof_holds_or_not_as_its_vector_says(vector: Vector) -> None:
+    public = unb64url(vector["signer"])
+    key = Key(VerifyKey(public).kid, "sig", "ES256", public, 1, 2**40)
+    registry = empty_registry("tn", 1).with_agency(Agency("tn/inlctp", {"fr": "X"}, ("focal-point",), (key,)), 2)
+    trust = HomeTrust("tn", read_policy(vector["policy"].encode()), {vector["version"]: registry}.get)
+    told: tuple[str, str | None] = ("ok", None)
+    try:
+        home = read_home_proof(joined(vector["input"]).encode("ascii"))
+        check_home(vector["record"].encode("ascii"), vector["topic"], home, trust)
+    except UmuhuzaError as exc:
+        told = (exc.code, exc.path)
+    assert told == (vector["result"], vector["path"])
 
 
 # -- how it travels ----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 from tests.vectors.body_cases import body_vectors
 from tests.vectors.evidence_cases import evidence_vectors
 from tests.vectors.grant_cases import RECORD, grant_vectors
+from tests.vectors.home_cases import home_vectors
 from tests.vectors.making import Vector, keys_file
 from tests.vectors.note_cases import note_vectors, post_quantum_vectors, proof_vectors
 from tests.vectors.record_cases import record_vectors
@@ -63,6 +64,12 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
     ),
     "notes.json": (_NOTE_ABOUT, note_vectors, {}),
     "notes-ml-dsa.json": (_NOTE_ABOUT, post_quantum_vectors, {}),
+    "home.json": (
+        _INPUT + "Read the header `umuhuza-home`; check `record` in `topic` with it, by the trust policy `policy`; in "
+        "registry version `version`, the only one that is here, tn/inlctp has the P-256 key `signer`, the only key.",
+        home_vectors,
+        {},
+    ),
     "proofs.json": (
         "Merkle proofs (RFC 9162 2.1.3.2 and 2.1.4.2), hashes in base64. With the flag `inclusion`: `input` is the "
         "entry, one character per byte, said to be at `index` of the tree of `size` leaves under `root`; else that of "
