@@ -23,8 +23,8 @@ from schemas.trust_policy import TrustPolicy, read_policy
 from tests.domain import NOW, Domain, Signed
 from tests.trees import log_signers, witness_signers
 from topics.borders import excerpt_for
+from topics.home_check import NEWEST, POLICY, ROOT
 from topics.ledger_entries import LedgerEntry
-from topics.neighbours import NEWEST, POLICY, ROOT
 from topics.proofs import inclusion_path, leaf_hash, root
 
 NAME = "demo-2026"

@@ -151,7 +151,7 @@ class _Audit:
         told = self._found.number
         checkers = checkers_for(tree.size - first, self._processes)
         try:
-            walk = RecordWalk(self._source, registries, tree, self._scratch, self._found, checkers)
+            walk = RecordWalk(self._source, registries, tree, self._scratch, self._found, checkers, self._trust.homes)
             walk.met.update(self._scratch.met())
             for done, met in walk.walk(entries, first):
                 self._progress("records", done, tree.size)

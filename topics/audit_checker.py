@@ -93,9 +93,14 @@ def counted_by(registry: Registry, topic: str, at_ms: int, value: bytes) -> Coun
     found = verify_logged(registry, topic, at_ms, value)
     if not isinstance(found, Verified):
         return found
-    said = found.manifest
-    if registry.revokes(said.iss, found.kid):
+    if registry.revokes(found.manifest.iss, found.kid):
         return RegistryError("key_revoked")
+    return counted(found)
+
+
+def counted(found: Verified) -> Counted:
+    """What is gone on with of a record that counts."""
+    said = found.manifest
     erase, grant = ((), ()) if said.acts is None else (said.acts.erase, said.acts.grant)
     place = (said.iss, said.evt, said.topic)
     return Counted(found.kid, found.l1_sha256, *place, said.seq, said.prev, said.voids, erase, grant)

@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from schemas.errors import LogError
+from schemas.home_proof import HOME_HEADER
+from topics.audit_abroad import NeighbourFile
 from topics.audit_findings import Held, KeptRecord, Shown
 from topics.ledger_entries import decode_batch
 from topics.ledger_store import LedgerStore
@@ -34,6 +36,7 @@ class DomainSource:
         checkpoints, receipts, promises: what came along and what was brought.
         registry_file: registry files by their hash.
         published: the registry that members are given now.
+        neighbour_file: what the domain holds of others; None: it has no neighbours.
     """
 
     whole = True
@@ -49,6 +52,7 @@ class DomainSource:
         names: Sequence[str],
         registry_file: Callable[[bytes], bytes | None],
         published: bytes | None = None,
+        neighbour_file: NeighbourFile | None = None,
         checkpoints: Sequence[Held] = (),
         receipts: Callable[[], Iterable[Held]] = tuple,
         promises: Callable[[], Iterable[Held]] = tuple,
@@ -62,6 +66,7 @@ class DomainSource:
         self._promises = promises
         self._registry_file = registry_file
         self._published = published
+        self._neighbour_file = neighbour_file
         self._loop = loop
 
     def close(self) -> None:
@@ -104,6 +109,9 @@ class DomainSource:
     def published_registry(self) -> bytes | None:
         return self._published
 
+    def neighbour_file(self, domain: str, name: str) -> bytes | None:
+        return None if self._neighbour_file is None else self._neighbour_file(domain, name)
+
     def topics(self) -> Sequence[str]:
         return self._names
 
@@ -125,7 +133,7 @@ class DomainSource:
             for one in found:
                 if behind is not None and one.offset >= behind:
                     return
-                yield KeptRecord(one.offset, one.at_ms, one.value)
+                yield KeptRecord(one.offset, one.at_ms, one.value, dict(one.headers).get(HOME_HEADER))
             after = found[-1].offset
 
     def grants_left(self, topic: str, keys: Sequence[str]) -> Sequence[str] | None:

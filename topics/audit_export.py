@@ -24,8 +24,10 @@ from schemas.errors import LogError, RecordError
 from schemas.keys import b64url
 from schemas.proof_texts import PROOF_SUFFIX, TlogProof
 from schemas.trust_policy import Endorsed
+from topics.audit_abroad import version_file, version_needed
 from topics.audit_findings import BUNDLE, AuditSource, KeptRecord, Progress, silent_progress
 from topics.evidence_files import PUBLISHED, EvidenceWriter
+from topics.home_check import NEWEST, POLICY, ROOT
 from topics.ledger_entries import RECORD_KINDS, LedgerEntry, decode_entry
 from topics.promise import read_evidence
 from topics.proofs import NodeReader, inclusion_proof, leaf_hash
@@ -129,6 +131,7 @@ class _Export:
         self._progress = progress
         self._places: set[tuple[str, int]] = set()
         self._registries: set[bytes] = set()
+        self._neighbours: set[tuple[str, str]] = set()
         self.done = Exported()
 
     def whole(self, out: EvidenceWriter) -> None:
@@ -144,8 +147,7 @@ class _Export:
         self.done.entries = size
         for topic in self._source.topics():
             for record in self._source.records(topic, 0, None):
-                out.add_record(topic, record)
-                self.done.records += 1
+                self._keep_record(out, topic, record)
         for number, held in enumerate(self._source.checkpoints()):
             out.add_held("checkpoints", f"{number:04}-{_plain(held.name)}", held.data)
         for number, held in enumerate(self._source.receipts()):
@@ -166,9 +168,8 @@ class _Export:
                 self.done.entries += 1
                 self._keep_registry(out, entry)
                 if record is not None and entry.topic is not None:
-                    out.add_record(entry.topic, record)
+                    self._keep_record(out, entry.topic, record)
                     self._places.add((entry.topic, record.offset))
-                    self.done.records += 1
 
     def _chosen(self) -> Iterator[tuple[int, bytes, LedgerEntry, KeptRecord | None]]:
         entries = enumerate(islice(self._source.entries(0), self._size))
@@ -198,6 +199,24 @@ class _Export:
             for one in self._source.records(topic, low, high + 1)
             if hashlib.sha256(one.value).digest() == wanted.get((topic, one.offset))
         }
+
+    def _keep_record(self, out: EvidenceWriter, topic: str, record: KeptRecord) -> None:
+        """And, of one that came over a border, whom the domain believes of the one that it came from."""
+        out.add_record(topic, record)
+        self.done.records += 1
+        manifest = None if record.home is None else manifest_of(record.value)
+        if record.home is None or manifest is None:
+            return
+        domain, version = manifest.iss.partition("/")[0], version_needed(record.home)
+        names = [ROOT, POLICY, *([] if version is None else [version_file(version)])]
+        for name in names:
+            if (domain, name) not in self._neighbours:
+                self._neighbours.add((domain, name))
+                data = self._source.neighbour_file(domain, name)
+                if data is None and name not in (ROOT, POLICY):
+                    data = self._source.neighbour_file(domain, NEWEST)  # the newest need not be kept twice
+                if data is not None:
+                    out.add_neighbour(domain, name, data)
 
     def _keep_registry(self, out: EvidenceWriter, entry: LedgerEntry) -> None:
         if entry.kind != "registry" or entry.value_sha256 is None:

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from schemas.registry import Registry
 from schemas.trust_policy import TrustPolicy
+from topics.home_check import Homes
 
 About = Literal["record", "entry", "chain", "checkpoint", "receipt", "promise", "registry", "grant"]
 """What is wrong, or missing: a record of the log, an entry of the ledger, an issuer's numbering, something that
@@ -54,6 +55,8 @@ class KeptRecord:
     at_ms: int
     """The log's time, milliseconds since the epoch."""
     value: bytes
+    home: bytes | None = None
+    """Of one that came over a border: the header `umuhuza-home` beside it (`schemas.home_proof`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,9 @@ class AuditSource(Protocol):
     def published_registry(self) -> bytes | None:
         """The one that is handed out to members now."""
 
+    def neighbour_file(self, domain: str, name: str) -> bytes | None:
+        """What the domain holds of another one (`topics.audit_abroad`): a file by its name."""
+
     def topics(self) -> Sequence[str]:
         """Mailbox topics in which there may be records."""
 
@@ -124,6 +130,8 @@ class Trust:
     policy: TrustPolicy
     """The ledger's keys, the witnesses', and how many witnesses are needed."""
     read_registry: RegistryReader
+    homes: Homes | None = None
+    """Whom she believes of other domains, whose records came over a border; None: of none."""
 
 
 class Findings:

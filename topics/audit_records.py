@@ -14,6 +14,9 @@ and what it said is not believed):
     none       a record                  record_unlogged; ledger_behind while it may still come
     event      of a key stolen by then   key_revoked, open: it counted when it was logged (`compromised_since`)
 
+A record of another domain's agency, which no registry of ours names, counts by the proof beside it
+(`topics.home_check`).
+
 Each record by itself is asked of `topics.audit_checkers`, a few bundles ahead, so that processes have work; what needs
 more than one record is compared here, bundle by bundle, in the ledger's order.
 
@@ -36,13 +39,15 @@ from schemas.errors import RecordError, RegistryError, UmuhuzaError
 from schemas.keys import b64url
 from schemas.registry import Registry
 from topics.audit_chains import Chain
-from topics.audit_checker import Asked, Counted, Judged, Unjudged, counted_by
+from topics.audit_checker import Asked, Counted, Judged, Unjudged, counted, counted_by
 from topics.audit_checkers import Answer, Checkers
 from topics.audit_findings import BUNDLE, About, AuditSource, Finding, Findings, KeptRecord, RegistryReader
 from topics.audit_scratch import Scratch
 from topics.audit_tree import LoggedVersion, TreeFound
+from topics.home_check import Homes, judged_by_home
 from topics.ledger_entries import RECORD_KINDS, LedgerEntry
 from topics.log import grant_key, grants_topic
+from topics.verification import Verified, is_signer_unknown
 
 UNLOGGED_AFTER_S = 3600
 """A record that is older than this by the log's own time, when a checkpoint was signed without it, was left out."""
@@ -198,8 +203,10 @@ class RecordWalk:
         scratch: Scratch,
         found: Findings,
         checkers: Checkers,
+        homes: Homes | None = None,
     ):
         self._source = source
+        self._homes = homes
         self._tree = tree
         self._scratch = scratch
         self._found = found
@@ -291,13 +298,23 @@ class RecordWalk:
                 ):
                     self._tell("record_missing", one)
                 continue
-            found = next(answers)
+            found = self._by_home(one.entry.topic or "", one.record, next(answers))
             if found is Unjudged.REWRITTEN:
                 self._tell("record_rewritten", one)
             else:
                 judged.append((one, found))
         self._compare(judged)
         return pending.behind, pending.met
+
+    def _by_home(self, topic: str, record: KeptRecord, found: Judged) -> Judged:
+        """What counts of a record that came over a border is said by its own domain's ledger; of all others by what
+        was found here."""
+        if not isinstance(found, RegistryError) or not is_signer_unknown(found) or record.home is None:
+            return found
+        if self._homes is None:
+            return found
+        judged = judged_by_home(record.value, topic, record.home, self._homes)
+        return counted(judged) if isinstance(judged, Verified) else judged
 
     def _compare(self, judged: Sequence[tuple[_Met, Judged]]) -> None:
         good = [found for _, found in judged if isinstance(found, Counted)]

@@ -84,6 +84,9 @@ class ServedSource:
     def published_registry(self) -> bytes | None:
         return self._published
 
+    def neighbour_file(self, domain: str, name: str) -> None:
+        """It hands out no records, so none that came over a border."""
+
     def topics(self) -> Sequence[str]:
         return ()
 

@@ -9,6 +9,8 @@
     trust/policy, trust/root            whom to believe, as the exporter states it: to be compared by other ways
     registries/<hex SHA-256>            registry files; `published` is the one that members are given now
     records/<topic>/<offset>-<at_ms>    records as they stand in the log, and the log's time, milliseconds
+    homes/<topic>/<offset>              of a record that came over a border: what its own domain's ledger says of it
+    neighbours/<domain>/...             of that domain: root, ledger.policy, registries (`topics.audit_abroad`)
     anything else                       for people: reports, explanations, verifiers; not read here
 
 Nothing in it is believed: `topics.audit` checks it. A zip from outside may be anything: no member is read that is
@@ -34,9 +36,11 @@ import orjson
 
 from schemas import ijson
 from schemas.errors import LogError
+from schemas.home_proof import MAX_HOME_BYTES
 from schemas.notes import MAX_NOTE_BYTES
 from schemas.proof_texts import MAX_PROOF_BYTES
 from schemas.trust_policy import MAX_POLICY_BYTES
+from topics.audit_abroad import DOMAIN, FILE, limit_of
 from topics.audit_findings import Held, KeptRecord, Shown
 from topics.log import MAX_VALUE_BYTES
 from topics.proofs import leaf_hash
@@ -53,6 +57,7 @@ _MAX_MEMBERS = 20_000_000
 _TOPIC = r"[a-z]{2}\.[a-z]+\.[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
 _RECORD = re.compile(rf"records/({_TOPIC})/(0|[1-9][0-9]{{0,15}})-([1-9][0-9]{{0,15}})")
 _HELD = re.compile(r"(checkpoints|receipts|promises)/([A-Za-z0-9][A-Za-z0-9._-]{0,100})")
+_NEIGHBOUR = re.compile(rf"neighbours/({DOMAIN})/(?:{FILE})")
 _BUNDLE = re.compile(r"tile/entries/[x0-9/]{3,40}(?:\.p/[0-9]{1,3})?")
 _DOMAIN = re.compile(r"[a-z]{2}")
 _T = TypeVar("_T")
@@ -159,6 +164,7 @@ class EvidenceSource:
         self._held: dict[str, list[str]] = {"checkpoints": [], "receipts": [], "promises": []}
         self._places: dict[str, list[tuple[int, int]]] = {}
         self._bundles: dict[int, TileId] = {}
+        self._neighbours: set[str] = set()
         try:
             self.domain, self.whole, self.made_at = _about(files)
             self._index()
@@ -180,6 +186,8 @@ class EvidenceSource:
                 raise LogError("too_large", "evidence", expected=_MAX_MEMBERS)
             if (found := _RECORD.fullmatch(name)) is not None:
                 self._places.setdefault(found[1], []).append((int(found[2]), int(found[3])))
+            elif (found := _NEIGHBOUR.fullmatch(name)) is not None:
+                self._neighbours.add(found[1])
             elif (found := _HELD.fullmatch(name)) is not None:
                 self._held[found[1]].append(name)
             elif _BUNDLE.fullmatch(name) is not None:
@@ -230,6 +238,13 @@ class EvidenceSource:
     def published_registry(self) -> bytes | None:
         return self._files.read(PUBLISHED, _MAX_REGISTRY_BYTES)
 
+    def neighbour_file(self, domain: str, name: str) -> bytes | None:
+        return self._files.read(f"neighbours/{domain}/{name}", limit_of(name))
+
+    def neighbours(self) -> Sequence[str]:
+        """Domains of which there is anything, as whoever made the evidence states it."""
+        return sorted(self._neighbours)
+
     def topics(self) -> Sequence[str]:
         return sorted(self._places)
 
@@ -240,7 +255,8 @@ class EvidenceSource:
                 return
             value = self._files.read(record_name(topic, offset, at_ms), MAX_VALUE_BYTES)
             if value is not None:
-                yield KeptRecord(offset, at_ms, value)
+                home = self._files.read(f"homes/{topic}/{offset}", MAX_HOME_BYTES)
+                yield KeptRecord(offset, at_ms, value, home)
 
     def grants_left(self, topic: str, keys: Sequence[str]) -> None:
         """Keys are never handed over."""
@@ -319,6 +335,12 @@ class EvidenceWriter:
 
     def add_record(self, topic: str, record: KeptRecord) -> None:
         self.add(record_name(topic, record.offset, record.at_ms), record.value)
+        if record.home is not None:
+            self.add(f"homes/{topic}/{record.offset}", record.home)
+
+    def add_neighbour(self, domain: str, name: str, data: bytes) -> None:
+        """What is held of another domain, by its name there."""
+        self.add(f"neighbours/{domain}/{name}", data)
 
     def add_held(self, kind: str, name: str, data: bytes) -> None:
         """A checkpoint, a receipt or a promise; `name` needs to be unlike the others of its kind."""

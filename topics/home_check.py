@@ -24,19 +24,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from schemas.envelope import Record, parse_record
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
-from schemas.home_proof import HomeProof, Proven
+from schemas.home_proof import HomeProof, Proven, read_home_proof
 from schemas.keys import VerifyKey
 from schemas.notes import read_checkpoint_text, read_note
 from schemas.registry import Registry
 from schemas.trust_policy import Endorsed, TrustPolicy, endorse
-from topics.ledger_entries import LedgerEntry, decode_entry
-from topics.ledger_view import GOOD_KINDS
+from topics.ledger_entries import GOOD_KINDS, LedgerEntry, decode_entry
 from topics.promise import origin_of
 from topics.proofs import leaf_hash, verify_inclusion
 from topics.verification import Verified
+
+ROOT, POLICY, NEWEST, VERSIONS = "root", "ledger.policy", "registry.json", "registries"
+"""Files about a domain: its root, whom to believe of its ledger, its newest registry, and a folder of all versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,24 @@ def believed(checkpoint: bytes, trust: HomeTrust) -> Endorsed:
     if not origin.startswith(origin_of(trust.domain)):
         raise LogError("log_unknown", "checkpoint.origin")
     return endorse(checkpoint, trust.policy, origin)
+
+
+Homes: TypeAlias = Callable[[str], HomeTrust]
+"""Whom to believe of a domain. Raises RegistryError `agency_unknown`: it is no neighbour; others: it cannot be told."""
+
+
+def judged_by_home(value: bytes, topic: str, home: bytes, homes: Homes) -> Verified | UmuhuzaError:
+    """As `topics.verification.verify_logged`, by the proof that stands beside a record.
+
+    Args:
+        home: the header `umuhuza-home`.
+    """
+    try:
+        proof = read_home_proof(home)
+        issuer = parse_record(value).manifest.iss
+        return home_verified(value, topic, proof, homes(issuer.partition("/")[0]))
+    except UmuhuzaError as exc:
+        return exc.with_traceback(None)
 
 
 def home_verified(value: bytes, topic: str, home: HomeProof, trust: HomeTrust) -> Verified | UmuhuzaError:

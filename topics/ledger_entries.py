@@ -52,6 +52,8 @@ from topics.tiles import pack_entries, unpack_entries
 
 EntryKind = Literal["event", "duplicate", "registry", "erasure", "erased", "retention", "reject", "gap"]
 ENTRY_KINDS: tuple[EntryKind, ...] = get_args(EntryKind)
+GOOD_KINDS = frozenset(("event", "erasure"))
+"""Of records that count, and are the first with their signed bytes."""
 RECORD_KINDS: frozenset[str] = frozenset(("event", "duplicate", "erasure", "reject"))
 """Kinds that say which record stands at an offset."""
 ENTRY_VERSION = "umuhuza-entry/1"

@@ -14,8 +14,8 @@ from typing import Any
 from schemas.errors import LogError
 from topics.cosigning import COSIGNED_FILE
 from topics.ledger_checkpoints import CHECKPOINT
-from topics.ledger_entries import decode_entry
-from topics.ledger_view import GOOD_KINDS, LedgerView
+from topics.ledger_entries import GOOD_KINDS, decode_entry
+from topics.ledger_view import LedgerView
 from topics.tiles import TileId
 
 VIEW = "view.db"

@@ -29,14 +29,12 @@ import apsw
 
 from schemas.errors import LogError
 from schemas.notes import HASH_BYTES
-from topics.ledger_entries import RECORD_KINDS, LedgerEntry, decode_batch, decode_entry
+from topics.ledger_entries import GOOD_KINDS, RECORD_KINDS, LedgerEntry, decode_batch, decode_entry
 from topics.proofs import EMPTY_ROOT, NodeReader, leaf_hash, tree_root
 from topics.sqlite_transaction import code_of, transaction
 from topics.tiles import TILE_HEIGHT, TILE_WIDTH, GrowingTree, TileId, node_of_tiles, pack_entries, unpack_entries
 
 VERSION = "2"
-GOOD_KINDS = frozenset(("event", "erasure"))
-"""Of records that count, and are the first with their signed bytes."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS state (

@@ -26,19 +26,19 @@ import orjson
 
 from schemas import ijson
 from schemas.errors import LogError, RegistryError, UmuhuzaError
-from schemas.home_proof import HOME_HEADER, read_home_proof
+from schemas.home_proof import HOME_HEADER
 from schemas.registry import Border, Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin, pack
 from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import TrustPolicy, read_policy
 from topics.borders import border, bordered
-from topics.home_check import HomeTrust, home_verified
+from topics.home_check import NEWEST, POLICY, ROOT, VERSIONS, HomeTrust, judged_by_home
 from topics.log import Stored
 from topics.registry_file import LOOK_EVERY_S, replace_registry_file
 from topics.sqlite_transaction import code_of
 from topics.verification import Verified
 
-ROOT, POLICY, NEWEST, VERSIONS, CONTACT = "root", "ledger.policy", "registry.json", "registries", "contact.json"
+CONTACT = "contact.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +184,7 @@ class Neighbours:
     def judged(self, stored: Stored) -> Verified | UmuhuzaError | None:
         """What a record of our log is, by the home proof that stands beside it; None: there is none."""
         data = dict(stored.headers).get(HOME_HEADER)
-        if data is None:
-            return None
-        try:
-            home = read_home_proof(data)
-            domain = stored.ident.partition("/")[0]
-            return home_verified(stored.value, stored.topic, home, self.trust(domain))
-        except UmuhuzaError as exc:
-            return exc.with_traceback(None)
+        return None if data is None else judged_by_home(stored.value, stored.topic, data, self.trust)
 
     # ---------------------------------------------------------------- contacts
 

@@ -16,9 +16,9 @@ from schemas.home_proof import HomeProof, Proven
 from schemas.notes import read_checkpoint_text, read_note
 from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE
 from topics.ledger_checkpoints import CHECKPOINT
-from topics.ledger_entries import decode_entry
+from topics.ledger_entries import GOOD_KINDS, decode_entry
 from topics.ledger_served import ServedLedger
-from topics.ledger_view import GOOD_KINDS, LedgerView, LoggedRegistry
+from topics.ledger_view import LedgerView, LoggedRegistry
 from topics.proofs import inclusion_proof
 from topics.receipts import make_receipt
 

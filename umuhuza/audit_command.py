@@ -123,6 +123,16 @@ HeldFiles = Annotated[
         ),
     ),
 ]
+NeighbourFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--neighbours",
+        help=t(
+            "Qui vous croyez des domaines voisins : un dossier avec <domaine>/root et <domaine>/ledger.policy.",
+            "Whom you believe of neighbouring domains: a folder with <domain>/root and <domain>/ledger.policy.",
+        ),
+    ),
+]
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -147,6 +157,7 @@ def verify(
     policy: Policy = None,
     root: Root = None,
     held: HeldFiles = None,
+    neighbours: NeighbourFolder = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -161,7 +172,7 @@ def verify(
     ca: CertificateAuthority = None,
     as_json: Json = False,
 ) -> None:
-    with _opened(evidence, folder, policy, root, held or (), identity, ca) as opened:
+    with _opened(evidence, folder, policy, root, held or (), neighbours, identity, ca) as opened:
         with _shown_way() as progress:
             report = audit(
                 opened.source, opened.trust, scratch=resume, progress=progress, processes=processes or cores()
@@ -188,12 +199,15 @@ def _opened(
     policy: Path | None,
     root: str | None,
     held: Sequence[Path],
+    neighbours: Path | None,
     identity: Path | None,
     ca: Path | None,
 ) -> Iterator[Opened]:
     """A gateway's address, or files."""
     with ExitStack() as stack:
         if evidence is not None and folder is None and evidence.startswith(("https://", "http://")):
+            if neighbours is not None:
+                raise SettingsError("--neighbours goes with files", "--neighbours va avec des fichiers")
             from umuhuza.audit_gateway import served_source  # only here: files need no network
 
             yield stack.enter_context(
@@ -203,7 +217,7 @@ def _opened(
         if identity is not None or ca is not None:
             raise SettingsError("--identity and --ca go with an address", "--identity et --ca vont avec une adresse")
         where = _where(None if evidence is None else Path(evidence), folder)
-        yield stack.enter_context(opened_source(where, policy=policy, root=root, held=held))
+        yield stack.enter_context(opened_source(where, policy=policy, root=root, held=held, neighbours=neighbours))
 
 
 def _where(evidence: Path | None, folder: Path | None) -> Path:
@@ -328,13 +342,15 @@ def export_command(
     policy: Policy = None,
     root: Root = None,
     held: HeldFiles = None,
+    neighbours: NeighbourFolder = None,
     as_json: Json = False,
 ) -> None:
     if agency is not None and not is_agency(agency):
         raise typer.BadParameter(t("pas une agence, comme bi/iom", "no agency, like bi/iom"), param_hint="--agency")
     _can_be_made(out)
     choice = Choice(_ms(since), _ms(until), thread, agency)
-    with opened_source(_where(evidence, folder), policy=policy, root=root, held=held or ()) as opened:
+    named = _where(evidence, folder)
+    with opened_source(named, policy=policy, root=root, held=held or (), neighbours=neighbours) as opened:
         if not opened.source.whole:
             raise SettingsError("this is an excerpt already", "c'est déjà un extrait")
         with _shown_way() as progress:
@@ -397,12 +413,13 @@ def report(
     policy: Policy = None,
     root: Root = None,
     held: HeldFiles = None,
+    neighbours: NeighbourFolder = None,
     identity: Identity = None,
     ca: CertificateAuthority = None,
     as_json: Json = False,
 ) -> None:
     _can_be_made(out)
-    with _opened(evidence, folder, policy, root, held or (), identity, ca) as opened:
+    with _opened(evidence, folder, policy, root, held or (), neighbours, identity, ca) as opened:
         with _shown_way() as progress:
             found = audit(opened.source, opened.trust, progress=progress, processes=cores())
         sheet = report_sheet(

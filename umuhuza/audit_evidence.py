@@ -15,7 +15,7 @@ from pathlib import Path
 from schemas.errors import Language
 from topics.audit import Report, audit
 from topics.audit_export import Choice, Exported, export
-from topics.audit_findings import Progress, Trust
+from topics.audit_findings import Progress
 from topics.evidence_files import POLICY, ROOT, EvidenceSource, add_to, put_in_place
 from umuhuza.audit_page import page_of
 from umuhuza.audit_report import listed, report_sheet
@@ -60,7 +60,7 @@ def _reports(opened: Opened, report: Report | None, evidence: Path, made_at: int
     source = EvidenceSource.open(evidence)
     try:
         records = () if report is not None else tuple(listed(source))
-        found = report or audit(source, Trust(opened.policy, opened.trust.read_registry))
+        found = report or audit(source, opened.trust)
     finally:
         source.close()
     members: dict[str, bytes] = {}

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -30,11 +30,13 @@ from schemas.registry import Registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import trusted
 from schemas.trust_policy import NONE, TrustedLog, TrustPolicy, read_policy
+from topics.audit_abroad import NeighbourFile, file_in, homes_of, is_domain, known_domain
 from topics.audit_domain import DomainSource
 from topics.audit_findings import AuditSource, Held, RegistryReader, Trust
 from topics.catalogue import topics_of
 from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE, POLICY_FILE
 from topics.evidence_files import ABOUT, EvidenceSource
+from topics.home_check import POLICY, ROOT
 from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_batch, decode_entry
 from topics.ledger_store import LedgerStore
@@ -70,21 +72,34 @@ class Opened:
     """The registry's root, as settings write it; "" where no registry is looked at."""
     policy: TrustPolicy
     stated: tuple[str, ...]
-    """`policy`, `root`: taken from the source."""
+    """`policy`, `root`, `neighbours`: taken from the source."""
+    abroad: tuple[tuple[str, RootPin, TrustPolicy], ...] = ()
+    """What is believed of other domains, whose records came over a border."""
 
     @property
     def keys(self) -> list[tuple[str, str]]:
         """What to compare by telephone: what it is and the fingerprint, of everything that is believed."""
         keys: list[NoteKey] = [one.key for one in self.policy.logs]
         keys += [one.key for one in self.policy.witnesses]
-        named = [(f"{key.name} {_ALGORITHMS[key.kind]}", fingerprint_of(key.public)) for key in keys]
-        root = [(t("racine du registre", "registry's root"), RootPin.read(self.root).spoken)] if self.root else []
-        return named + root
+        for _, _, policy in self.abroad:
+            keys += [one.key for one in policy.logs]
+            keys += [one.key for one in policy.witnesses]
+        named = {f"{key.name} {_ALGORITHMS[key.kind]}": fingerprint_of(key.public) for key in keys}
+        if self.root:
+            named[t("racine du registre", "registry's root")] = RootPin.read(self.root).spoken
+        for domain, pin, _ in self.abroad:
+            named[t(f"racine du registre de {domain}", f"registry's root of {domain}")] = pin.spoken
+        return list(named.items())
 
 
 @contextmanager
 def opened_source(
-    where: Path, *, policy: Path | None = None, root: str | None = None, held: Sequence[Path] = ()
+    where: Path,
+    *,
+    policy: Path | None = None,
+    root: str | None = None,
+    held: Sequence[Path] = (),
+    neighbours: Path | None = None,
 ) -> Iterator[Opened]:
     """Open what is there.
 
@@ -92,6 +107,7 @@ def opened_source(
         policy: whom the auditor believes (c2sp.org/tlog-policy).
         root: the registry's root.
         held: files, or folders of files: checkpoints, receipts and promises that others keep.
+        neighbours: whom the auditor believes of other domains, a folder as `topics.audit_abroad` has it.
 
     Raises SettingsError: there is nothing to audit, or a file cannot be read. LogError.
     """
@@ -100,7 +116,7 @@ def opened_source(
     if where.is_file() or (where / ABOUT).is_file():
         source = EvidenceSource.open(where, brought)
         try:
-            yield _evidence(source, given, root)
+            yield _evidence(source, given, root, neighbours)
         finally:
             source.close()
         return
@@ -111,7 +127,49 @@ def opened_source(
     root = settings.registry_root if root is None else root
     reader = registry_reader(root)
     with _domain(where, settings, reader, brought) as domain:
-        yield Opened(domain, Trust(believed, reader), root, believed, stated)
+        there = () if settings.neighbours is None else tuple(path.name for path in _folders(settings.neighbours, 1))
+        yield _opened(Opened(domain, Trust(believed, reader), root, believed, stated), neighbours, there)
+
+
+def _opened(opened: Opened, neighbours: Path | None, there: Sequence[str]) -> Opened:
+    """With whom to believe of other domains: as the auditor says, else as the source does.
+
+    Args:
+        there: domains of which the source has something.
+
+    Raises SettingsError: a file of the auditor's is none.
+    """
+    if neighbours is not None:
+        read, names = file_in(neighbours), [path.name for path in _folders(neighbours, 1)]
+    else:
+        read, names = opened.source.neighbour_file, list(there)
+    try:
+        known = [(name, known_domain(read, name)) for name in names if is_domain(name)]
+    except (LogError, RegistryError) as exc:
+        if neighbours is None:
+            raise
+        raise SettingsError(
+            f"--neighbours: cannot be believed: {exc.path}", f"--neighbours : ne peut pas être cru : {exc.path}"
+        ) from None
+    abroad = tuple((name, *believed) for name, believed in known if believed is not None)
+    if neighbours is not None and not abroad:
+        raise SettingsError(
+            "--neighbours: no domain is there: it needs <domain>/root and <domain>/ledger.policy",
+            "--neighbours : aucun domaine n'y est : il faut <domaine>/root et <domaine>/ledger.policy",
+        )
+    stated = (*opened.stated, *(("neighbours",) if abroad and neighbours is None else ()))
+    trust = replace(opened.trust, homes=homes_of(read if neighbours is None else _either(read, opened.source)))
+    return replace(opened, trust=trust, stated=stated, abroad=abroad)
+
+
+def _either(read: NeighbourFile, source: AuditSource) -> NeighbourFile:
+    """Whom to believe from the auditor; registries, which their own domain's root proves, from whoever has them."""
+
+    def file(domain: str, name: str) -> bytes | None:
+        found = read(domain, name)
+        return source.neighbour_file(domain, name) if found is None and name not in (ROOT, POLICY) else found
+
+    return file
 
 
 def registry_reader(root: str) -> RegistryReader:
@@ -128,7 +186,7 @@ def registry_reader(root: str) -> RegistryReader:
 # Evidence
 
 
-def _evidence(source: EvidenceSource, policy: TrustPolicy | None, root: str | None) -> Opened:
+def _evidence(source: EvidenceSource, policy: TrustPolicy | None, root: str | None, neighbours: Path | None) -> Opened:
     stated_policy, stated_root = source.stated()
     stated = tuple(name for name, value in (("policy", policy), ("root", root)) if value is None)
     if policy is None:
@@ -139,7 +197,8 @@ def _evidence(source: EvidenceSource, policy: TrustPolicy | None, root: str | No
             "--policy and --root: the evidence does not state them, name them",
             "--policy et --root : la preuve ne les indique pas, nommez-les",
         )
-    return Opened(source, Trust(policy, registry_reader(root)), root, policy, stated)
+    opened = Opened(source, Trust(policy, registry_reader(root)), root, policy, stated)
+    return _opened(opened, neighbours, source.neighbours())
 
 
 def policy_of(path: Path) -> TrustPolicy:
@@ -211,6 +270,7 @@ def _domain(
             names=_names(store, settings, reader, published),
             registry_file=partial(_kept_registry, settings.registries),
             published=published,
+            neighbour_file=None if settings.neighbours is None else file_in(settings.neighbours),
             checkpoints=[*own, *brought["checkpoints"]],
             receipts=lambda: chain(_receipts(where), brought["receipts"]),
             promises=lambda: chain(_promises(where), brought["promises"]),

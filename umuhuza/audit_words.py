@@ -67,7 +67,11 @@ def verdict(report: Report, stated: Sequence[str], language: Language) -> list[s
             )
         )
     if stated:
-        whose = {"policy": ("les clés", "the keys"), "root": ("la racine du registre", "the registry's root")}
+        whose = {
+            "policy": ("les clés", "the keys"),
+            "root": ("la racine du registre", "the registry's root"),
+            "neighbours": ("les clés des domaines voisins", "the keys of neighbouring domains"),
+        }
         taken = pick(language, " et ", " and ").join(whose[one][language != "fr"] for one in stated)
         one_only = tuple(stated) == ("root",)
         come = pick(language, "vient" if one_only else "viennent", "comes" if one_only else "come")

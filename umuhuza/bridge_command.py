@@ -36,9 +36,10 @@ from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import read_policy
 from topics.borders import excerpt_for
 from topics.catalogue import outgoing_of
+from topics.home_check import NEWEST, POLICY, ROOT
 from topics.http_log import HttpLog
 from topics.ledger_served import ServedLedger
-from topics.neighbours import NEWEST, POLICY, ROOT, Neighbours
+from topics.neighbours import Neighbours
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile, read_registry, registry_pin, replace_registry_file
 from topics.settings import SettingsError
