@@ -331,7 +331,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     ),
     "a form into nowhere": (
         ["agency", "template", "{empty}/rien/f.xlsx", "--dir", "{iom}"],
-        "Le système refuse : No such file or directory",
+        "Le système refuse : ce fichier ou ce dossier n'existe pas",
         "The system refuses: No such file or directory",
     ),
 }
