@@ -42,14 +42,14 @@ def environment(language: str = "fr", **more: str) -> dict[str, str]:
     return {**kept, "UMUHUZA_LANG": language, "PYTHONPATH": str(HERE), "COLUMNS": "200", **more}
 
 
-def umuhuza(*arguments: str | Path, language: str = "fr", **more: str) -> Done:
+def umuhuza(*arguments: str | Path, language: str = "fr", within_s: float = 2 * PATIENCE_S, **more: str) -> Done:
     """Run one command to its end, as its own process."""
     ended = subprocess.run(
         [sys.executable, "-m", "umuhuza", *map(str, arguments)],
         env=environment(language, **more),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S * 2,
+        timeout=within_s,
         check=False,
     )
     return Done(ended.returncode, ended.stdout, ended.stderr)
