@@ -645,7 +645,7 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
 
 
 def test_bench_gives_ratios_as_json() -> None:
-    done = umuhuza("bench", "--rounds", "1", "--events", "200", "--json", within_s=400)
+    done = umuhuza("bench", "--rounds", "1", "--events", "400", "--json", within_s=400)
     assert done.code == 0, done.err
     agency = {"receive_agency", "receive_and_answer"}
     assert done.json["ratios"].keys() == {
