@@ -10,9 +10,12 @@ in a topic of ours, and so there is no loop.
 Invariants:
 - Nothing goes before a checkpoint of the home ledger covers it, and nothing that the home ledger refuses.
 - In order per topic: behind a record that has to wait, everything waits. Settled is a record that was promised, or was
-  refused for what no waiting cures; then its keys at home are deleted, and never before.
+  refused for what no waiting cures; then its keys at home are deleted, and never before. A copy, which Kafka may hold
+  and the home ledger names, is passed by; so is what was promised when it stood in another log (it was given another
+  identity), and whose keys at home are gone.
 - An agreement that has ended, or stands in one registry alone, stops everything here at once; the reason is kept, what
   waits stays, and goes when there is one again, if its sender has not withdrawn it.
+- Heard is the other domain when it has answered: in every `GREET_S` it is asked for that, if nothing else is.
 - A turn is safe to repeat and to kill anywhere: what was brought twice is a copy there.
 
 Must never: open a record, change a byte of it, or hold a key of an agency.
@@ -20,18 +23,21 @@ Must never: open a record, change a byte of it, or hold a key of an agency.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import orjson
 
-from adapters.bridge_book import BridgeBook, Settled
+from adapters.border_watch import BorderWatch
 from schemas.envelope import split_topic
 from schemas.errors import LogError, RecordError, UmuhuzaError
 from schemas.home_proof import CarriedLine, HomeProof
+from schemas.keys import b64url
 from schemas.registry_trust import TrustedRegistry
-from topics.borders import excerpt_for
+from topics.borders import excerpt_for, shown_to
+from topics.bridge_book import BridgeBook, Settled
 from topics.catalogue import outgoing_of
 from topics.ledger_entries import l1_sha256_of
 from topics.log import Appended, Entry, Log, Stored, grant_key, grants_topic
@@ -40,6 +46,8 @@ from topics.receipt_maker import HomeContact, ReceiptMaker
 
 BATCH_RECORDS = 200
 BATCH_BYTES = 4 << 20
+GREET_S = 300.0
+"""A bridge that had nothing to say for so long shows the newest checkpoint: who is silent is not taken for idle."""
 _FINAL_OF_THE_LOG = frozenset(("record_unlogged", "topic_unknown", "too_large"))
 
 
@@ -49,6 +57,8 @@ class Remote(Protocol):
     async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError]: ...
 
     async def give_registry(self, data: bytes) -> None: ...
+
+    async def show_checkpoint(self, data: bytes) -> None: ...
 
 
 @dataclass(slots=True)
@@ -67,6 +77,33 @@ class Turn:
         """The first reason counts."""
         if self.code is None:
             self.code, self.path = error.code, error.path
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What stands at home behind the cursor."""
+
+    records: int = 0
+    since: float | None = None
+    """When the oldest of them was logged, seconds since the epoch, by the log's clock; None: there is none."""
+
+
+async def lag(log: Log, book: BridgeBook | None, topics: Iterable[str]) -> Lag:
+    """Of these outgoing topics together. `book`: None before the bridge's first turn. Raises LogError."""
+    records, since = 0, None
+    for topic in topics:
+        try:
+            ends = await log.ends(topic)
+            cursor = max(-1 if book is None else book.cursor(log.log_id, topic), ends.first - 1)
+            if cursor + 1 >= ends.next:
+                continue
+            records += ends.next - cursor - 1
+            for oldest in await log.read(topic, cursor, 1):
+                since = min(since or oldest.at_ms / 1000, oldest.at_ms / 1000)
+        except LogError as exc:
+            if exc.code != "topic_unknown":  # nobody has written to it yet
+                raise
+    return Lag(records, since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +138,7 @@ class Bridge:
         remote: Remote,
         book: BridgeBook,
         now: Callable[[], float],
+        watch: BorderWatch | None = None,
     ) -> None:
         self.other = other
         self._log = log
@@ -111,40 +149,69 @@ class Bridge:
         self._remote = remote
         self._book = book
         self._now = now
+        self._heard: float | None = None
+        """When the other domain last answered this object; None: never, or something hindered us since."""
+        self._watch = watch
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Outgoing topics of that domain, as its border is now."""
+        return tuple(name for name in outgoing_of(self._neighbours.registry) if name.startswith(f"{self.other}."))
 
     async def turn(self) -> Turn:
         """Carry what can be carried now. What hinders it is in the answer and in the book, and never raised, but for
         the book itself. Raises LogError (path `bridge`)."""
         turn = Turn()
-        heard: int | None = None
+        before = self._heard
         try:
             await self._delete_grants()
-            await self._give(self._ours())
-            heard = int(self._now())
+            await self._give(self._ours().registry.version, self._ours)
             border = self._neighbours.registry.borders[self.other]
-            topics = [name for name in outgoing_of(self._neighbours.registry) if name.startswith(f"{self.other}.")]
             if not border.agreements:
                 for name, domain in border.one_sided.items():
                     turn.code, turn.path = "agreement_missing", f"agreement.{name}.{domain}"
                 turn.code, turn.path = "agreement_missing", turn.path or "agreement.*"
             contact = self._ledger.contact()
-            for topic in topics:
+            for topic in self.topics:
                 await self._topic(topic, contact, turn)
             await self._delete_grants()
+            if contact is not None and (self._heard is None or self._now() - self._heard >= GREET_S):
+                await self._remote.show_checkpoint(contact.checkpoint)
+                self._heard = self._now()
         except UmuhuzaError as exc:
             if exc.path == "bridge":
                 raise
             turn.hindered(exc)
         except KeyError:  # its files are not here, or damaged: `Neighbours.problems`
             turn.code, turn.path = "agency_unknown", "domain"
+        if self._watch is not None and turn.code != "unavailable":
+            # After the records, and also where the other side refuses our newest registry: that is when it matters.
+            try:
+                await self._watch.turn(turn.hindered)
+            except UmuhuzaError as exc:
+                turn.hindered(exc)
+        heard = None if self._heard in (None, before) else int(self._now())
+        if turn.code is not None:
+            self._heard = None
         self._book.tell(turn.code, turn.path, heard)
         return turn
 
-    async def _give(self, registry: TrustedRegistry) -> None:
-        """A version of our registry, once."""
-        if not self._book.given(registry.registry.version):
-            await self._remote.give_registry(excerpt_for(registry, self.other))
-            self._book.gave(registry.registry.version)
+    async def lag(self) -> Lag:
+        """What waits now. Raises LogError."""
+        return await lag(self._log, self._book, self.topics)
+
+    async def _give(self, version: int, registry: Callable[[], TrustedRegistry | None]) -> None:
+        """A version of our registry, once, and again when the newest agreements name further agencies: a record that
+        came into the log after them may still be logged under a version before them."""
+        named = shown_to(self._ours(), self.other)
+        if self._book.shown(version, named):
+            return
+        found = registry()
+        if found is None:
+            raise LogError("unavailable", "registries")
+        await self._remote.give_registry(excerpt_for(found, self.other, named))
+        self._heard = self._now()
+        self._book.show(version, named)
 
     # ---------------------------------------------------------------- one topic
 
@@ -156,7 +223,13 @@ class Bridge:
             except LogError as exc:
                 if exc.code == "topic_unknown":  # nobody has written to it yet
                     return
-                raise
+                if exc.code != "retention_passed":
+                    raise
+                # Removed under retention: the ledger has told their senders; of another log we know nothing anyway.
+                if cursor >= 0:
+                    turn.hindered(exc)
+                first = (await self._log.ends(topic)).first
+                stored = await self._log.read(topic, first - 1, BATCH_RECORDS, BATCH_BYTES)
             if not stored:
                 return
             settled, ready = await self._prepared(stored, contact, turn)
@@ -184,17 +257,20 @@ class Bridge:
         for one in stored:
             grants = await self._grants(one)
             try:
+                if contact is not None and self._is_copy(one, contact):
+                    settled.append(Settled(one.topic, one.offset, one.ident))
+                    continue
                 home = None if contact is None else self._proof(one, contact)
                 if home is None:
                     turn.hindered(LogError("ledger_behind", "home"))
                     break
                 assert contact is not None
                 logged = contact.registry(home.record.index)
-                if not self._book.given(logged.version):
-                    published = self._version(logged.sha256)
-                    if published is None:
-                        raise LogError("unavailable", "registries")
-                    await self._give(published)
+                await self._give(logged.version, partial(self._version, logged.sha256))
+                before = self._book.promise(one.ident)
+                if before is not None:
+                    settled.append(_promised(one, before, grants))
+                    continue
                 if not grants:
                     raise RecordError("grant_missing", "grants")
             except (LogError, RecordError) as exc:
@@ -205,6 +281,10 @@ class Bridge:
                 continue
             ready.append(_Ready(one, home, grants))
         return settled, ready
+
+    def _is_copy(self, one: Stored, contact: HomeContact) -> bool:
+        l1 = l1_sha256_of(one.value)
+        return l1 is not None and contact.is_copy(l1, one.topic, one.offset)
 
     def _proof(self, one: Stored, contact: HomeContact) -> HomeProof | None:
         l1 = l1_sha256_of(one.value)
@@ -230,10 +310,11 @@ class Bridge:
         ]
         entries = [Entry(s.topic, s.key, s.ident, s.value, s.headers) for s in (one.stored for one in ready)]
         settled: list[Settled] = []
-        for one, answer in zip(ready, await self._remote.carry(lines, entries), strict=True):
+        answers = await self._remote.carry(lines, entries)
+        self._heard = self._now()
+        for one, answer in zip(ready, answers, strict=True):
             if isinstance(answer, Appended):
-                place = (one.stored.topic, one.stored.offset, one.stored.ident)
-                settled.append(Settled(*place, answer.promise or b"", grants=tuple(one.grants)))
+                settled.append(_promised(one.stored, answer.promise or b"", one.grants))
             elif _waits(answer):
                 turn.hindered(answer)
             else:
@@ -257,5 +338,14 @@ def _waits(error: UmuhuzaError) -> bool:
     return isinstance(error, LogError) and error.code not in _FINAL_OF_THE_LOG
 
 
+def _promised(one: Stored, promise: bytes, grants: Mapping[str, bytes]) -> Settled:
+    return Settled(one.topic, one.offset, one.ident, promise, grants=tuple(grants), l1=_known_by(one))
+
+
 def _refused(one: Stored, error: UmuhuzaError, grants: Mapping[str, bytes]) -> Settled:
-    return Settled(one.topic, one.offset, one.ident, None, error.code, error.path, tuple(grants))
+    return Settled(one.topic, one.offset, one.ident, None, error.code, error.path, tuple(grants), _known_by(one))
+
+
+def _known_by(one: Stored) -> str | None:
+    l1 = l1_sha256_of(one.value)
+    return None if l1 is None else b64url(l1)

@@ -11,6 +11,10 @@ The deadline of a referral or a transfer is decided in one place, the initiator'
     too late   an acceptance logged after the deadline is one after an expiry, whichever is read first here; a person
                confirms it (`referral.reopened`) or revokes. A shelter without power must not lose a person her bed
 
+Where machines are silent, people telephone: a peer of which nothing was seen for hours though something waits for it;
+our own gateway, when it has not answered for as long; a record that the log has and that its recipient, though alive,
+never said to have, louder once its time in the log is over (retention removes none of these).
+
 Nothing here counts time in memory: what is due is asked of the mailbox at every turn, so a timer is right after a
 restart and after days offline. The time is `Desk.now`, corrected by the gateway's clock; only expiries wait for the log
 itself, notices do not.
@@ -21,23 +25,36 @@ why); be the only channel where somebody is in danger: that is what the notices 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from adapters import access
-from adapters.connectors.contract import Connector, Draft, Escalation, EscalationKind, HearsEscalations, NotNowError
+from adapters.connectors.contract import (
+    Connector,
+    Draft,
+    Escalation,
+    EscalationKind,
+    HearsContacts,
+    HearsEscalations,
+    LastContact,
+    NotNowError,
+)
+from adapters.contact_book import ContactBook
 from adapters.desk import Desk
 from adapters.mailbox import Mailbox
 from adapters.mailbox_dues import Awaited
 from adapters.mailbox_rows import Thread
 from adapters.outbox import Outbox
 from schemas import lifecycle
-from schemas.envelope import mailbox_topic
+from schemas.envelope import mailbox_topic, split_topic
 from schemas.errors import PolicyError, RegistryError, UmuhuzaError
 from schemas.event_types import THREAD_FLOW
 from schemas.forms import Facts
+from topics.catalogue import retention_s
 from topics.log import Log, ends_of
+from topics.policy_file import policy
 
 SILENT_AFTER_S = 4 * 3600
 """Nothing was seen of a peer for so long while something waits for it: telephone."""
@@ -47,6 +64,8 @@ SLACK_S = 60
 """The gateway's clock and the log's may differ by so much: an expiry is not decided before."""
 AGAIN_AFTER_S = 6 * 3600
 """An expiry that was refused for good (a role was taken away by mistake) is not tried again before."""
+UNACKNOWLEDGED_AFTER_S = 86_400
+"""A machine that was heard since, and has not acknowledged a record of ours for so long: something is wrong there."""
 LATE = "late-acceptance"
 ACCESS = ("access", "requested")
 """Machine and state in which a person waits for the answer of a holder, ours or another."""
@@ -69,13 +88,14 @@ _OPEN = tuple(
 class Alarm:
     """What is wrong now. As content-free as an `Escalation`."""
 
-    kind: EscalationKind | Literal["telephone"]
+    kind: EscalationKind | Literal["telephone", "cut-off"]
     peer: str
     thread: str
-    """Empty for `telephone`, which is about a peer."""
+    """Empty for `telephone`, which is about a peer, and for `cut-off`, which is about our own gateway (no peer)."""
     evt: str
     due_at: int
-    """When it fell due; for `telephone` when the peer was last seen, or began to be waited for."""
+    """When it fell due; for `telephone` when the peer was last seen, or began to be waited for; for `cut-off` when the
+    gateway last answered."""
 
 
 def awaits_answer(thread: Thread) -> bool:
@@ -122,11 +142,41 @@ def alarms(box: Mailbox, now: float, grace_s: float = ARRIVAL_GRACE_S) -> list[A
             continue
         if now >= journey.expected_at + grace_s:
             found.append(Alarm("not-arrived", thread.peer, thread.id, journey.evt, journey.expected_at))
+    found += _undelivered(box, now)
+    for peer, since in box.dues.unsent().items():
+        waits_since[peer] = min(since, waits_since.get(peer, since))
     for peer, since in waits_since.items():
         seen = max(since, box.dues.last_seen(peer) or since)
         if now - seen >= SILENT_AFTER_S:
             found.append(Alarm("telephone", peer, "", "", seen))
+    way = ContactBook(box).way()
+    if way is not None and way.code and way.reached_at is not None and now - way.reached_at >= SILENT_AFTER_S:
+        found.append(Alarm("cut-off", "", "", "", way.reached_at))
     return sorted(found, key=lambda alarm: (alarm.due_at, alarm.kind, alarm.thread, alarm.peer))
+
+
+def _undelivered(box: Mailbox, now: float) -> Iterator[Alarm]:
+    for one in box.dues.undelivered(int(now) - UNACKNOWLEDGED_AFTER_S):
+        flow = split_topic(one.topic)[0]
+        over = one.logged_at + retention_s(flow) if flow in policy().retention_days else None
+        if over is not None and now >= over:
+            yield Alarm("undelivered", one.peer, one.thread, one.evt, over)
+        elif (box.dues.last_seen(one.peer) or 0) > one.logged_at:
+            # Of a machine that was not heard since, the alarm `telephone` tells already.
+            yield Alarm("unacknowledged", one.peer, one.thread, one.evt, one.logged_at + UNACKNOWLEDGED_AFTER_S)
+
+
+def contacts(box: Mailbox, now: float, standing: Sequence[Alarm]) -> list[LastContact]:
+    """When everybody was last heard, our own gateway first, and whom to telephone: for people to look at.
+
+    Args:
+        standing: what `alarms` found.
+    """
+    silent = {alarm.peer: alarm.due_at for alarm in standing if alarm.kind in ("telephone", "cut-off")}
+    book = ContactBook(box)
+    way = book.way()
+    own = LastContact("", None if way is None else way.reached_at, silent.pop("", None))
+    return [own, *book.contacts(now, silent)]
 
 
 def expire(desk: Desk, outbox: Outbox, thread: Thread) -> bool:
@@ -254,7 +304,7 @@ class Deadlines:
         with self._desk.mailbox.transaction():
             dues.forget_notices_after(now)
             for alarm in self.alarms():
-                if alarm.kind != "telephone" and not (alarm.kind in ("half", "overdue") and alarm.thread in but):
+                if alarm.thread and not (alarm.kind in ("half", "overdue") and alarm.thread in but):
                     dues.notice(alarm.thread, alarm.kind, alarm.evt, alarm.due_at, now)
             for thread, about in dues.paid(ACCESS[1]):
                 dues.notice(thread, "answered", about, now, now)
@@ -271,8 +321,13 @@ class Deadlines:
             return expire(self._desk, self._outbox, thread)
 
     async def tell(self, connectors: Sequence[Connector]) -> None:
-        """Every notice once to whoever can call a person; again where that failed."""
+        """Every notice once to whoever can call a person, again where that failed; and who is silent, every time."""
         box = self._desk.mailbox
+        known = contacts(box, self._desk.now(), self.alarms())
+        for connector in connectors:
+            if isinstance(connector, HearsContacts):
+                with suppress(NotNowError):
+                    await connector.contacts(known)
         for notice in box.dues.untold_notices():
             thread = box.thread(notice.thread)
             if thread is None:

@@ -26,7 +26,7 @@ from adapters.desk import DATED, Desk, backoff_s
 from adapters.disclosures import carried_record
 from adapters.gathering import Gathering
 from adapters.home_ledger import HomeLedger, Place
-from adapters.mailbox_rows import Incoming, Thread
+from adapters.mailbox_rows import CARRIED, Incoming, Thread
 from adapters.outbox import Outbox
 from adapters.refusal_book import RefusalBook
 from adapters.risk_book import RiskBook
@@ -142,20 +142,22 @@ class Inbox:
         found = await log.get_grants(grants_topic(self._desk.agency), list(keys))
         return {keys[key]: value for key, value in found.items()}
 
-    async def _places(self, found: Sequence[Stored]) -> tuple[dict[bytes, Place], UmuhuzaError | None]:
+    async def _places(self, found: Sequence[Stored]) -> tuple[dict[bytes, Place] | None, UmuhuzaError | None]:
         """Where records from keys that our registry revokes stand in the home ledger: its order decides, and no clock.
-        And why it did not say: other records do not wait for it."""
+        None where there is no ledger to ask. And why it did not say: other records do not wait for it."""
         if self._home is None:
-            return {}, None
+            return None, None
         registry = self._desk.registry()
         revoked = {key.kid for one in registry.agencies.values() for key in one.keys if key.revoked is not None}
         doubtful = [] if not revoked else [l1 for entry in found if (l1 := _l1_by(revoked, entry)) is not None]
         if not doubtful:
             return {}, None
         try:
-            return await self._home.places(doubtful), None
+            places = await self._home.places(doubtful)
         except UmuhuzaError as exc:
             return {}, exc
+        self.corrections.disclosures.asks_home = places is not None
+        return places, None
 
     async def _note_ends(self, log: Log, topics: Sequence[str]) -> None:
         """Items whose thread is unknown wait until all own mailboxes have been read to the ends seen now."""
@@ -170,7 +172,7 @@ class Inbox:
         log_id: str,
         entries: Sequence[Stored],
         grants: Mapping[str, bytes],
-        places: Mapping[bytes, Place],
+        places: Mapping[bytes, Place] | None,
         waits: dict[str, UmuhuzaError],
     ) -> None:
         """Some entries in one transaction; mailboxes that stand still from here on join `waits`, with the reason.
@@ -192,7 +194,7 @@ class Inbox:
                         raise
                     waits[entry.topic] = LogError("ledger_behind", entry.topic)
 
-    def _take(self, log_id: str, entry: Stored, grant: bytes | None, places: Mapping[bytes, Place]) -> None:
+    def _take(self, log_id: str, entry: Stored, grant: bytes | None, places: Mapping[bytes, Place] | None) -> None:
         """One entry, all or nothing: stored with its cursor, its thread's step and its receipt.
 
         Raises RegistryError `registry_stale` (see `_knows_newer_registry`) and LogError `ledger_behind` (see
@@ -219,6 +221,9 @@ class Inbox:
             if box.arrivals.knows(manifest.ident, checked.record.digest):
                 # The same event again, signature twins included. Its one receipt is on its way or there already.
                 box.arrivals.advance(log_id, entry.topic, entry.offset)
+                if not log_id.startswith(CARRIED):
+                    place = (log_id, entry.topic, entry.offset, entry.at_ms)
+                    box.arrivals.logged(manifest.ident, checked.record.digest, *place)
                 return
             item = _incoming(log_id, checked, grant)
             if self.corrections.book.is_erased(manifest.ident):
@@ -236,7 +241,7 @@ class Inbox:
             box.arrivals.saw(manifest.iss, manifest.topic, manifest.seq, chain_hash(checked.record.signed))
             self._admit(item, checked.record, store=True)
 
-    def _check(self, entry: Stored, places: Mapping[bytes, Place]) -> _Checked:
+    def _check(self, entry: Stored, places: Mapping[bytes, Place] | None) -> _Checked:
         """Raises RecordError, RegistryError, OrderError for what cannot be certain to come from its issuer; LogError
         `ledger_behind` as `_key_of`."""
         desk = self._desk
@@ -271,9 +276,9 @@ class Inbox:
             raise LogError("ledger_behind", entry.topic)
         raise found
 
-    def _key_of(self, record: Record, at: int, places: Mapping[bytes, Place]) -> VerifyKey:
-        """The key of its issuer, if it counted then: by the home ledger's order where the key is revoked by now and the
-        ledger can be asked, else by the log's time.
+    def _key_of(self, record: Record, at: int, places: Mapping[bytes, Place] | None) -> VerifyKey:
+        """The key of its issuer, if it counted then: by the home ledger's order where the key is revoked by now and
+        there is a ledger, else by the log's time.
 
         Raises:
             LogError: ledger_behind: the ledger has not reached the record. A mailbox stands still there rather than
@@ -282,7 +287,7 @@ class Inbox:
             RegistryError, RecordError: as `Registry.signing_key`.
         """
         registry, iss = self._desk.registry(), record.manifest.iss
-        if self._home is None or not registry.revokes(iss, record.kid):
+        if places is None or not registry.revokes(iss, record.kid):
             return registry.signing_key(iss, record.kid, at)
         place = places.get(record.digest)
         if place is None:
@@ -301,7 +306,21 @@ class Inbox:
         the mailbox itself stands still only for whom the gateway knows and we do not.
         """
         newer = manifest.reg > self._desk.registry().version
-        return newer and self._desk.now() - at_ms / 1000 <= REGISTRY_PATIENCE_S
+        return newer and self._is_young(at_ms)
+
+    def _may_be_agreed_again(self, manifest: Manifest, reason: UmuhuzaError, at_ms: int) -> bool:
+        """What came over a border stands in our log because our gateway knew an agreement that covered it. We know
+        none: ours is an older registry, or it has ended since. Versions of two domains cannot be compared, so what is
+        young is waited for."""
+        named = (reason.path or "").startswith("agreement.")  # not an authorisation that is not held
+        ended = (reason.code == "agreement_missing" and named) or (reason.code, reason.path) == (
+            "not_permitted",
+            "registry",
+        )
+        return ended and crosses(manifest) and self._is_young(at_ms)
+
+    def _is_young(self, at_ms: int) -> bool:
+        return self._desk.now() - at_ms / 1000 <= REGISTRY_PATIENCE_S
 
     def _check_chain(self, checked: _Checked) -> None:
         """The gateway checked the chain; we check it again, since we trust no gateway. A gap is no fault."""
@@ -358,7 +377,8 @@ class Inbox:
             return
         except UmuhuzaError as exc:
             no_right = exc.code == "not_permitted" and exc.path != "L1.thread"
-            if no_right and self._knows_newer_registry(record.manifest, item.at_ms):
+            stale = no_right and self._knows_newer_registry(record.manifest, item.at_ms)
+            if stale or self._may_be_agreed_again(record.manifest, exc, item.at_ms):
                 self._hold(item, "registry_stale", store=store)
                 return
             self._turn_away(item, exc, opened, settle=not store)
@@ -378,7 +398,7 @@ class Inbox:
         if whole is not None:
             self._gathered(whole)
         if opened.facts.receipt is not None:
-            self._settle_receipt(record, opened)
+            self._settle_receipt(item, record, opened)
         elif EVENTS[opened.type].machine is not None and item.state != "gathering":
             self._receipt("receipt.delivered", item, None)
         self._note_consent(item, opened)
@@ -470,6 +490,8 @@ class Inbox:
             self._consents.book.whom(manifest.thread, opened.facts) if unsaid else None,
             opened.facts.said,
         )
+        if crosses(manifest) and manifest.flow == "receipt" and act.answers is not None:
+            return  # it says how what we sent them has fared: that counts, whatever has ended since
         registry = self._desk.registry()
         may(act, registry).require()
         if crosses(manifest):
@@ -593,18 +615,19 @@ class Inbox:
             # The sender has left the registry or its keys were revoked meanwhile: there is nobody to seal to.
             return
 
-    def _settle_receipt(self, record: Record, opened: events.Opened) -> None:
+    def _settle_receipt(self, item: Incoming, record: Record, opened: events.Opened) -> None:
         """What the other machine says it has must be what we sent; only the recipient's word counts."""
         box, receipt = self._desk.mailbox, opened.facts.receipt
         sent = None if record.manifest.ref is None else box.outgoing(record.manifest.ref)
         if sent is None or receipt is None or sent.l1 is None or sent.peer != record.manifest.iss:
             return
+        logged = not item.log.startswith(CARRIED)
         if receipt.signed_sha256 != hashlib.sha256(parse_manifest(sent.l1)[1]).hexdigest():
-            box.mark_arrival(sent.evt, "rejected", "record_rewritten", "receipt.signed_sha256")
+            box.mark_arrival(sent.evt, "rejected", "record_rewritten", "receipt.signed_sha256", logged=logged)
         elif opened.type == "receipt.delivered":
-            box.mark_arrival(sent.evt, "delivered", None, None)
+            box.mark_arrival(sent.evt, "delivered", None, None, logged=logged)
         else:
-            box.mark_arrival(sent.evt, "rejected", receipt.code, receipt.path)
+            box.mark_arrival(sent.evt, "rejected", receipt.code, receipt.path, logged=logged)
 
     async def look_again(self, log: Log) -> int:
         """Held items that are due: their grant or their thread's beginning may be there now. Returns how many moved."""
@@ -636,7 +659,8 @@ class Inbox:
             said = self.opened(due).facts.said
             if isinstance(said, DisclosureGranted):
                 places = await home.places([carried_record(said).digest])
-                self.corrections.disclosures.places.update(places)
+                self.corrections.disclosures.asks_home = places is not None
+                self.corrections.disclosures.places.update(places or {})
         except UmuhuzaError:
             return  # asked again the next time
 

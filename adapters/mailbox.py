@@ -337,6 +337,15 @@ class Mailbox:
             evt,
         )
 
+    def hasten(self, code: str, next_at: float) -> int:
+        """What was postponed with this code is due at `next_at`, if that is sooner. Returns how many."""
+        return self._file.run(
+            "UPDATE outgoing SET next_at = ? WHERE state = 'signed' AND code = ? AND next_at > ?",
+            next_at,
+            code,
+            next_at,
+        )
+
     def number_again(self, evt: str, path: str | None, next_at: float) -> None:
         """Its number does not fit the chain that the log has; of the event that says nothing. It is signed again under
         the next number.
@@ -373,12 +382,15 @@ class Mailbox:
                         seq,
                     )
 
-    def refuse(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
+    def refuse(self, evt: str, code: str, path: str | None, at: int, *, another_key: bool = False) -> list[Outgoing]:
         """The log will never take it: its number is void, and what waits behind it on its thread cannot stand either.
 
         What is signed behind it may be in the log already, whatever we have heard: it goes on, and the other side's
         receipt says what became of it. The thread goes back to before what did not stand, unless something later did.
         Returns all items that were given up, the refused one first.
+
+        Args:
+            another_key: it was refused for the key that signed it, and we sign with another one by now.
         """
         with self._file.transaction():
             item = self.outgoing(evt)
@@ -386,9 +398,9 @@ class Mailbox:
                 return []
             thread = [one for one in self._outgoing("thread = ? ORDER BY n", item.thread) if one.speaks]
             behind = [one for one in thread if one.n > item.n] if item.speaks else []
-            if code == "clock_ahead" and item.kind == "control" and not behind:
-                # Nobody would send a receipt again, or an expiry. The refusal brought the right time: once more, under
-                # a new number.
+            if (code == "clock_ahead" or another_key) and item.kind == "control" and not behind:
+                # Nobody would send a receipt again, or an expiry. The refusal brought the right time, or there is a
+                # new key: once more, under a new number.
                 self._void(item)
                 self._file.run("UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL WHERE evt = ?", evt)
                 return []
@@ -504,15 +516,43 @@ class Mailbox:
                     return stepped(before, came)[-1]
         return None
 
+    def hand(self, peer: str, limit: int) -> list[Outgoing]:
+        """What may go to `peer` on a stick: signed, and not known to have reached it. Noted before it leaves, since a
+        withdrawal must reach whoever may hold it from then on (`adapters.stopped_book`)."""
+        with self._file.transaction():
+            items = self._outgoing(
+                f"peer = ? AND state IN ('signed', 'promised') AND evt NOT IN {STOPPED} ORDER BY topic, seq LIMIT ?",
+                peer,
+                limit,
+            )
+            for item in items:
+                self._file.run("INSERT INTO handed VALUES(?) ON CONFLICT DO NOTHING", item.evt)
+            return items
+
+    def was_handed(self, evt: str) -> bool:
+        """Whether it may have reached its reader on a stick."""
+        return self._file.row("SELECT 1 FROM handed WHERE evt = ?", evt) is not None
+
     def mark_arrival(
-        self, evt: str, state: Literal["delivered", "rejected"], code: str | None, path: str | None
+        self,
+        evt: str,
+        state: Literal["delivered", "rejected"],
+        code: str | None,
+        path: str | None,
+        *,
+        logged: bool = True,
     ) -> None:
-        """What the other machine's receipt says. The first word counts. Who confirms what was stopped has it."""
+        """What the other machine's receipt says. The first word counts. Who confirms what was stopped has it.
+
+        Args:
+            logged: False for a receipt from a stick: what it confirms may be in no log, and is still to be sent there.
+        """
         with self._file.transaction():
             had_left = self._file.run(
                 "UPDATE stopped SET state = 'had-left', settled = 0 WHERE evt = ? AND state <> 'had-left'", evt
             )
-            states = ("signed", "promised", "refused" if had_left else "promised")
+            first = "signed" if logged else "promised"
+            states = (first, "promised", "refused" if had_left else "promised")
             self._file.run(
                 "UPDATE outgoing SET state = ?, code = ?, path = ? WHERE evt = ? AND state IN (?, ?, ?)",
                 state,

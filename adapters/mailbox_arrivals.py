@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.mailbox_file import MailboxFile
-from adapters.mailbox_rows import HELD, LONGEST_WAIT_S, Incoming
+from adapters.mailbox_rows import CARRIED, HELD, IS_CARRIED, LONGEST_WAIT_S, NOT_TAKEN, Incoming
 
 
 class Arrivals:
@@ -160,6 +160,45 @@ class Arrivals:
     def knows(self, ident: str, digest: bytes) -> bool:
         """Whether this very record has been here, quarantined or not: it has its one receipt then."""
         return self._file.row("SELECT 1 FROM incoming WHERE ident = ? AND digest = ?", ident, digest) is not None
+
+    def cursors(self) -> dict[str, dict[str, int]]:
+        """Log -> topic -> offset of the last entry taken from there."""
+        found: dict[str, dict[str, int]] = {}
+        for log, topic, offset in self._file.rows(f"SELECT log, topic, log_offset FROM cursor WHERE NOT {IS_CARRIED}"):
+            found.setdefault(str(log), {})[str(topic)] = int(offset)
+        return found
+
+    def carried(self, limit: int) -> list[Incoming]:
+        """What was handed over on a stick, opens, and is not known to be in the log, in the order of its delivery."""
+        return self._incoming(
+            f"{IS_CARRIED} AND grant_value IS NOT NULL AND state <> 'erased' ORDER BY n LIMIT ?", limit
+        )
+
+    def logged(self, ident: str, digest: bytes, log: str, topic: str, offset: int, at_ms: int) -> None:
+        """What a stick brought is in the log, at this place and time, which count from now on."""
+        self._file.run(
+            f"UPDATE OR IGNORE incoming SET log = ?, topic = ?, log_offset = ?, at_ms = ?, hold_until = NULL"
+            f" WHERE ident = ? AND digest = ? AND ({IS_CARRIED} OR substr(log, 1, 8) = '{NOT_TAKEN}')",
+            log,
+            topic,
+            offset,
+            at_ms,
+            ident,
+            digest,
+        )
+
+    def not_taken(self, ident: str, digest: bytes, code: str, path: str | None) -> None:
+        """The log will never take what a stick brought; it stays here as it is, with the reason."""
+        self._file.run(
+            "UPDATE incoming SET log = ? || substr(log, ?), code = ?, path = ?"
+            f" WHERE ident = ? AND digest = ? AND {IS_CARRIED}",
+            NOT_TAKEN,
+            len(CARRIED) + 1,
+            code,
+            path,
+            ident,
+            digest,
+        )
 
     def all(self) -> list[Incoming]:
         """All items that were read, in the order of their delivery; quarantined ones among them."""

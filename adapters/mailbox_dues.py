@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.envelope import split_topic
 from schemas.forms import Facts
 from schemas.plain.transfer import ReturnDeparted, ReturnReceived
 
 _SPEAKS = "type NOT LIKE 'receipt.%' AND type NOT LIKE 'chain.%' AND type <> 'attachment.chunk'"
 """`Outgoing.speaks`, for SQL."""
+_FOR_EVERYBODY = ("directory", "knowledge")
+"""Flows in which everybody is told the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,17 @@ class Journey:
     """The movement.departed or return.departed."""
     thread: str
     expected_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """One event of ours that stands in the log and that nobody over there has acknowledged."""
+
+    evt: str
+    thread: str
+    peer: str
+    topic: str
+    logged_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +199,27 @@ class Dues:
             " GROUP BY peer ORDER BY peer"
         )
         return {str(peer): int(since) for peer, since in rows}
+
+    def unsent(self) -> dict[str, int]:
+        """Peer -> since when something for it waits here that has not left. What everybody is told of services and
+        knowledge is none such: nobody is telephoned for it."""
+        rows = self._rows(
+            "SELECT peer, topic, created_at FROM outgoing"
+            f" WHERE state IN ('waiting', 'signed') AND {_SPEAKS} ORDER BY created_at DESC, n DESC"
+        )
+        return {str(peer): int(at) for peer, topic, at in rows if split_topic(str(topic))[0] not in _FOR_EVERYBODY}
+
+    def undelivered(self, before: int) -> list[Undelivered]:
+        """What the log has had of ours since before then, and the machine that it is for has not acknowledged; the
+        oldest first. Not what we erased."""
+        rows = self._rows(
+            "SELECT evt, thread, peer, topic, coalesce(promised_at, created_at) AS logged_at FROM outgoing"
+            f" WHERE state = 'promised' AND {_SPEAKS} AND logged_at < ?"
+            " AND NOT EXISTS (SELECT 1 FROM erasure WHERE erasure.ident LIKE '%/' || outgoing.evt)"
+            " ORDER BY logged_at, n",
+            before,
+        )
+        return [Undelivered(*row) for row in rows]
 
     def last_seen(self, peer: str) -> int | None:
         """The log's time of the last record that certainly came from that agency, whatever it was."""

@@ -23,6 +23,7 @@ import apsw
 
 from adapters.mailbox_rows import MIGRATIONS
 from schemas.errors import LogError
+from topics.sqlite_transaction import plan_once
 
 _OLDEST_SQLITE = (3, 51, 3)
 
@@ -56,6 +57,7 @@ class MailboxFile:
                 raise LogError("storage_full" if full else "unavailable", "mailbox") from None
         with _translated():
             db = apsw.Connection(str(path), vfs=vfs)
+            plan_once(db)
             db.set_busy_timeout(10_000)
             if exclusive:
                 db.pragma("locking_mode", "exclusive")

@@ -166,8 +166,49 @@ MIGRATIONS = (
         stops INTEGER NOT NULL, UNIQUE(evt, ours));
     CREATE INDEX risk_thread ON risk(thread);
     """,
+    # adapters/erasure_proofs.py
+    """
+    ALTER TABLE act ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE erasure_proof(evt TEXT PRIMARY KEY, level TEXT NOT NULL, final INTEGER NOT NULL,
+        place INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    # receipts belong to no connector, and would stand in it for ever
+    """
+    DROP INDEX outgoing_told;
+    CREATE INDEX outgoing_untold ON outgoing(n) WHERE told <> state AND connector <> '';
+    """,
+    # adapters/contact_book.py
+    """
+    CREATE TABLE way(one INTEGER PRIMARY KEY CHECK (one = 1), reached_at INTEGER, tried_at INTEGER NOT NULL,
+        code TEXT NOT NULL);
+    CREATE TABLE office(ident TEXT PRIMARY KEY, iss TEXT NOT NULL, said TEXT NOT NULL,
+        at_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX incoming_contact ON incoming(ident) WHERE type = 'contact.published';
+    """,
+    # adapters/crossed_book.py
+    """
+    CREATE TABLE crossed(evt TEXT PRIMARY KEY, domain TEXT NOT NULL, place INTEGER, at INTEGER, code TEXT, path TEXT,
+        promise BLOB) WITHOUT ROWID;
+    """,
+    # adapters/stick.py
+    """
+    CREATE TABLE handed(evt TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE INDEX incoming_carried ON incoming(n) WHERE substr(log, 1, 8) = 'carried/';
+    """,
+    # adapters/mail_book.py
+    """
+    CREATE TABLE mail(one INTEGER PRIMARY KEY CHECK (one = 1), next_at REAL NOT NULL, told INTEGER NOT NULL,
+        sent_at INTEGER, code TEXT NOT NULL);
+    CREATE TABLE mailed(alarm TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE letter(recipient TEXT PRIMARY KEY, kind TEXT NOT NULL, ident TEXT NOT NULL, made_at INTEGER NOT NULL,
+        attempts INTEGER NOT NULL, next_at REAL NOT NULL, code TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 
+CARRIED, NOT_TAKEN = "carried/", "refused/"
+"""What the `log` of an arrived item begins with that was handed over on a stick: not known to be in the log yet; or
+refused by it."""
+IS_CARRIED = "substr(log, 1, 8) = 'carried/'"
 STOPPED = "(SELECT evt FROM stopped WHERE state = 'stopped')"
 """What is signed and must not be sent any more (`adapters.stopped_book`)."""
 HELD = "state IN ('held', 'ready') AND state = 'held'"

@@ -38,7 +38,7 @@ from schemas.plain.record import RecordCorrected
 from schemas.plain.transfer import ReturnDeparted
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
-from topics.borders import under
+from topics.borders import reached, under
 from topics.catalogue import Act, allowed_fields, answer_within_s, may, may_attach
 from topics.policy_target import require_policy
 
@@ -142,7 +142,7 @@ class Outbox:
             raise PayloadError("payload_invalid", "type")  # made here, from the files themselves
         if draft.files:
             attachments.check(draft.files, self._desk.attachment_bytes)
-            may_attach(draft.type, self._desk.registry().party(draft.to)).require()
+            may_attach(draft.type, reached(self._desk.registry(), draft.to)).require()
         evt = self._compose(draft, source, connector)
         if draft.files:
             self._attach(evt, draft, source, connector)
@@ -191,7 +191,7 @@ class Outbox:
             raise PayloadError("payload_invalid", "type")
         registry = desk.registry()
         now = int(desk.now())
-        registry.party(draft.to)
+        reached(registry, draft.to)
         if draft.to == desk.agency:
             raise PolicyError("not_permitted", "to")  # a thread has two ends
         if known.kind == "request" and registry.is_stale(now):

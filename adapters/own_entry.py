@@ -8,6 +8,9 @@ Which keys it made is remembered beside the mailbox (`own-keys.json`, ids only),
 key store, is not taken for a foreign one. So is which of them were revoked: whoever stole such a key and has its
 revocation taken back (no honest holder ever does) is found out like one with a key of their own. If we crash before it
 is written, it is written at the next start or the next look.
+The same is asked of our registry as other domains hold it (`topics.neighbours`): a version that was shown to them alone
+would have what they send to us sealed to a stranger. What they hold may be older than ours, so that only keys that we
+never made count there.
 While there is a foreign key nothing is sent: the same hand may have changed the entries of others. What arrives is
 read, receipts wait; and everybody is told, so that nobody seals to the stranger (`adapters/held_back.py`).
 """
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adapters.keystore import Keys
@@ -31,9 +34,9 @@ _MAX_BYTES = 64 * 1024
 
 
 def foreign_keys(entry: Agency, made: frozenset[str], now: int) -> tuple[Key, ...]:
-    """The keys of an agency's entry that count now and that it did not make; TLS keys are others' to make, and nothing
-    is signed or opened with them."""
-    return tuple(key for key in entry.keys if key.use != "tls" and key.kid not in made and key.counts_at(now))
+    """The keys of an agency's entry that count now and that it did not make; those of other uses are others' to make,
+    and no record is signed or opened with them."""
+    return tuple(key for key in entry.keys if key.use in ("sig", "seal") and key.kid not in made and key.counts_at(now))
 
 
 def kids_of(keys: Keys) -> frozenset[str]:
@@ -49,8 +52,17 @@ class OwnEntry:
             anew, since a foreign key might then be taken for our own.
     """
 
-    def __init__(self, file: Path, keys: Keys, registry: Callable[[], Registry], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        keys: Keys,
+        registry: Callable[[], Registry],
+        now: Callable[[], float],
+        abroad: Callable[[], Mapping[str, Registry]] = dict,
+    ) -> None:
+        """`abroad`: domain -> our domain's registry as that one holds it."""
         self._agency = keys.agency
+        self._abroad = abroad
         self._registry = registry
         self._now = now
         self._file = file
@@ -70,15 +82,28 @@ class OwnEntry:
             self._revoked = revoked
         return foreign_keys(entry, self._made - self._revoked, int(self._now()))
 
+    def foreign_abroad(self) -> tuple[tuple[str, Key], ...]:
+        """Domain that holds it, and a key that we never made, in our entry as that domain has it."""
+        now = int(self._now())
+        entries = [(domain, one.agencies.get(self._agency)) for domain, one in sorted(self._abroad().items())]
+        return tuple(
+            (domain, key)
+            for domain, entry in entries
+            if entry is not None
+            for key in foreign_keys(entry, self._made, now)
+        )
+
     def objection(self, key: Signer) -> bytes | None:
         """What to tell the domain, signed; None when all is as we know it."""
-        kids = [one.kid for one in self.foreign()]
+        kids = {one.kid for one in (*self.foreign(), *(one for _, one in self.foreign_abroad()))}
         return sign_objection(self._agency, kids, int(self._now()), key) if kids else None
 
     def require_ours(self) -> None:
         """Before anything is sent. Raises RegistryError `registry_key_foreign`, with the use of the first such key."""
         for key in self.foreign():
             raise RegistryError("registry_key_foreign", f"agency.keys.{key.use}")
+        for domain, key in self.foreign_abroad():
+            raise RegistryError("registry_key_foreign", f"neighbours.{domain}.agency.keys.{key.use}")
 
 
 def _read(file: Path) -> tuple[frozenset[str], frozenset[str]]:

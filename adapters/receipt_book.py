@@ -5,13 +5,16 @@ A round (`ask`) asks the gateway for receipts of what was promised, those withou
 each. A receipt is final when its cosignatures meet the policy's quorum; it is not asked for again. Nothing waits for
 one: an item's state is the promise's and the recipient's.
 
+While a witness is silent, no receipt becomes final, and each weighs about 7 KB: `ReceiptRounds` asks again for such
+only after waits that grow to an hour, so that a witness abroad costs a shelter's link nothing.
+
 A receipt that contradicts the promise is kept too (level `contradicted`), since the two together prove a lie, and stops
 the round loudly. If we crash: what was asked is asked again. It must never keep what it could not check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +26,8 @@ from topics.promise import Line
 from topics.receipts import LEVELS, Level, Receipt, check_receipt, kept
 
 PER_ROUND = 50
+LONGEST_S = 3600.0
+"""Between two questions for a better receipt."""
 _SENT = "('promised', 'delivered', 'rejected')"
 
 
@@ -66,14 +71,24 @@ class ReceiptBook:
         """Every receipt that we have, those that contradict a promise too."""
         return [data for (data,) in self._box.query("SELECT data FROM receipt ORDER BY evt")]
 
-    def due(self, limit: int = PER_ROUND) -> list[Line]:
-        """Promised records whose receipt is missing or not final: those without any first, then the oldest."""
+    def unfinished(self) -> int:
+        """How many promised records have a receipt that is not final."""
+        [(count,)] = self._box.query(
+            "SELECT count(*) FROM receipt JOIN outgoing ON outgoing.evt = receipt.evt"
+            " WHERE outgoing.n > (SELECT n FROM receipts_final) AND receipt.final = 0"
+        )
+        return int(count)
+
+    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+        """Promised records whose receipt is missing or, with `again`, not final: those without any first, then the
+        oldest."""
         self._settle()
         rows = self._box.query(
             "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
             " LEFT JOIN receipt ON receipt.evt = outgoing.evt"
             " WHERE outgoing.n > (SELECT n FROM receipts_final)"
             f" AND outgoing.state IN {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
+            f" AND {'TRUE' if again else 'receipt.evt IS NULL'}"
             " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
             limit,
         )
@@ -123,13 +138,13 @@ class ReceiptBook:
             data,
         )
 
-    async def ask(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> int:
-        """One round. Returns how many receipts came.
+    async def ask(self, source: ReceiptSource, policy: TrustPolicy, origin: str, *, again: bool = True) -> int:
+        """One round; `again`: also for those that have one which is not final. Returns how many receipts came.
 
         Raises:
             UmuhuzaError: the gateway does not answer; a receipt is wrong: those before it are kept.
         """
-        lines = self.due()
+        lines = self.due(again=again)
         if not lines:
             return 0
         found = await source.receipts([line.l1_sha256 for line in lines])
@@ -147,3 +162,36 @@ class ReceiptBook:
         if trouble is not None:
             raise trouble
         return count
+
+
+class ReceiptRounds:
+    """When to ask for what. Used from one event loop; nothing of it is written down.
+
+    Args:
+        clock: seconds, never set back.
+        every_s: the shortest wait between two questions for a better receipt.
+    """
+
+    def __init__(self, book: ReceiptBook, clock: Callable[[], float], every_s: float) -> None:
+        self._book = book
+        self._clock = clock
+        self._every_s = every_s
+        self._wait_s = every_s
+        self._again_at = clock() + every_s
+
+    async def turn(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> None:
+        """Ask for receipts of what has none, and for better ones when it is time. Raises as `ReceiptBook.ask`."""
+        while await self._book.ask(source, policy, origin, again=False) == PER_ROUND:
+            """More have none."""
+        if self._clock() < self._again_at:
+            return
+        # Before asking: whatever comes of it, it is not asked again at once.
+        self._again_at = self._clock() + self._wait_s
+        left = self._book.unfinished()
+        self._wait_s = min(2 * self._wait_s, max(self._every_s, LONGEST_S)) if left else self._every_s
+        while left:
+            await self._book.ask(source, policy, origin)
+            before, left = left, self._book.unfinished()
+            if left == before:
+                return  # still not signed by all
+            self._wait_s = self._every_s

@@ -83,7 +83,7 @@ class RightsBook:
 
     def command(self, evt: str, erase: Sequence[str]) -> None:
         """Signed with that record of ours: gateways erase these. Inside the transaction that enqueues it."""
-        self._box.change("INSERT INTO act VALUES(?, ?)", evt, json.dumps(list(erase)))
+        self._box.change("INSERT INTO act(evt, erase) VALUES(?, ?)", evt, json.dumps(list(erase)))
 
     def commands(self, evt: str) -> tuple[str, ...]:
         rows = self._box.query("SELECT erase FROM act WHERE evt = ?", evt)

@@ -4,7 +4,7 @@
 Five turns, each safe to run at any time, each leaving everything durable: `collect`, `send`, `receive`, `deliver`,
 `watch` (deadlines).
 `run` goes round them for ever; a failure of one (no network, disk full, a workbook open in Excel) is noted in
-`troubles` with its code and tried again with back-off and jitter, and stops no other.
+`troubles` with its code and tried again with back-off and jitter, no sooner than the gateway asked, and stops no other.
 
 `step` is called after every durable step with its name; tests kill the process there. If we die between two steps, the
 mailbox's rules say what happens next (see `adapters/mailbox.py`).
@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from adapters.connectors.contract import Connector, Escalation, NotNowError
+from adapters.contact_book import ContactBook
 from adapters.deadlines import ARRIVAL_GRACE_S, Deadlines
 from adapters.desk import Desk, backoff_s
 from adapters.home_ledger import HomeLedger
@@ -26,7 +27,7 @@ from adapters.inbox import Inbox
 from adapters.outbox import Outbox
 from adapters.sending import Sender
 from schemas.envelope import chain_hash, parse_manifest
-from schemas.errors import UmuhuzaError
+from schemas.errors import LogError, UmuhuzaError
 from schemas.keys import VerifyKey
 from topics.log import Log
 
@@ -41,15 +42,18 @@ class Pace:
 
     collect_s: float = 2.0
     """Looking at the agency's system."""
-    wait_s: float = 25.0
+    wait_s: float = 55.0
     """One long poll of the mailboxes."""
     idle_s: float = 1.0
     """Between two looks at the outbox and at what is held."""
     watch_s: float = 30.0
     """Between two looks at what is due."""
+    check_s: float = 300.0
+    """Between two questions whether the log is still the one that we have read."""
 
 
-CHECK_EVERY_S = 300.0
+REACHED_EVERY_S = 60.0
+"""How often it is written down that the domain answers, or still does not."""
 
 
 class SentHead(Protocol):
@@ -107,6 +111,9 @@ class Runner:
         self.deadlines = Deadlines(self.desk, self.outbox, self.arrival_grace_s, self.on_escalation)
         self._send_now = asyncio.Event()
         self._check_at = float("-inf")
+        self.contact = ContactBook(self.desk.mailbox)
+        self._noted: tuple[str, float] = ("", float("-inf"))
+        """Last code of the way to the domain that was written down, and when."""
         self._deliver_now = asyncio.Event()
 
     # -- the five turns -----------------------------------------------------------------------------------------------
@@ -158,11 +165,37 @@ class Runner:
             LogError: log_inconsistent when the log is older than what we have read; asked at first and then every few
                 minutes, since a log is put back under a running adapter too.
         """
+        try:
+            count = await self._receive(wait_s)
+        except UmuhuzaError as exc:
+            self.note_way(exc.code)
+            raise
+        self.note_way("")
+        return count
+
+    def note_way(self, code: str) -> None:
+        """How it went between us and the domain just now: empty, or the code of why not. Durable, once a minute.
+
+        A disk that cannot take it stops nothing: other turns say so.
+        """
+        at = self.desk.now()
+        if code == self._noted[0] and 0 <= at - self._noted[1] < REACHED_EVERY_S:
+            return
+        with suppress(LogError):
+            if code:
+                self.contact.missed(int(at), code)
+            else:
+                self.contact.reached(int(at))
+            self._noted = (code, at)
+
+    async def _receive(self, wait_s: float) -> int:
         now = asyncio.get_running_loop().time()  # no wall clock: a wrong one would put the check off for years
         if now >= self._check_at:
             await self.inbox.check_cursors(self.log)
-            self._check_at = now + CHECK_EVERY_S
+            self._check_at = now + self.pace.check_s
         count = await self.inbox.receive(self.log, wait_s, self.step)
+        if "receive" in self.troubles and self.sender.link_is_back():
+            self._send_now.set()
         if count:
             self._send_now.set()
             self._deliver_now.set()
@@ -179,6 +212,10 @@ class Runner:
     async def watch(self) -> int:
         """Look at the clock: escalate what is due, let expire what nobody answered. Returns how many expired."""
         count = await self.deadlines.turn(self.log, self.step)
+        try:
+            self.contact.take(self.inbox.opened)
+        except UmuhuzaError as exc:
+            self.on_trouble("contacts", exc)
         await self.deadlines.tell(self.connectors)
         if count:
             self._send_now.set()
@@ -279,7 +316,7 @@ class Runner:
             except UmuhuzaError as exc:
                 self.troubles[name] = exc.code
                 self.on_trouble(name, exc)
-                await asyncio.sleep(min(60.0, backoff_s(failures, self.desk.random)))
+                await asyncio.sleep(exc.retry_after_s + min(60.0, backoff_s(failures, self.desk.random)))
                 failures += 1
                 continue
             failures = 0

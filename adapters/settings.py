@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from schemas.attachments import DEFAULT_LIMIT, MAX_BYTES
 from topics.settings import load
 
 PREFIX = "UMUHUZA_AGENCY_"
+ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}$"
+"""A mail address without quotes, spaces, or anything that could end a header (RFC 5321, dot-string@domain)."""
+Address = Annotated[str, StringConstraints(pattern=ADDRESS, max_length=254)]
 FILE_NAME = "agency.toml"
 
 
@@ -38,7 +41,7 @@ class AgencySettings(BaseModel):
     timezone: str = Field("Africa/Bujumbura", description="Zone in which dates without one are meant and shown.")
     quiet_seconds: float = Field(2.0, ge=0, description="A dropped file must not have changed for this long.")
     collect_seconds: float = Field(2.0, gt=0, description="How often the folders are looked at.")
-    wait_seconds: float = Field(25.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
+    wait_seconds: float = Field(55.0, gt=0, le=60, description="Length of one long poll of the mailboxes.")
     idle_seconds: float = Field(1.0, gt=0, description="How often the outbox is looked at.")
     attachments_mib: float = Field(
         DEFAULT_LIMIT / 2**20,
@@ -60,6 +63,25 @@ class AgencySettings(BaseModel):
         None, description="Folder of what is held of other domains; without it nothing passes a border."
     )
     receipt_seconds: float = Field(60.0, gt=0, description="How often receipts are asked for, with `trust`.")
+    mail_host: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.:-]{1,253}$",
+        description="Mail server for notices without content; without it none.",
+    )
+    mail_port: int | None = Field(None, ge=1, le=65535, description="Its port; by default 587, or 465 with `tls`.")
+    mail_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How it is encrypted; `none` only for a server on this machine itself."
+    )
+    mail_from: Address | None = Field(None, description="Address that notices come from; choose one that says nothing.")
+    mail_to: tuple[Address, ...] = Field((), max_length=20, description="Addresses that notices go to.")
+    mail_user: str | None = Field(None, pattern=r"^[^\x00-\x1f]{1,200}$", description="Login at the mail server.")
+    mail_password: Path | None = Field(None, description="File with its password, one line, mode 0600.")
+    mail_ca_file: Path | None = Field(
+        None, description="PEM of the authority that signed the mail server's certificate."
+    )
+    mail_minutes: int = Field(
+        30, ge=5, le=1440, description="About how often a notice may go; when exactly is drawn beforehand."
+    )
     ca_file: Path | None = Field(None, description="PEM of the authority that signed the gateway's TLS certificate.")
     kafka: Path | None = Field(
         None,
@@ -68,6 +90,12 @@ class AgencySettings(BaseModel):
     kafka_write: bool = Field(
         False, description="Write to Kafka too, if the registry says that this agency may (`direct`)."
     )
+
+    @field_validator("mail_to", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        """In the environment addresses are separated by commas."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def domain(self) -> str:

@@ -44,6 +44,12 @@ class StoppedBook:
         now = self._box.outgoing(item.evt)
         if now is None or now.state != "signed" or now.seq is None:
             return False
+        if self._box.was_handed(item.evt):
+            # Its reader may have it from a stick: it goes to the log as well, and whoever holds it is told.
+            self._box.change(
+                "INSERT INTO stopped VALUES(?, ?, 'had-left', 0) ON CONFLICT DO NOTHING", item.evt, withdrawal
+            )
+            return False
         made = self._box.change(
             "INSERT INTO stopped VALUES(?, ?, 'stopped', 0) ON CONFLICT DO NOTHING", item.evt, withdrawal
         )

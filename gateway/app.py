@@ -32,7 +32,9 @@ from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.bridge_routes import add_bridge_routes
+from gateway.bundle_routes import add_bundle_routes
 from gateway.checkers import Checkers
+from gateway.crossed_routes import add_crossed_routes
 from gateway.door import Door, open_door
 from gateway.log_routes import add_log_routes
 from gateway.openapi import install
@@ -40,7 +42,7 @@ from gateway.pages import add_pages
 from gateway.receipt_routes import add_receipt_routes
 from gateway.registry_routes import add_registry_pages
 from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
-from gateway.settings import Settings, read_registry_root, read_signing_key
+from gateway.settings import Settings, read_registry_root, read_sealing_key, read_signing_key
 from gateway.witness_routes import add_witness_routes
 from gateway.workers import Threads, seldom_collect
 from schemas.errors import AccessError, LogError, UmuhuzaError
@@ -191,6 +193,8 @@ def _fastapi(gateway: Gateway) -> FastAPI:
     add_receipt_routes(app)
     add_registry_pages(app)
     add_bridge_routes(app)
+    add_crossed_routes(app)
+    add_bundle_routes(app)
     install(app)
 
     @app.api_route("/v1/records", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -223,6 +227,7 @@ def build(
     key = read_signing_key(settings.signing_key, passphrase)
     if settings.witness is not None:
         read_note_signers(settings.witness / KEY_FILE, WITNESS, passphrase)  # a wrong passphrase is said now
+    read_sealing_key(settings, passphrase)
     registry_file = RegistryFile(settings.registry, read_registry_root(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
     cores = os.cpu_count() or 1

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 from gateway.access import Access, Session
@@ -25,18 +26,19 @@ from gateway.judging import Placed
 from gateway.metrics import Metrics
 from gateway.objections import OBJECTIONS, ObjectionBook
 from gateway.quota import Limits, Quotas
-from gateway.settings import Settings
+from gateway.receipt_desk import ReceiptDesk
+from gateway.settings import Settings, read_sealing_key
 from schemas.errors import AccessError, LogError
-from schemas.keys import RandomBytes, SigningKey, b64url, unb64url
+from schemas.keys import RandomBytes, SealingKey, SigningKey, b64url, unb64url
 from schemas.registry import Registry
 from topics.catalogue import topics_of
+from topics.ledger_entries import GOOD_KINDS
 from topics.ledger_served import ServedLedger
 from topics.log import Log, Stored
 from topics.neighbours import Neighbours
 from topics.passphrase import unattended
 from topics.policy_file import policy
 from topics.private_file import Passphrase
-from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.verification import Verified
 from topics.witness import Witness
@@ -76,10 +78,14 @@ class Door:
     now: Callable[[], float]
     limits: Limits
     objections: ObjectionBook
+    key: SigningKey
+    random: RandomBytes
+    opener: SealingKey | None = None
+    """Opens bundles from sticks."""
     witness: Witness | LogError | None = None
     """This domain's witness; or why it cannot be opened, which stops nothing but the witness."""
     ledger: ServedLedger | None = None
-    receipts: ReceiptMaker | None = None
+    receipts: ReceiptDesk | None = None
     neighbours: Neighbours | None = None
     """Other domains, as far as agreements open the border to them."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -180,6 +186,8 @@ class Door:
             self.witness.close()
         if self.ledger is not None:
             self.ledger.close()
+        if self.receipts is not None:
+            self.receipts.close()
         await self.log.close()
 
 
@@ -227,7 +235,7 @@ async def open_door(
     """Put a gateway together over an open log and catch up with it. `passphrase` opens its witness's key, if locked."""
     metrics = Metrics()
     limits = limits_of(settings)
-    witness = _witness_of(settings, passphrase)
+    witness, opener = _witness_of(settings, passphrase), read_sealing_key(settings, passphrase)
     index = Index.open(None if index_in_memory else settings.index, log.log_id)
     if not index_in_memory and await _is_ahead(index, log, registry_file.registry):
         # The log was put back from an older copy, the index was not: it would promise what no log holds.
@@ -240,6 +248,11 @@ async def open_door(
     def logged(l1_sha256: str, topic: str) -> Placed | None:
         offset = None if ledger is None else ledger.offset_of(unb64url(l1_sha256), topic)
         return None if offset is None else (offset, int(now() * 1000), True)
+
+    def placed(served: ServedLedger, l1_sha256: bytes, topic: str) -> int | None:
+        said = {str(one["kind"]): int(one["index"]) for one in reversed(served.said_of(l1_sha256, topic))}
+        counted = [index for kind, index in said.items() if kind in GOOD_KINDS]
+        return counted[0] if counted else -1 if "reject" in said else None
 
     neighbours = None
     if settings.neighbours is not None:
@@ -255,7 +268,7 @@ async def open_door(
     here = Here(run)
     checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
     checks = Checks(registry, checking)
-    follower = Follower(log, index, checks, abroad)
+    follower = Follower(log, index, checks, abroad, None if ledger is None else partial(placed, ledger))
     intake = Intake(
         log,
         index,
@@ -291,11 +304,19 @@ async def open_door(
         run=run,
         now=now,
         limits=limits,
-        objections=ObjectionBook(settings.index.with_name(OBJECTIONS), lambda: registry_file.registry, now),
+        objections=ObjectionBook(
+            settings.index.with_name(OBJECTIONS),
+            registry,
+            now,
+            dict if neighbours is None else lambda: neighbours.of_us,
+        ),
+        key=key,
+        random=random,
+        opener=opener,
         witness=witness,
         ledger=ledger,
         neighbours=neighbours,
-        receipts=None if ledger is None or settings.ledger is None else ReceiptMaker(settings.ledger, ledger),
+        receipts=None if settings.ledger is None else ReceiptDesk(settings.ledger),
     )
     await door.start()
     return door

@@ -68,7 +68,8 @@ class Refused:
     flow: str = ""
     kind: str = ""
     manifest: Manifest | None = None
-    """Of a record that names the caller as its issuer. Nothing of it is verified: it may be compared, not believed."""
+    """Of a record that names the caller as its issuer or its reader. Nothing of it is verified: it may be compared, not
+    believed."""
     hash: str = ""
 
 
@@ -79,6 +80,10 @@ class Rules:
         self.registry = registry
         self.topics = frozenset(topics_of(registry))
         self.policy_stands = policy_stands(registry)
+        self.revoked = frozenset(
+            (one.id, key.kid) for one in registry.agencies.values() for key in one.keys if key.revoked is not None
+        )
+        """Member and key."""
         self._verdicts: dict[tuple[str, str, str], Verdict] = {}
         self._seal_kids: dict[str, dict[str, tuple[str, int, int]]] = {}
 
@@ -135,7 +140,7 @@ def examine(task: Task) -> Examined | Refused:
     if record is None:
         return Refused(error)
     m = record.manifest
-    if m.iss != task.agency:
+    if task.agency not in (m.iss, m.to):
         return Refused(error, m.flow, m.kind)
     return Refused(error, m.flow, m.kind, m, b64url(record.digest))
 
@@ -171,7 +176,8 @@ def _manifest_alone(line1: bytes) -> Record:
 
 def _examined(task: Task, record: Record, raw_grants: list[object]) -> Examined:
     m, registry, now = record.manifest, task.rules.registry, task.now
-    if m.iss != task.agency:
+    # Its reader may bring it too: it was handed it on a stick, and answers what the log has to hold first.
+    if m.iss != task.agency and (m.to != task.agency or not record.value):
         raise RecordError("issuer_mismatch", "L1.iss")
     record.verify(registry.new_signing_key(m.iss, record.kid, now))
     if record.value:

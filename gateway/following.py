@@ -4,7 +4,8 @@
 Purpose: the index says what is in the log, whoever wrote it there.
 Invariants: a record counts only if its signature does (`gateway.examine.checked`); what could not be verified for want
 of a newer registry is asked again when there is one; what is to be erased is not served, even while it cannot be
-deleted.
+deleted. Where the domain has a ledger, its order and no clock says whether a key that is revoked by now still counted
+for a record; what it has not reached yet is asked again each round, and counts for nothing meanwhile.
 Must never: put a value into an error.
 
 If we crash here: what was applied and not flushed is read again; a deletion that was not done is done then.
@@ -13,23 +14,40 @@ If we crash here: what was applied and not flushed is read again; a deletion tha
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.checking import Checks
 from gateway.examine import Checked, Rules
 from gateway.index import Index
-from schemas.errors import LogError
-from topics.log import Log, Stored, grant_key, grants_topic
+from schemas.envelope import parse_manifest
+from schemas.errors import LogError, RecordError
+from schemas.keys import b64url
+from topics.log import FindsGrants, Log, Stored, grant_key, grants_topic
+from topics.verification import Verified, verify_logged
 
 
 class Follower:
     """One gateway's reading of the log. Used from one event loop."""
 
     def __init__(
-        self, log: Log, index: Index, checks: Checks, abroad: Callable[[Stored], Checked] | None = None
+        self,
+        log: Log,
+        index: Index,
+        checks: Checks,
+        abroad: Callable[[Stored], Checked] | None = None,
+        placed: Callable[[bytes, str], int | None] | None = None,
     ) -> None:
-        """`abroad`: what a record is whose signer is no member, by the home proof that stands beside it."""
+        """
+        Args:
+            abroad: what a record is whose signer is no member, by the home proof that stands beside it.
+            placed: index of the ledger's entry that counts the record with this `header.payload` hash in this topic;
+                -1: it refuses it; None: it has not reached it. Raises LogError: it cannot be asked now. None where the
+                domain has no ledger.
+        """
         self._abroad = abroad
+        self._placed = placed
+        self._behind = 0
         self._log = log
         self._index = index
         self._checks = checks
@@ -73,7 +91,7 @@ class Follower:
                 raise LogError("unavailable")  # not this topic or that one: the log
             kept = {topic: code for topic, code in self.troubled.items() if topic not in asked}
             self.troubled = kept | trouble
-            if topics is None and self._verified_with is not rules:
+            if topics is None and (self._verified_with is not rules or self._behind):
                 await self._ask_again(rules)
                 self._verified_with = rules
         if self._index.erasures_to_do():
@@ -83,6 +101,7 @@ class Follower:
     async def _apply(self, rules: Rules, stored: Sequence[Stored]) -> None:
         found = await self._checks.checker.check(rules, [(one.topic, one.at_ms, one.value) for one in stored])
         for one, good in zip(stored, found, strict=True):
+            good = self._by_ledger(rules, one, good)
             if good == "unknown" and self._abroad is not None:
                 good = self._abroad(one) or good
             if good is None:
@@ -92,8 +111,35 @@ class Follower:
             else:
                 self._index.apply(good[0], good[1], one.offset, one.at_ms)
 
+    def _by_ledger(self, rules: Rules, one: Stored, good: Checked) -> Checked:
+        """What a record is whose key is revoked by now: what the ledger says of it, where there is one."""
+        if self._placed is None or not rules.revoked:
+            return good
+        try:
+            kid, signed, _, manifest = parse_manifest(one.value.partition(b"\n")[0])
+        except RecordError:
+            return good
+        if (manifest.iss, kid) not in rules.revoked:
+            return good
+        try:
+            index = self._placed(hashlib.sha256(signed).digest(), one.topic)
+        except LogError:
+            index = None
+        if index is None:
+            self._behind += 1
+            return "unknown"
+        counts = verify_logged(rules.registry, one.topic, one.at_ms, one.value, index) if index >= 0 else None
+        return (counts.manifest, b64url(counts.l1_sha256)) if isinstance(counts, Verified) else None
+
+    @property
+    def behind(self) -> int:
+        """Records from keys that are revoked by now that wait for the ledger to say whether they count."""
+        return self._behind
+
     async def _ask_again(self, rules: Rules) -> None:
-        """Records whose signer was not known: another gateway had a newer registry than this one then."""
+        """Records whose signer was not known: another gateway had a newer registry than this one then. And those that
+        wait for the ledger."""
+        self._behind = 0
         for topic, offset in self._index.unverified():
             try:
                 stored = await self._log.read(topic, offset - 1, limit=1)
@@ -134,6 +180,10 @@ class Follower:
                 for agency in sorted(filter(rules.knows, holders)):
                     keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
                     await self._log.delete_grants(grants_topic(agency), keys)
+                # Who has left is no holder that anybody knows, and a key that was rotated away is nobody's.
+                if isinstance(self._log, FindsGrants):
+                    for topic, left in (await self._log.grant_keys(ident)).items():
+                        await self._log.delete_grants(topic, left)
             except LogError:
                 continue
             self._index.erased([ident])

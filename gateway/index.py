@@ -23,7 +23,7 @@ from typing import Any
 import apsw
 
 from schemas.envelope import Manifest
-from topics.sqlite_transaction import transaction
+from topics.sqlite_transaction import plan_once, transaction
 
 VERSION = "3"
 _AT_ONCE = 250
@@ -126,6 +126,7 @@ class Index:
         """The index in this file (None: in memory), emptied unless it is whole and of this log."""
         if path is None:
             connection = apsw.Connection(":memory:")
+            plan_once(connection)
             _prepare(connection, log_id)
             return cls(connection, connection)
         try:
@@ -139,12 +140,14 @@ class Index:
     def _opened(cls, path: Path, log_id: str) -> Index:
         writer = apsw.Connection(str(path))
         try:
+            plan_once(writer)
             writer.set_busy_timeout(5000)
             writer.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
             if _rows(writer, "PRAGMA quick_check(1)") != [("ok",)]:
                 raise _OtherLogError
             _prepare(writer, log_id)
             reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            plan_once(reader)
             reader.set_busy_timeout(5000)
             return cls(reader, writer)
         except BaseException:

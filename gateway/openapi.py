@@ -54,6 +54,11 @@ _SCHEMAS: dict[str, Any] = {
             "advice": {"type": "string"},
             "path": {"type": "string"},
             "expected": {"type": ["string", "integer"]},
+            "retry_after": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "Seconds; what is asked for again sooner is refused again.",
+            },
         },
     },
     "PublishLine": {
@@ -318,6 +323,8 @@ def install(app: FastAPI) -> None:
 def text() -> str:
     """What docs/openapi.json has to hold."""
     from gateway.bridge_routes import add_bridge_routes
+    from gateway.bundle_routes import add_bundle_routes
+    from gateway.crossed_routes import add_crossed_routes
     from gateway.log_routes import add_log_routes
     from gateway.pages import add_pages
     from gateway.receipt_routes import add_receipt_routes
@@ -331,6 +338,8 @@ def text() -> str:
     add_log_routes(app)
     add_receipt_routes(app)
     add_bridge_routes(app)
+    add_crossed_routes(app)
+    add_bundle_routes(app)
     return orjson.dumps(document(app), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode("utf-8") + "\n"
 
 

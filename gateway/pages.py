@@ -19,7 +19,8 @@ from starlette.exceptions import HTTPException
 from gateway.access import MAX_FORM_BYTES, Session
 from gateway.door import Door
 from gateway.metrics import CONTENT_TYPE
-from gateway.problems import PROBLEM_JSON, language_of, problem, status_of
+from gateway.packing import packed
+from gateway.problems import PROBLEM_JSON, WAITS, language_of, problem, retry_after, status_of
 from gateway.routes import own_topics
 from schemas.errors import AccessError, LogError, RecordError, UmuhuzaError
 from schemas.keys import unb64url
@@ -69,8 +70,8 @@ def problem_response(request: Request, error: UmuhuzaError, status: int | None =
     body = problem(error, language_of(request.headers.get("accept-language", "")))
     body["status"] = status or status_of(error)
     headers = {"www-authenticate": 'Bearer realm="umuhuza"'} if body["status"] == 401 else {}
-    if body["status"] in (429, 503, 507):
-        headers["retry-after"] = "5"
+    if body["status"] in WAITS:
+        headers["retry-after"] = str(body.setdefault("retry_after", retry_after(error)))
     return JSONResponse(body, body["status"], headers, media_type=PROBLEM_JSON)
 
 
@@ -131,6 +132,7 @@ def add_pages(app: FastAPI) -> None:
         summary="My heads per topic; with `topic`, my own manifests back, and what the ledger said of them",
     )
     async def sent(
+        request: Request,
         door: TheDoor,
         caller: Caller,
         topic: Annotated[str | None, Query(max_length=80)] = None,
@@ -160,7 +162,7 @@ def add_pages(app: FastAPI) -> None:
                     if door.ledger is not None:
                         told_line["ledger"] = door.ledger.said_of(unb64url(link.hash), topic)
                     lines.append(orjson.dumps(told_line, option=orjson.OPT_APPEND_NEWLINE))
-        return Response(b"".join(lines), media_type="application/x-ndjson")
+        return packed(request, b"".join(lines), "application/x-ndjson")
 
     @app.get("/v1/ends", tags=["records"], summary="First kept and next offset of my mailboxes")
     async def ends(

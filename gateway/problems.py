@@ -7,6 +7,7 @@ Programs decide by `code`, people read `title` and `advice` in their language, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,9 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "header_mismatch",
         "request_invalid",
         "note_malformed",
+        "bundle_damaged",
+        "bundle_malformed",
+        "bundle_misplaced",
     ),
     401: ("token_invalid", "token_expired", "audience_mismatch"),
     403: (
@@ -69,6 +73,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "row_invalid",
         "words_misheard",
         "words_differ",
+        "bundle_unopenable",
     ),
     429: ("quota_exceeded",),
     500: (
@@ -80,6 +85,9 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "key_device_pin_wrong",
         "key_device_locked",
         "key_device_failed",
+        "mail_insecure",
+        "mail_login_refused",
+        "mail_refused",
         "registry_root_unknown",
         "registry_threshold",
         "registry_rollback",
@@ -99,12 +107,16 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "quorum_missing",
         "key_device_absent",
         "erasure_pending",
+        "mail_unreachable",
     ),
     507: ("storage_full",),
 }
 
 STATUS: Mapping[str, int] = MappingProxyType({code: status for status, codes in _BY_STATUS.items() for code in codes})
 """The HTTP status of every code."""
+WAITS = frozenset((429, 503, 507))
+"""Statuses that say when to ask again (RFC 9110 section 10.2.3), in the header and in the problem."""
+_PATIENCE_S = 5.0
 
 
 def status_of(error: UmuhuzaError) -> int:
@@ -112,7 +124,7 @@ def status_of(error: UmuhuzaError) -> int:
 
 
 def problem(error: UmuhuzaError, language: Language = "en") -> dict[str, Any]:
-    """The problem object; `path` and `expected` only where there are any."""
+    """The problem object; `path`, `expected` and `retry_after` (seconds) only where there are any."""
     meaning = error.meaning
     body: dict[str, Any] = {
         "type": f"urn:umuhuza:problem:{error.code}",
@@ -126,7 +138,14 @@ def problem(error: UmuhuzaError, language: Language = "en") -> dict[str, Any]:
         body["path"] = error.path
     if error.expected is not None:
         body["expected"] = error.expected
+    if STATUS[error.code] in WAITS:
+        body["retry_after"] = retry_after(error)
     return body
+
+
+def retry_after(error: UmuhuzaError) -> int:
+    """Seconds, for one of `WAITS`: what the error says of itself, else a little."""
+    return max(1, math.ceil(error.retry_after_s or _PATIENCE_S))
 
 
 def language_of(accept: str) -> Language:

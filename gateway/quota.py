@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from schemas.errors import PolicyError
 
+_SOONEST_S = 5.0
+"""What is refused is not asked for again sooner: a bucket that is empty should hold something then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -42,7 +45,7 @@ class Quotas:
         """Count one record of `size` bytes.
 
         Raises:
-            PolicyError: quota_exceeded.
+            PolicyError: quota_exceeded, with the seconds after which this one would be taken.
         """
         bucket = self._buckets.get(agency)
         if bucket is None:
@@ -52,8 +55,16 @@ class Quotas:
         bucket.records = min(self._records, bucket.records + passed * self._records / 60)
         bucket.bytes = min(self._bytes, bucket.bytes + passed * self._bytes / 3600)
         if bucket.records < 1:
-            raise PolicyError("quota_exceeded", "quota.records_per_minute", expected=self.limits.records_per_minute)
+            wait_s = (1 - bucket.records) * 60 / self._records
+            raise _exceeded("quota.records_per_minute", self.limits.records_per_minute, wait_s)
         if bucket.bytes < size:
-            raise PolicyError("quota_exceeded", "quota.megabytes_per_hour", expected=self.limits.megabytes_per_hour)
+            wait_s = (size - bucket.bytes) * 3600 / self._bytes
+            raise _exceeded("quota.megabytes_per_hour", self.limits.megabytes_per_hour, wait_s)
         bucket.records -= 1
         bucket.bytes -= size
+
+
+def _exceeded(path: str, limit: int, wait_s: float) -> PolicyError:
+    error = PolicyError("quota_exceeded", path, expected=limit)
+    error.retry_after_s = max(wait_s, _SOONEST_S)
+    return error

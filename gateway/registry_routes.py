@@ -4,6 +4,7 @@
     GET /v1/registry          all of it as one file, with its ETag: what an adapter asks for
     GET /v1/registry/...      the same as a static TUF repository (metadata/, targets/), for any TUF client
     GET /v1/registry/tn       another domain's, as far as an agreement names its agencies: one file
+    GET /v1/registry/tn/of-us what that domain holds of our own registry; empty: its bridge has not told yet
     GET /v1/registry/tn/...   the same as a repository; under its number (tn/7) a version that records were logged under
     POST /v1/objections       a member's signed word that keys in its entry are not its own
     GET /v1/objections        every such word that stands now, one a line
@@ -21,10 +22,12 @@ from fastapi import FastAPI, Path, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from gateway.packing import packed
 from gateway.pages import Caller, TheDoor
 from schemas.errors import RecordError
 from schemas.objections import MAX_OBJECTION_BYTES
 from schemas.registry_bundle import TIMESTAMP
+from topics.neighbours import OF_US
 
 FOR_EVER = "private, max-age=31536000, immutable"
 """Of what lies under its version or its hash. The timestamp alone is asked for anew each time."""
@@ -41,7 +44,7 @@ def add_registry_pages(app: FastAPI) -> None:
     async def registry(request: Request, door: TheDoor, caller: Caller) -> Response:
         del caller
         _ = door.registry  # looks whether there is a newer one
-        return _file(request, door.registry_file.data, "no-cache")
+        return registry_answer(request, door.registry_file.data, "no-cache")
 
     @app.get("/v1/registry/{path:path}", tags=["registry"], summary="One file of the registry as a TUF repository")
     async def file(
@@ -49,6 +52,8 @@ def add_registry_pages(app: FastAPI) -> None:
     ) -> Response:
         del caller
         domain, _, rest = path.partition("/")
+        if door.neighbours is not None and domain in door.registry.borders and rest == OF_US:
+            return registry_answer(request, door.neighbours.of_us_file(domain), "no-cache")
         if door.neighbours is not None and domain in door.registry.borders:
             data = door.neighbours.file(domain, rest)
             path = path if rest else TIMESTAMP
@@ -56,7 +61,7 @@ def add_registry_pages(app: FastAPI) -> None:
             data = door.registry_file.trusted.files.get(path)
         if data is None:
             raise HTTPException(404)
-        return _file(request, data, "no-cache" if path == TIMESTAMP else FOR_EVER)
+        return registry_answer(request, data, "no-cache" if path == TIMESTAMP else FOR_EVER)
 
     @app.post("/v1/objections", tags=["registry"], summary="Say that keys in my entry are not mine")
     async def objects(request: Request, door: TheDoor, caller: Caller) -> Taken:
@@ -75,8 +80,9 @@ def add_registry_pages(app: FastAPI) -> None:
         return Response(said, media_type="application/x-ndjson", headers={"cache-control": "no-cache"})
 
 
-def _file(request: Request, data: bytes, keep: str) -> Response:
+def registry_answer(request: Request, data: bytes, keep: str = "no-cache") -> Response:
+    """The bytes with their ETag, or 304."""
     fields = {"etag": f'"{hashlib.sha256(data).hexdigest()[:32]}"', "cache-control": keep}
     if request.headers.get("if-none-match") == fields["etag"]:
         return Response(status_code=304, headers=fields)
-    return Response(data, headers=fields, media_type="application/json")
+    return packed(request, data, "application/json", fields, keep=True)

@@ -3,7 +3,8 @@
 
 FastAPI's routing costs as much as half a signature, which is why these two go without. Invariants:
 
-- A body is bounded before it is read, while it is read and while it is decompressed; reading has a time limit.
+- A body is bounded before it is read, while it is read and while it is decompressed. Time limits, of reading and of
+  writing, are on silence and on dripping, never on size: what is large arrives over a slow link too.
 - Everything answered is JSON of ours; no byte of a request comes back but identifiers that were verified.
 - A waiting read ends when its client goes away or the gateway stops.
 """
@@ -21,7 +22,7 @@ import orjson
 from gateway.door import Door
 from gateway.examine import Refused
 from gateway.outcomes import Accepted, Answer, Granted
-from gateway.problems import PROBLEM_JSON, language_of, problem, status_of
+from gateway.problems import PROBLEM_JSON, WAITS, language_of, problem, retry_after, status_of
 from schemas.envelope import mailbox_topic, parse_manifest, split_topic
 from schemas.errors import AccessError, Language, LogError, PolicyError, RecordError, UmuhuzaError
 from topics.catalogue import mailboxes_of
@@ -35,6 +36,10 @@ Send = Callable[[Message], Awaitable[None]]
 NDJSON = b"application/x-ndjson"
 JSON = b"application/json"
 _CHUNK_BYTES = 256 * 1024
+_PIECE_BYTES = 32 * 1024
+"""What a client has to take in `send_seconds`, whatever the size of a record."""
+SLOWEST_BYTES_S = 512
+"""A body that comes more slowly than this is not waited for longer than `body_seconds`."""
 _GZIP_ABOVE = 1024
 _READ_BYTES = 4 << 20
 _READ_BYTES_MAX = 16 << 20
@@ -74,7 +79,9 @@ async def read_body(door: Door, scope: Scope, receive: Receive) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(door.settings.body_seconds):
+        async with asyncio.timeout(door.settings.body_seconds) as patience:
+            clock = asyncio.get_running_loop().time
+            began = clock()
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -86,6 +93,9 @@ async def read_body(door: Door, scope: Scope, receive: Receive) -> bytes:
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     break
+                # A large record over a slow link takes minutes; who stands still or drips is not waited for.
+                slowest = began + door.settings.body_seconds + size / SLOWEST_BYTES_S
+                patience.reschedule(min(clock() + door.settings.body_seconds, slowest))
     except TimeoutError:
         raise AccessError("request_invalid", "body") from None
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -141,6 +151,9 @@ class Reply:
             more = (*more, (b"content-length", str(sum(map(len, chunks))).encode("ascii")))
         fields = self.headers((b"content-type", kind), (b"vary", b"accept-encoding, accept-language"), *more)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        chunks = [
+            chunk[start : start + _PIECE_BYTES] for chunk in chunks for start in range(0, len(chunk), _PIECE_BYTES)
+        ]
         for chunk in chunks[:-1]:
             # uvicorn waits here while the client takes nothing; not for ever.
             async with asyncio.timeout(self._door.settings.send_seconds):
@@ -152,8 +165,8 @@ class Reply:
         more: list[tuple[bytes, bytes]] = []
         if status == 401:
             more.append((b"www-authenticate", b'Bearer realm="umuhuza"'))
-        if status in (429, 503, 507):
-            more.append((b"retry-after", b"5"))
+        if status in WAITS:
+            more.append((b"retry-after", str(retry_after(error)).encode("ascii")))
         body = orjson.dumps(problem(error, language(self._scope)))
         await self.send(status, PROBLEM_JSON.encode("ascii"), [body], *more)
         return status
@@ -303,7 +316,7 @@ async def mailbox(door: Door, scope: Scope, receive: Receive, send: Send) -> tup
     stored = await door.log.poll(after, limit, size)
     if not stored and wait_s > 0:
         stored = await _waited(door, session.agency, after, limit, size, wait_s, receive)
-    lines = await _mailbox_lines(door, session.agency, stored)
+    lines = await mailbox_lines(door, session.agency, stored)
     await Reply(door, scope, send).send(200, NDJSON, _chunks(lines))
     return 200, {"agency": session.agency, "lines": len(stored)}
 
@@ -398,7 +411,8 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _mailbox_lines(door: Door, agency: str, stored: Sequence[Stored]) -> list[bytes]:
+async def mailbox_lines(door: Door, agency: str, stored: Sequence[Stored]) -> list[bytes]:
+    """One line of NDJSON each, with the grants that this agency may have."""
     idents = {(one.topic, one.offset): [one.ident, *_granted_by(one)] for one in stored}
     wanted = list({ident for several in idents.values() for ident in several})
     grants = await door.follower.grants_for(agency, wanted) if wanted else {}

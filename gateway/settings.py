@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.keys import SigningKey, unb64url
+from schemas.keys import HYBRID, SealingKey, SigningKey, unb64url
 from schemas.registry_bundle import RootPin
 from topics.passphrase import unattended
 from topics.private_file import Passphrase, read_own, read_private
@@ -23,8 +23,8 @@ from topics.settings import SettingsError, load
 
 FILE_NAME = "gateway.toml"
 PREFIX = "UMUHUZA_GATEWAY_"
-PRIVATE = "gateway"
-"""What a gateway's locked key file is locked as."""
+PRIVATE, SEALING = "gateway", "gateway-seal"
+"""What a gateway's locked key files are locked as."""
 
 
 class Settings(BaseSettings):
@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     registry: Path = Field(description="The domain's registry, a file or a folder; read again when it changes.")
     registry_root: str = Field(description="Fingerprint of the domain's root, 43 characters; compare it by telephone.")
     signing_key: Path = Field(description="File with this gateway's private key (base64url scalar), mode 0600.")
+    sealing_key: Path | None = Field(
+        None, description="File with the private key that opens bundles from sticks, mode 0600; without it, none."
+    )
     agency: str = Field(description="The agency whose registry entry holds this gateway's key, bi/operator.")
     log: Path | None = Field(None, description="The domain's log as one SQLite file; this or `kafka`.")
     kafka: Path | None = Field(
@@ -64,7 +67,7 @@ class Settings(BaseSettings):
     )
     body_max_bytes: int = Field(16 << 20, ge=1 << 20, le=256 << 20, description="Largest request, decompressed.")
     lines_max: int = Field(1000, ge=1, le=1000, description="Most records in one request.")
-    body_seconds: float = Field(60.0, gt=0, description="A request body has to arrive within this time.")
+    body_seconds: float = Field(60.0, gt=0, description="A request body may stand still for this long.")
     send_seconds: float = Field(60.0, gt=0, description="A client that takes nothing for this time is dropped.")
     header_seconds: float = Field(20.0, gt=0, description="A connection has to send its request's head in this time.")
     keep_alive_seconds: int = Field(75, ge=1, description="How long an idle connection is kept.")
@@ -128,6 +131,30 @@ def gateway_key(text: str) -> SigningKey:
     if len(scalar) != 32:
         raise ValueError("length")
     return SigningKey.from_scalar(scalar)
+
+
+def read_sealing_key(settings: Settings, passphrase: Passphrase = unattended) -> SealingKey | None:
+    """What opens bundles: one line, base64url of the 32-byte seed, in clear or locked. None: this gateway takes none.
+
+    Raises:
+        SettingsError: missing, readable by others, or not a key.
+        KeyStoreError: keys_damaged, passphrase_wrong, passphrase_missing.
+    """
+    if settings.sealing_key is None:
+        return None
+    text = read_private(read_own(settings.sealing_key, "sealing_key"), SEALING).open(passphrase)
+    try:
+        return sealing_key(text)
+    except ValueError:
+        raise SettingsError("sealing_key: not a key", "sealing_key : ce n'est pas une clé") from None
+
+
+def sealing_key(text: str) -> SealingKey:
+    """The key in what its file holds. Raises ValueError."""
+    seed = unb64url(text.strip())
+    if len(seed) != 32:
+        raise ValueError("length")
+    return SealingKey(HYBRID, seed)
 
 
 def read_registry_root(settings: Settings) -> RootPin:

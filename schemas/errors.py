@@ -10,7 +10,8 @@
     ├── KeyStoreError   one's own private keys: locked, damaged, on a device that is not there
     ├── AccessError     tokens
     ├── LogError        the log said no, or not now
-    └── SourceError     files and systems an agency's connector reads
+    ├── SourceError     files and systems an agency's connector reads
+    └── MailError       the mail server that an agency's notices go through
 
 Rules that every raise obeys:
 - `code` is one of `CODES`, stable for ever; programs decide by it, never by a message.
@@ -86,6 +87,8 @@ class UmuhuzaError(Exception):
     """
 
     codes: ClassVar[frozenset[str]] = frozenset()
+    retry_after_s: float = 0.0
+    """Seconds for which whoever answered wants not to be asked again; 0: it did not say."""
 
     def __init__(self, code: str, path: str | None = None, *, expected: str | int | None = None) -> None:
         if code not in self.codes:
@@ -178,3 +181,9 @@ class SourceError(UmuhuzaError):
     """Files and systems that an agency's connector reads: their author corrects them."""
 
     codes = _raised_as("SourceError")
+
+
+class MailError(UmuhuzaError):
+    """The mail server of an agency's notices. Only notices wait for it; work does not."""
+
+    codes = _raised_as("MailError")

@@ -39,7 +39,7 @@ class Objection:
 
     def stands(self, registry: Registry, now: int) -> bool:
         """Whether a key that it names still counts, and the one that signed it too."""
-        entry = registry.agencies.get(self.agency)
+        entry = registry.home_of(self.agency).agencies.get(self.agency)
         counting = set() if entry is None else {key.kid for key in entry.keys if key.counts_at(now)}
         return self.signed_by in counting and not counting.isdisjoint(self.kids)
 
@@ -50,7 +50,7 @@ def sign_objection(agency: str, kids: Iterable[str], now: int, key: Signer) -> b
 
 
 def read_objection(line: bytes, registry: Registry, now: int) -> Objection:
-    """Verify one.
+    """Verify one, of a member or of an agency abroad that an agreement names.
 
     Raises:
         RecordError: record_malformed, header_forbidden, signature_invalid, too_large, issuer_mismatch.
@@ -75,7 +75,8 @@ def read_objection(line: bytes, registry: Registry, now: int) -> Objection:
         raise wrong
     if not all(isinstance(one, str) and is_kid(one) for one in kids) or len(set(kids)) != len(kids):
         raise wrong
-    if not registry.new_signing_key(raw["iss"], kid, now).verifies(f"{header}.{payload}".encode("ascii"), signed):
+    home = registry.home_of(raw["iss"])
+    if not home.new_signing_key(raw["iss"], kid, now).verifies(f"{header}.{payload}".encode("ascii"), signed):
         raise RecordError("signature_invalid", "objection")
     return Objection(raw["iss"], tuple(kids), raw["iat"], kid)
 

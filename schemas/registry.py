@@ -46,7 +46,7 @@ Role = Literal[
 ]
 _DOMAIN = re.compile(r"[a-z]{2}")
 ROLES: tuple[Role, ...] = get_args(Role)
-Use = Literal["sig", "seal", "tls"]
+Use = Literal["sig", "seal", "bundle", "tls"]
 USES: tuple[Use, ...] = get_args(Use)
 TLS_PIN = "spki-sha256"
 """What is listed of a TLS key: SHA-256 over its certificate's SubjectPublicKeyInfo (RFC 7469 section 2.4)."""
@@ -187,6 +187,14 @@ class Registry:
             return border.agencies[agency]
         return self.agency(agency)
 
+    def home_of(self, agency: str) -> Registry:
+        """By what the word of that agency is judged where no ledger is asked: ours, or what the other domain's registry
+        opens to us of its own."""
+        border = self.borders.get(agency.partition("/")[0])
+        if border is None:
+            return self
+        return Registry(border.domain, self.version, self.issued, border.agencies, self.training)
+
     def signing_key(self, iss: str, kid: str, at: int, index: int | None = None) -> VerifyKey:
         """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known.
 
@@ -216,8 +224,18 @@ class Registry:
         Raises:
             RegistryError: agency_unknown, key_revoked (no usable key is left).
         """
-        keys = [key for key in self.party(agency).keys if key.use == "seal"]
-        usable = tuple(self._seal_to(agency, key) for key in keys if key.counts_at(at))
+        return tuple(self._seal_to(agency, key) for key in self._sealing(agency, "seal", at))
+
+    def newest_seal_key(self, agency: str, at: int) -> SealTo:
+        """The one to which a bundle is sealed (`schemas.bundle`): an operator's gateway has a key for that alone, of
+        use `bundle`, to which no record is ever sealed. Raises as `seal_keys`."""
+        use: Use = "bundle" if "operator" in self.party(agency).roles else "seal"
+        newest = max(self._sealing(agency, use, at), key=lambda key: (key.activated, key.kid))
+        return self._seal_to(agency, newest)
+
+    def _sealing(self, agency: str, use: Use, at: int) -> list[Key]:
+        keys = [key for key in self.party(agency).keys if key.use == use]
+        usable = [key for key in keys if key.counts_at(at)]
         if not usable:
             raise RegistryError("key_revoked" if keys else "key_unknown")
         return usable
@@ -456,7 +474,7 @@ def _key_from_json(raw: Any, path: str) -> Key:
     use = next((one for one in USES if one == raw["use"]), None)
     if use is None:
         raise RegistryError("registry_invalid", f"{path}.use")
-    suites: Mapping[Use, tuple[str, ...]] = {"sig": ("ES256",), "seal": SUITES, "tls": (TLS_PIN,)}
+    suites: Mapping[Use, tuple[str, ...]] = {"sig": ("ES256",), "seal": SUITES, "bundle": SUITES, "tls": (TLS_PIN,)}
     if raw["suite"] not in suites[use]:
         raise RegistryError("registry_invalid", f"{path}.suite")
     try:

@@ -35,7 +35,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 
 from schemas.agreements import Agreement
 from schemas.errors import RegistryError
-from schemas.registry import STALE_AFTER_S, Agency, Registry
+from schemas.registry import STALE_AFTER_S, USES, Agency, Registry
 from schemas.registry_bundle import (
     MAX_REGISTRY_BYTES,
     TIMESTAMP,
@@ -69,8 +69,8 @@ WARN_OF_RENEWAL_S = 5 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Expiring:
-    """Something that ends soon or has ended. `what`: root, targets, registry (snapshot and timestamp), or sig, seal,
-    tls."""
+    """Something that ends soon or has ended. `what`: root, targets, registry (snapshot and timestamp), or a
+    key's use."""
 
     what: str
     of: str
@@ -154,7 +154,7 @@ def _ending(agency: Agency, now: int) -> list[Expiring]:
     """When its last key of each use ends: one that has a longer-lived one beside it needs nobody any more."""
     counting = [key for key in agency.keys if key.counts_at(now)]
     found = []
-    for use in ("sig", "seal", "tls"):
+    for use in USES:
         last = max((key.expires for key in counting if key.use == use), default=None)
         if last is not None:
             found.append(Expiring(use, agency.id, last))

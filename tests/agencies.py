@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import ClassVar, TypeVar, cast
 
-from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Erased, Escalation, Outcome
+from adapters.connectors.contract import Arrived, Batch, Connector, Draft, Erased, Escalation, LastContact, Outcome
 from adapters.consents import Consents
 from adapters.desk import Desk
 from adapters.keystore import Keys
@@ -108,6 +108,8 @@ class InMemory:
         self.changes: list[tuple[str, str, str | None]] = []
         """(evt, state, code), as told."""
         self.escalations: list[Escalation] = []
+        self.known: list[LastContact] = []
+        """When everybody was last heard, as last told."""
         self.before_escalated: Callable[[Escalation], None] = lambda _escalation: None
         self.before_deliver: Callable[[Arrived], None] = lambda _arrived: None
         self.before_settle: Callable[[Batch], None] = lambda _batch: None
@@ -142,6 +144,9 @@ class InMemory:
     async def escalated(self, escalation: Escalation) -> None:
         self.before_escalated(escalation)
         self.escalations.append(escalation)
+
+    async def contacts(self, known: Sequence[LastContact]) -> None:
+        self.known = list(known)
 
     @property
     def types(self) -> list[str]:

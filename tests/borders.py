@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,8 @@ class Countries:
     """`Countries()`: both, with the agreement in both registries."""
 
     now: int = NOW
+    otherwise: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the agreement that are not as in `TERMS`."""
     bi: Domain = field(init=False)
     tn: Domain = field(init=False)
 
@@ -83,7 +85,7 @@ class Countries:
         days = {"since": begun + timedelta(days=-30), "until": begun + timedelta(days=90)}
         authorised = {**AUTHORISED, "until": (begun + timedelta(days=60)).isoformat()}
         told = {**TERMS, **{name: one.isoformat() for name, one in days.items()}, "authorisations": [authorised]}
-        return agreement_from_json({**told, "root_fingerprints": roots, **changes}, NAME, domain)
+        return agreement_from_json({**told, "root_fingerprints": roots, **self.otherwise, **changes}, NAME, domain)
 
     def published(self, domain: Domain) -> TrustedRegistry:
         """Its registry as it is now."""

@@ -100,6 +100,8 @@ class Domain:
     members: dict[str, Member] = field(init=False, default_factory=dict)
     root: SigningKey = field(init=False)
     registry: Registry = field(init=False)
+    opens: SealingKey = field(init=False)
+    """What opens the bundles that come to its gateway."""
     random: RandomBytes = field(init=False)
     _heads: dict[tuple[str, str], tuple[int, str]] = field(init=False, default_factory=dict)
     _file: tuple[Registry, Mapping[str, Agreement], bytes] | None = field(init=False, default=None)
@@ -107,16 +109,20 @@ class Domain:
     def __post_init__(self) -> None:
         self.random = seeded(self.seed)
         self.root = SigningKey.generate(self.random)
+        self.opens = SealingKey.generate(seeded(f"{self.seed} bundles"))
         registry = empty_registry(self.name, self.now - 86_400)
         wanted = dict(self.cast)
         wanted |= {f"bi/n{i}": (f"Agence {i} (inventée)", ("assistance",), False) for i in range(self.extra_issuers)}
         for agency, (name, roles, protected) in wanted.items():
             member = Member(agency, SigningKey.generate(self.random), SealingKey.generate(self.random))
             self.members[agency] = member
-            keys = (
+            keys: tuple[Key, ...] = (
                 _key(member.sig.kid, "ES256", member.sig.public.public, self.now),
                 _key(member.seal.kid, HYBRID, member.seal.public.public, self.now),
             )
+            if "operator" in roles:
+                bundles = _key(self.opens.kid, HYBRID, self.opens.public.public, self.now)
+                keys = (*keys, replace(bundles, use="bundle"))
             registry = registry.with_agency(Agency(agency, {"fr": name}, roles, keys, protected), self.now - 86_400)
         self.registry = registry
 

@@ -25,10 +25,8 @@ them changes nothing that survived. There is no shared memory: use WAL with `loc
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -267,16 +265,18 @@ class _Life(apsw.VFS):
     def living(self) -> bool:
         return self.disk._lives[-1] is self and not self.disk.dead
 
-    @contextlib.contextmanager
-    def operation(self, kind: Operation, growth: int = 0) -> Iterator[None]:
-        """Refuse on request, do it, die in the middle of it when that was asked for."""
+    def before(self, kind: Operation, growth: int = 0) -> bool:
+        """Refuse on request; for `after`, whether this life is the one that the disk serves now."""
         living = self.living()
         if living:
             self.disk._before(kind, growth)
-        if living and kind == "sync" and self.disk._tick():
-            self.disk.cut()  # before the sync had any effect
-            raise PowerCut
-        yield
+            if kind == "sync" and self.disk._tick():
+                self.disk.cut()  # before the sync had any effect
+                raise PowerCut
+        return living
+
+    def after(self, kind: Operation, living: bool) -> None:
+        """It is done; die in the middle of it when that was asked for."""
         self.disk.done[kind] += 1
         if living and kind != "sync" and self.disk._tick():
             self.disk.cut()  # the change was made, nobody knows whether it reached the platter
@@ -296,14 +296,16 @@ class _Life(apsw.VFS):
             if not flags[0] & apsw.SQLITE_OPEN_CREATE:
                 raise apsw.CantOpenError("no such file on the simulated disk")
             file = _File()
-            with self.operation("create"):
-                self.files[path] = file
+            living = self.before("create")
+            self.files[path] = file
+            self.after("create", living)
         return _Handle(self, file, path, flags[0])
 
     @override
     def xDelete(self, filename: str, syncdir: bool) -> None:
-        with self.operation("delete"):
-            self.files.pop(filename, None)
+        living = self.before("delete")
+        self.files.pop(filename, None)
+        self.after("delete", living)
         if syncdir:
             self.sync_directory()
 
@@ -353,20 +355,23 @@ class _Handle(apsw.VFSFile):
     @override
     def xWrite(self, data: Buffer, offset: int) -> None:
         written = bytes(data)
-        with self.life.operation("write", offset + len(written) - len(self.file.seen)):
-            self.file.change(offset, written)
+        living = self.life.before("write", offset + len(written) - len(self.file.seen))
+        self.file.change(offset, written)
+        self.life.after("write", living)
 
     @override
     def xTruncate(self, newsize: int) -> None:
-        with self.life.operation("truncate"):
-            self.file.change(newsize, None)
+        living = self.life.before("truncate")
+        self.file.change(newsize, None)
+        self.life.after("truncate", living)
 
     @override
     def xSync(self, flags: int) -> None:
-        with self.life.operation("sync"):
-            self.file.sync()
-            if self.flags & _JOURNALS and self.life.durable_names.get(self.path or "") is not self.file:
-                self.life.sync_directory()
+        living = self.life.before("sync")
+        self.file.sync()
+        if self.flags & _JOURNALS and self.life.durable_names.get(self.path or "") is not self.file:
+            self.life.sync_directory()
+        self.life.after("sync", living)
 
     @override
     def xFileSize(self) -> int:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from adapters.connectors.contract import (
     Arrived,
@@ -33,12 +33,13 @@ from adapters.connectors.contract import (
 )
 from schemas.forms import Answer, Birth, Consent, Facts, Lawful, Name, Referral, SafeContact, Service
 from tests.sim_machine import Life, Tell
+from tests.sim_stage import DAY
 from tests.sim_time import EPOCH, VirtualLoop, spread
 
 PLANTED_NAME = "Nomplante"
 """Every invented person's name contains it; it may stand on no disk."""
 PLANTED_NUMBER = "+25790090"
-HOUR, DAY = 3600.0, 86_400.0
+HOUR = 3600.0
 SHELTERS = ("bi/k7t4", "bi/r5w2")
 SERVICES = ("SocialCare", "Health", "Legal")
 
@@ -59,10 +60,26 @@ class Habits:
     takes_back: float = 0.03
 
 
+class Script(Protocol):
+    """What another caseworker than the ones below does; all of it by what she is told and by chance of her own."""
+
+    def begins(self, system: System) -> None: ...
+
+    def hears(self, system: System, arrived: Arrived) -> None: ...
+
+
 class System:
     """One agency's own system and its caseworker. Durable; never knows of crashes."""
 
-    def __init__(self, agency: str, loop: VirtualLoop, rng: random.Random, habits: Habits, tell: Tell) -> None:
+    def __init__(
+        self,
+        agency: str,
+        loop: VirtualLoop,
+        rng: random.Random,
+        habits: Habits,
+        tell: Tell,
+        script: Script | None = None,
+    ) -> None:
         self.agency = agency
         self.habits = habits
         self.at_work = True
@@ -79,38 +96,41 @@ class System:
         self.wants_back: list[str] = []
         """Events that the caseworker would like to cancel."""
         self._loop = loop
-        self._rng = rng
+        self.chance = rng
         self._tell = tell
         self._number = 0
+        self._script = script
 
     # -- the caseworker -----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        if self.agency == "bi/police":
-            self._later(self._rng.expovariate(self.habits.cases_per_day / DAY), self._meets_somebody)
-        self._later(spread(self._rng, HOUR, 3 * DAY), self._tidies_up)
+        if self._script is not None:
+            self._script.begins(self)
+        elif self.agency == "bi/police":
+            self.later(self.chance.expovariate(self.habits.cases_per_day / DAY), self._meets_somebody)
+        self.later(spread(self.chance, HOUR, 3 * DAY), self.tidies_up)
 
-    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
         self._loop.call_later(seconds, lambda: act() if self.at_work else None)
 
-    def _today(self) -> datetime:
+    def today(self) -> datetime:
         return datetime.fromtimestamp(int(EPOCH + self._loop.time()), UTC)
 
-    def _drop(self, *drafts: Draft) -> None:
+    def drop(self, *drafts: Draft) -> None:
         """One file into the folder."""
         self._number += 1
         source = f"{self.agency}#{self._number}"
         rows: list[Draft | Problem] = []
         for place, draft in enumerate(drafts, 2):
             rows.append(self._with_mistake(replace(draft, line=f"ligne {place}")))
-        if self._rng.random() < self.habits.mistakes:
+        if self.chance.random() < self.habits.mistakes:
             rows.append(Problem("ligne 99", "row_invalid", "Ligne illisible", "Unreadable row", "ligne 99"))
         self.every_file[source] = self.files[source] = Batch(source, f"fichier {self._number}.xlsx", tuple(rows))
 
     def _with_mistake(self, draft: Draft) -> Draft:
-        if self._rng.random() >= self.habits.mistakes:
+        if self.chance.random() >= self.habits.mistakes:
             return draft
-        match self._rng.choice(("nobody", "state", "consent", "type", "thread")):
+        match self.chance.choice(("nobody", "state", "consent", "type", "thread")):
             case "nobody":
                 return replace(draft, to="bi/nobody")
             case "state":
@@ -133,7 +153,7 @@ class System:
         service: Service | None = None,
     ) -> Facts:
         return Facts(
-            occurred_at=self._today(),
+            occurred_at=self.today(),
             htcds=htcds or {},
             lawful=lawful,
             birth=birth,
@@ -143,101 +163,100 @@ class System:
         )
 
     def _lawful(self) -> Lawful:
-        if self._rng.random() < 0.8:
-            today = self._today()
+        if self.chance.random() < 0.8:
+            today = self.today()
             return Lawful(basis="consent", consent=Consent(given_at=today, expires_at=today + timedelta(days=180)))
         return Lawful(basis="vital-interests", author=f"Agent {PLANTED_NAME}", reason=f"Danger, dit {PLANTED_NAME}")
 
-    def _name(self) -> str:
-        return (
-            f"{self._rng.choice(('Aline', 'Éric', 'Ndayishimiye', 'مريم'))} {PLANTED_NAME}{self._rng.randrange(10**6)}"
-        )
+    def name(self) -> str:
+        given = self.chance.choice(("Aline", "Éric", "Ndayishimiye", "مريم"))
+        return f"{given} {PLANTED_NAME}{self.chance.randrange(10**6)}"
 
     def _birth(self) -> Birth:
-        return Birth(precision="year", date=str(self._rng.randint(1960, 2004)))
+        return Birth(precision="year", date=str(self.chance.randint(1960, 2004)))
 
     def _meets_somebody(self) -> None:
-        person = f"dossier-{self._rng.randrange(10**9)}"
-        name = self._name()
+        person = f"dossier-{self.chance.randrange(10**9)}"
+        name = self.name()
         facts = self._facts(
             lawful=self._lawful(),
-            htcds={"prs_FirstName": name, "prs_MobilePhone": f"{PLANTED_NUMBER}{self._rng.randrange(1000):03}"},
+            htcds={"prs_FirstName": name, "prs_MobilePhone": f"{PLANTED_NUMBER}{self.chance.randrange(1000):03}"},
             birth=self._birth(),
         )
-        self._drop(Draft("", "bi/iom", "case.identified", person, None, facts))
-        self._later(self._rng.expovariate(self.habits.cases_per_day / DAY), self._meets_somebody)
+        self.drop(Draft("", "bi/iom", "case.identified", person, None, facts))
+        self.later(self.chance.expovariate(self.habits.cases_per_day / DAY), self._meets_somebody)
 
     def _screens(self, case: Arrived) -> None:
-        person = f"cas-{self._rng.randrange(10**9)}"
+        person = f"cas-{self.chance.randrange(10**9)}"
         told = self._facts(lawful=self._lawful(), birth=self._birth())
         drafts = [Draft("", "bi/min-solidarity", "case.screened", person, None, told)]
         drafts += [
             Draft("", shelter, "referral.requested", person, None, self._referral())
-            for shelter in self._rng.sample(SHELTERS, self._rng.choice((1, 1, 1, 2)))
+            for shelter in self.chance.sample(SHELTERS, self.chance.choice((1, 1, 1, 2)))
         ]
-        if self._rng.random() < 0.5:
-            self._drop(*drafts)
+        if self.chance.random() < 0.5:
+            self.drop(*drafts)
             return
         for draft in drafts:
-            self._drop(draft)
+            self.drop(draft)
 
     def _referral(self) -> Facts:
         referral = Referral(
-            priority=self._rng.choice(("immediate", "emergency", "urgent", "normal")),
-            name=Name(as_given=self._name()),
+            priority=self.chance.choice(("immediate", "emergency", "urgent", "normal")),
+            name=Name(as_given=self.name()),
             birth=self._birth(),
-            services=(self._rng.choice(SERVICES),),
-            safe_contact=SafeContact(channel="telephone", address=f"{PLANTED_NUMBER}{self._rng.randrange(1000):03}"),
-            reason=f"Connaît {self._name()}" * self._rng.choice((1, 1, 40)),
+            services=(self.chance.choice(SERVICES),),
+            safe_contact=SafeContact(channel="telephone", address=f"{PLANTED_NUMBER}{self.chance.randrange(1000):03}"),
+            reason=f"Connaît {self.name()}" * self.chance.choice((1, 1, 40)),
         )
         return self._facts(lawful=self._lawful(), referral=referral)
 
     def _answers(self, request: Arrived) -> None:
         """The whole of a shelter's work on one referral, step after step."""
-        steps = ["referral.received"] if self._rng.random() < 0.8 else []
-        if self._rng.random() < 0.25:
+        steps = ["referral.received"] if self.chance.random() < 0.8 else []
+        if self.chance.random() < 0.25:
             steps.append("referral.declined")
         else:
-            steps += ["referral.accepted", *["referral.started"] * self._rng.randint(0, 1)]
-            steps += ["service.provided"] * self._rng.randint(0, 3)
-            steps += ["referral.completed"] * self._rng.randint(0, 1)
-        if self._rng.random() < 0.3:
+            steps += ["referral.accepted", *["referral.started"] * self.chance.randint(0, 1)]
+            steps += ["service.provided"] * self.chance.randint(0, 3)
+            steps += ["referral.completed"] * self.chance.randint(0, 1)
+        if self.chance.random() < 0.3:
             # A whole week written down at once, on paper first.
-            self._drop(*(self._answer(request, step) for step in steps))
+            self.drop(*(self._answer(request, step) for step in steps))
             return
         self._goes_on(request, steps)
 
     def _goes_on(self, request: Arrived, steps: list[str]) -> None:
         if not steps:
             return
-        self._drop(self._answer(request, steps[0]))
-        self._later(spread(self._rng, 60, 3 * DAY), lambda: self._goes_on(request, steps[1:]))
+        self.drop(self._answer(request, steps[0]))
+        self.later(spread(self.chance, 60, 3 * DAY), lambda: self._goes_on(request, steps[1:]))
 
     def _answer(self, request: Arrived, step: str) -> Draft:
         facts = self._facts()
         if step == "referral.declined":
-            facts = self._facts(answer=Answer(reason=self._rng.choice(("no-capacity", "unsafe-here"))))
+            facts = self._facts(answer=Answer(reason=self.chance.choice(("no-capacity", "unsafe-here"))))
         elif step == "referral.completed":
             facts = self._facts(answer=Answer(outcome="goals-met"))
         elif step == "service.provided":
-            facts = self._facts(service=Service(type=self._rng.choice(SERVICES), began_at=self._today()))
+            facts = self._facts(service=Service(type=self.chance.choice(SERVICES), began_at=self.today()))
         return Draft("", request.iss, step, None, request.thread, facts, ref=request.evt)
 
     def _refers_again(self, declined: Arrived) -> None:
         other = SHELTERS[1 - SHELTERS.index(declined.iss)]
-        self._drop(Draft("", other, "referral.requested", declined.person, None, self._referral()))
+        self.drop(Draft("", other, "referral.requested", declined.person, None, self._referral()))
 
     def _settles_late(self, accepted: Arrived) -> None:
         """The acceptance came after the deadline: she has telephoned, and confirms or revokes."""
-        word = self._rng.choice(("referral.reopened", "referral.reopened", "referral.revoked"))
-        self._drop(Draft("", accepted.iss, word, accepted.person, accepted.thread, self._facts()))
+        word = self.chance.choice(("referral.reopened", "referral.reopened", "referral.revoked"))
+        self.drop(Draft("", accepted.iss, word, accepted.person, accepted.thread, self._facts()))
 
-    def _tidies_up(self) -> None:
+    def tidies_up(self) -> None:
         """Drops an old file again, by mistake; changes her mind about something."""
-        if self.every_file and self._rng.random() < 0.5:
-            batch = self._rng.choice(list(self.every_file.values()))
+        if self.every_file and self.chance.random() < 0.5:
+            batch = self.chance.choice(list(self.every_file.values()))
             self.files.setdefault(batch.source, batch)
-        self._later(spread(self._rng, HOUR, 3 * DAY), self._tidies_up)
+        self.later(spread(self.chance, HOUR, 3 * DAY), self.tidies_up)
 
     # -- what the connector does to it --------------------------------------------------------------------------------
 
@@ -250,7 +269,7 @@ class System:
             code = None if outcome.problem is None else outcome.problem.code
             if (before.evt, before.problem and before.problem.code) != (outcome.evt, code):
                 raise BrokenPromiseError(f"{self.agency}: {key} was told another outcome before")
-            if before is outcome and outcome.evt is not None and self._rng.random() < self.habits.takes_back:
+            if before is outcome and outcome.evt is not None and self.chance.random() < self.habits.takes_back:
                 self.wants_back.append(outcome.evt)
         self.files.pop(batch.source, None)
 
@@ -261,19 +280,21 @@ class System:
             if (before.type, before.thread, before.facts) != (arrived.type, arrived.thread, arrived.facts):
                 raise BrokenPromiseError(f"{self.agency}: {arrived.ident} was delivered again as something else")
             return
-        if arrived.ident in self.refused_here or self._rng.random() < self.habits.undeliverable:
+        if arrived.ident in self.refused_here or self.chance.random() < self.habits.undeliverable:
             self.refused_here.add(arrived.ident)
             raise UndeliverableError(Problem("", "payload_invalid", "Impossible ici", "Not possible here"))
         self.received[arrived.ident] = arrived
         self._tell(self.agency, f"received {arrived.type} {arrived.ident}")
-        if arrived.type == "case.identified":
-            self._later(spread(self._rng, HOUR, 2 * DAY), lambda: self._screens(arrived))
+        if self._script is not None:
+            self._script.hears(self, arrived)
+        elif arrived.type == "case.identified":
+            self.later(spread(self.chance, HOUR, 2 * DAY), lambda: self._screens(arrived))
         elif arrived.type == "referral.requested":
-            self._later(spread(self._rng, 600, 4 * DAY), lambda: self._answers(arrived))
-        elif arrived.type == "referral.declined" and self._rng.random() < 0.5:
-            self._later(spread(self._rng, HOUR, DAY), lambda: self._refers_again(arrived))
+            self.later(spread(self.chance, 600, 4 * DAY), lambda: self._answers(arrived))
+        elif arrived.type == "referral.declined" and self.chance.random() < 0.5:
+            self.later(spread(self.chance, HOUR, DAY), lambda: self._refers_again(arrived))
         elif arrived.state == "late-acceptance" and arrived.type == "referral.accepted":
-            self._later(spread(self._rng, HOUR, DAY), lambda: self._settles_late(arrived))
+            self.later(spread(self.chance, HOUR, DAY), lambda: self._settles_late(arrived))
 
 
 class Desktop:

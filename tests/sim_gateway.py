@@ -52,6 +52,8 @@ class LogServer:
         self.gateway: Gateway | None = None
         self.pause_s: Callable[[], float] = lambda: 60.0
         """How long it stays down after a death."""
+        self.beside: Callable[[SqliteLog, Life], Coroutine[Any, Any, None]] | None = None
+        """What else goes on in this process once it is ready, and dies with it."""
 
     def open_log(self) -> SqliteLog:
         return SqliteLog.open(
@@ -73,6 +75,8 @@ class LogServer:
             failed = None if start.cancelled() else start.exception()
             if failed is None and life.alive:
                 self.machine.tell("ready")
+                if self.beside is not None and self.log is not None:
+                    life.start(self.beside(self.log, life))
                 await life.ended
             elif life.alive and not isinstance(failed, LogError | DiedError | PowerCut):
                 raise failed or StuckError("the log's process was cancelled")
@@ -126,11 +130,19 @@ class LogServer:
 class Line:
     """A log client over the network, straight to the log: the `topics.log.Log` of one adapter process."""
 
-    def __init__(self, network: Network, link: Link, server: LogServer, clock: Clock) -> None:
+    def __init__(
+        self,
+        network: Network,
+        link: Link,
+        server: LogServer,
+        clock: Clock,
+        step: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         self._network = network
         self._clock = clock
         self._link = link
         self._server = server
+        self._step = step
         self._log_id = ""
         self.correction_s = 0.0
         """Learnt with every answer, forgotten with the process: what an adapter adds to its own clock."""
@@ -147,11 +159,13 @@ class Line:
                 raise LogError("unavailable", "gateway")
             return await request(server.log), server.log.log_id, server.machine.clock.now()
 
+        self._step("asks the log")
         try:
             answer, self._log_id, date = await self._network.call(self._link, there, patience_s)
         except UnreachableError:
             raise LogError("unavailable", "network") from None
         self.correction_s = date - self._clock.now()
+        self._step("has its answer")
         return answer
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended | LogError]:
@@ -176,6 +190,14 @@ class Line:
     async def ends(self, topic: str) -> Ends:
         return await self._call(lambda log: log.ends(topic), PATIENCE_S)
 
+    async def ends_of(self, topics: Sequence[str]) -> dict[str, Ends]:
+        """In one exchange, as `HttpLog` does."""
+
+        async def request(log: SqliteLog) -> dict[str, Ends]:
+            return {topic: await log.ends(topic) for topic in topics}
+
+        return await self._call(request, PATIENCE_S)
+
     async def put_grants(self, topic: str, grants: Mapping[str, bytes]) -> None:
         await self._call(lambda log: log.put_grants(topic, grants), PATIENCE_S)
 
@@ -191,5 +213,5 @@ class Line:
 
 def _refused(entry: Entry) -> bool:
     """Chosen by the ident, so that a record is refused each time it comes. A gateway has no reason to refuse a receipt
-    for good but its date (see `adapters.mailbox.Mailbox.refuse`), which the other way tries."""
+    for good but its date or its key (see `adapters.mailbox.Mailbox.refuse`), which the other ways try."""
     return ".receipt." not in entry.topic and hashlib.sha256(entry.ident.encode()).digest()[0] < 256 // REFUSED_ONE_IN

@@ -8,6 +8,7 @@ Nothing of HTTP is simulated but the wire: tokens, gzip, problem objects, long p
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from tests.sim_time import VirtualLoop
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog
 
-OPERATOR = "bi/operator"
 LONGEST_WAIT_S = 86_400.0
 FOLLOW_S = 6 * 3600.0
 TOKEN_S = 12 * 3600
@@ -44,6 +44,10 @@ class Front:
     registry_file: Path
     loop: VirtualLoop
     rng: random.Random
+    neighbours: Path | None = None
+    """Whom the domain exchanges with; a real folder too."""
+    ledger: Path | None = None
+    """Where its ledger publishes."""
 
     async def open(self, log: SqliteLog, now: Callable[[], float]) -> Gateway:
         # Not validated: in virtual time a wait of a day costs what a wait of a minute does.
@@ -51,12 +55,14 @@ class Front:
             registry=self.registry_file,
             registry_root=self.domain.pin.text,
             signing_key=self.registry_file,
-            agency=OPERATOR,
+            agency=self.domain.operator.id,
             log=Path("/log.db"),
             index=Path("/index.db"),
             wait_max_seconds=LONGEST_WAIT_S,
             follow_seconds=FOLLOW_S,
             token_seconds=TOKEN_S,
+            neighbours=self.neighbours,
+            ledger=self.ledger,
             log_requests=False,
         )
         registry = RegistryFile(self.registry_file, self.domain.pin, now)
@@ -66,7 +72,7 @@ class Front:
                 settings,
                 log=log,
                 registry_file=registry,
-                key=self.domain.members[OPERATOR].sig,
+                key=self.domain.operator.sig,
                 now=now,
                 random=self.rng.randbytes,
                 run=AtOnce(),
@@ -80,17 +86,35 @@ class Front:
 
 
 class Wire(httpx2.AsyncBaseTransport):
-    """One agency's way to the gateway, whichever process that is at the moment."""
+    """One agency's way to the gateway, whichever process that is at the moment.
 
-    def __init__(self, network: Network, link: Link, gateway: Callable[[], Gateway | None]) -> None:
+    Args:
+        grain_s: a client's patience is rounded up to whole ones; 0: as it is. It grows with the bytes of a request, and
+            what carries ML-DSA signatures, which are drawn anew in every run, compresses to a few bytes more or less.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        link: Link,
+        gateway: Callable[[], Gateway | None],
+        step: Callable[[str], None] = lambda _name: None,
+        *,
+        grain_s: float = 0.0,
+    ) -> None:
+        self._grain_s = grain_s
         self._network = network
         self._link = link
         self._gateway = gateway
+        self._step = step
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         body = await request.aread()
+        self._step("asks")
         patience_s = float(request.extensions["timeout"]["read"])
+        if self._grain_s:
+            patience_s = math.ceil(patience_s / self._grain_s) * self._grain_s
         gone = asyncio.Event()
 
         async def there() -> _Answered:
@@ -105,6 +129,7 @@ class Wire(httpx2.AsyncBaseTransport):
             raise (httpx2.ReadTimeout if exc.sent else httpx2.ConnectError)("the simulated network") from None
         finally:
             gone.set()
+        self._step("is answered")
         return httpx2.Response(answered.status, headers=answered.headers, stream=httpx2.ByteStream(answered.body))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -85,7 +86,22 @@ def test_what_a_source_calls_itself_is_text_in_both() -> None:
     made = sheet("en", records=0)
     assert "&lt;b&gt;été&lt;/b&gt;" in page_of(made)
     text = " ".join(read(pdf_of(made)))
-    assert "<b>été</b> › ?? &amp; <para>" in text
+    assert "<b>été</b> › [U+0007 U+2603] &amp; <para>" in text
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_name_in_arabic_script_is_not_lost_where_the_font_lacks_its_letters(language: Language) -> None:
+    """Invented: two names of one length stay two, and a sentence says what the numbers are."""
+    one, other = "مأوى", "ملجأ"
+    made = sheet(language, records=0)
+    made = replace(made, blocks=(*made.blocks, Paragraph((one,)), Bullets((other,))))
+    text = " ".join(read(pdf_of(made)))
+    for name in (one, other):
+        assert f"[{' '.join(f'U+{ord(letter):04X}' for letter in name)}]" in text
+    explained = "par leurs numéros Unicode" if language == "fr" else "by their Unicode numbers"
+    assert explained in text
+    assert one in page_of(made)
+    assert explained not in " ".join(read(pdf_of(replace(made, blocks=()))))
 
 
 def test_the_same_report_is_the_same_file_in_the_language_that_it_says() -> None:

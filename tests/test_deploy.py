@@ -17,6 +17,7 @@ import yaml
 from gateway.metrics import Metrics
 from schemas.errors import CODES
 from tests.command_lines import parse
+from umuhuza.bridge_process import Health as Bridging
 from umuhuza.ledger_process import Health
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,7 @@ def unit(path: Path) -> configparser.ConfigParser:
 def test_there_is_a_unit_for_each_process() -> None:
     assert [path.name for path in UNITS] == [
         "umuhuza-agency@.service",
+        "umuhuza-bridge@.service",
         "umuhuza-gateway.service",
         "umuhuza-kafka.service",
         "umuhuza-ledger.service",
@@ -155,6 +157,11 @@ def ledger_names() -> set[str]:
     return found | {f"umuhuza_ledger_{name}_total" for name in ("entries", "rejects")}
 
 
+def bridge_names() -> set[str]:
+    """Of the bridge's process; some have no sample before their first time."""
+    return {f"{one.name}_total" if one.type == "counter" else one.name for one in Bridging("tn").collect()}
+
+
 def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> None:
     names = sample_names()
     assert len(alerts()) >= 10
@@ -164,8 +171,8 @@ def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> 
         assert alert.values["severity"] in ("page", "ticket")
         expression = alert.values["expr"]
         assert expression.count("(") == expression.count(")")
-        used = set(re.findall(r"umuhuza_(?:gateway|ledger)_\w+", expression))
-        assert used <= names | ledger_names(), alert.name
+        used = set(re.findall(r"umuhuza_(?:gateway|ledger|bridge)_\w+", expression))
+        assert used <= names | ledger_names() | bridge_names(), alert.name
         assert used or expression.startswith("up{")
         for codes in re.findall(r'code=~?"([a-z_|]+)"', expression):
             assert set(codes.split("|")) <= CODES.keys(), alert.name
@@ -174,7 +181,7 @@ def test_every_alert_is_complete_and_asks_for_metrics_and_codes_that_exist() -> 
 def test_every_alert_leads_to_a_heading_that_says_what_to_do() -> None:
     for alert in alerts():
         file, _, anchor = alert.values["runbook_url"].partition("#")
-        assert file in tuple(f"docs/operations{page}.md" for page in ("", "/kafka", "/ledger", "/witness"))
+        assert file in tuple(f"docs/operations{page}.md" for page in ("", "/kafka", "/ledger", "/witness", "/bridge"))
         page = (ROOT / file).read_text(encoding="utf-8")
         assert anchor in {_anchor(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")}, alert.name
 

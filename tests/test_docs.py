@@ -32,7 +32,7 @@ from schemas.keys import SigningKey
 from schemas.registry import empty_registry
 from tests.command_lines import parse
 from tests.domain import NOW, seeded
-from tests.test_deploy import ledger_names, sample_names
+from tests.test_deploy import bridge_names, ledger_names, sample_names
 from umuhuza import reference
 from umuhuza.cli import build
 from umuhuza.ledger_settings import LedgerSettings
@@ -45,12 +45,14 @@ PAIRS = {
     "operations/witness.md": "fr/exploitation-temoins.md",
     "operations/ledger.md": "fr/exploitation-registre-de-preuve.md",
     "operations/bridge.md": "fr/exploitation-pont.md",
+    "operations/usb.md": "fr/exploitation-cle-usb.md",
     "operations/keys.md": "fr/exploitation-cles.md",
     "audit.md": "fr/verifier-le-journal.md",
     "caseworker.md": "fr/guide-intervenant.md",
     "commands.md": "fr/commandes.md",
     "examples/README.md": "fr/exemples.md",
     "demo.md": "fr/demonstration.md",
+    "sandbox.md": "fr/bac-a-sable.md",
     "verify/README.md": "verify/LISEZ-MOI.md",
 }
 """Pages that stand in English and in French."""
@@ -109,7 +111,7 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
     [
         (
             "operations.md",
-            *(f"operations/{name}.md" for name in ("bridge", "kafka", "keys", "ledger", "witness")),
+            *(f"operations/{name}.md" for name in ("bridge", "kafka", "keys", "ledger", "usb", "witness")),
             "audit.md",
         ),
         (
@@ -119,6 +121,7 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
             "fr/exploitation-registre-de-preuve.md",
             "fr/exploitation-temoins.md",
             "fr/exploitation-pont.md",
+            "fr/exploitation-cle-usb.md",
             "fr/verifier-le-journal.md",
         ),
     ],
@@ -126,7 +129,9 @@ def test_every_command_option_and_argument_is_described(page: str) -> None:
 def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, ...]) -> None:
     told = "".join(map(text, pages_told))
     for name, command in commands():
-        if isinstance(command, TyperGroup) or name in ("umuhuza demo", "umuhuza bench", "umuhuza agency send"):
+        if isinstance(command, TyperGroup) or name in (
+            *("umuhuza demo", "umuhuza sandbox", "umuhuza bench", "umuhuza agency send"),
+        ):
             continue
         assert name in told, name
 
@@ -164,6 +169,11 @@ def test_every_metric_is_described_and_no_other(page: str) -> None:
 @pytest.mark.parametrize("page", ["operations/ledger.md", "fr/exploitation-registre-de-preuve.md"])
 def test_every_metric_of_the_ledger_is_described_and_no_other(page: str) -> None:
     assert set(re.findall(r"`(umuhuza_ledger_\w+)`", text(page))) == ledger_names()
+
+
+@pytest.mark.parametrize("page", ["operations/bridge.md", "fr/exploitation-pont.md"])
+def test_every_metric_of_the_bridge_is_described_and_no_other(page: str) -> None:
+    assert set(re.findall(r"^\| `(umuhuza_bridge_\w+)` \|", text(page), re.MULTILINE)) == bridge_names()
 
 
 def test_both_languages_say_the_same() -> None:
@@ -377,7 +387,6 @@ def test_the_example_assertion_is_taken_by_the_gateway(tmp_path: Path) -> None:
 
 
 ABSENT = (
-    r"\bagency (export|import)\b",
     r"\bdoctor\b",
     r"\bPrimero\b",
     r"\bDHIS2\b",

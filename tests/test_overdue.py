@@ -8,13 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
+from typer import Typer
 from typer.testing import CliRunner
 
+from adapters.contact_book import ContactBook
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread
 from tests.domain import Domain
+from umuhuza import agency_status_command
 from umuhuza.agency_command import app, init_agency
 
+STATUS = Typer()
+agency_status_command.add_to(STATUS)
 EVT = "0199f0e0-0000-7000-8000-00000000000b"
 
 
@@ -85,3 +90,52 @@ def test_before_half_of_the_time_nothing_is_shown_but_a_silent_peer(
     folder = agency(tmp_path / "oim", 72 * 3600)
     ran = CliRunner().invoke(app, ["outbox", "--dir", str(folder), "--json"])
     assert [one["kind"] for one in json.loads(ran.stdout)["overdue"]] == ["telephone"]
+
+
+def test_status_says_who_is_silent_and_which_number_to_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMUHUZA_LANG", "fr")
+    folder = agency(tmp_path / "oim", 72 * 3600)
+    box = Mailbox.open(folder / "mailbox.db")
+    said = {
+        "entry": "permanence",
+        "function": "duty-officer",
+        "name_fr": "Permanence (inventée)",
+        "name_en": "Duty office (invented)",
+        "telephone": "+257 79 00 00 00",
+        "languages": [],
+        "around_the_clock": True,
+        "valid_until": "2099-01-01T00:00:00Z",
+        "withdrawn": False,
+    }
+    box.change("INSERT INTO office VALUES('bi/k7t4/e', 'bi/k7t4', ?, 1)", json.dumps(said))
+    contact = ContactBook(box)
+    contact.reached(int(time.time()) - 5 * 3600)
+    contact.missed(int(time.time()), "unavailable")
+    box.close()
+    ran = CliRunner().invoke(STATUS, ["--dir", str(folder), "--json"])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert (found["gateway"]["code"], found["gateway"]["running"]) == ("unavailable", True)
+    [peer] = found["contacts"]
+    assert (peer["agency"], peer["telephone"], peer["seen_at"]) == ("bi/k7t4", "+257 79 00 00 00", None)
+    assert peer["silent_since"] is not None
+    assert {one["kind"]: one["telephone"] for one in found["overdue"]} == {
+        "telephone": "+257 79 00 00 00",
+        "cut-off": None,
+    }
+    shown = " ".join(CliRunner().invoke(STATUS, ["--dir", str(folder)]).output.split())
+    assert "La passerelle ne répond plus depuis le" in shown
+    assert "bi/k7t4 (+257 79 00 00 00) : rien vu depuis" in shown
+    inbox = CliRunner().invoke(app, ["inbox", "--dir", str(folder)])
+    assert "rien ne part, rien n'arrive" in " ".join(inbox.output.split())
+
+
+def test_status_says_when_the_adapter_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMUHUZA_LANG", "fr")
+    folder = agency(tmp_path / "oim", 72 * 3600)
+    assert "encore jamais tourné" in CliRunner().invoke(STATUS, ["--dir", str(folder)]).output
+    box = Mailbox.open(folder / "mailbox.db")
+    ContactBook(box).reached(int(time.time()) - 3600)
+    box.close()
+    shown = " ".join(CliRunner().invoke(STATUS, ["--dir", str(folder)]).output.split())
+    assert "L'adaptateur ne tourne pas depuis le" in shown

@@ -468,13 +468,16 @@ def agreement(**changes: object) -> dict[str, object]:
 
 def test_an_agreement_is_entered_read_back_and_ended(tmp_path: Path) -> None:
     folder, file = tmp_path / "registre", tmp_path / "accord.json"
-    init_registry(folder, "bi", False)
-    file.write_text(json.dumps(agreement()), encoding="utf-8")
+    _, root = init_registry(folder, "bi", False)
+    refuge = Domain("accord", cast={"bi/refuge": ("Refuge inventé", ("assistance",), False)})
+    add_agency(folder, refuge.registry.agencies["bi/refuge"])
+    terms = agreement(root_fingerprints={"bi": root.text, "tn": "B" * 42 + "A"})
+    file.write_text(json.dumps(terms), encoding="utf-8")
     done = told("registry", "agree", "bi-tn-2026", "--file", file, "--dir", folder)
     assert (done["agreements"], done["published"]) == (["bi-tn-2026"], True)
     found = held(folder).trusted.agreements["bi-tn-2026"]
     assert (found.crosses, found.in_force(date(2028, 12, 31)), found.in_force(date(2029, 1, 1))) == (True, True, False)
-    assert agreement_to_json(found) == agreement()
+    assert agreement_to_json(found) == terms
     told("registry", "agree", "bi-tn-2026", "--end", "--dir", folder)
     assert held(folder).trusted.agreements == {}
     run("registry", "agree", "bi-tn-2026", "--end", "--dir", folder, code=2)

@@ -18,8 +18,9 @@ from multiprocessing import get_context
 import pytest
 
 from tests.sim_agency import Habits
+from tests.sim_stage import CALM, Report, Weather
 from tests.sim_time import StuckError, VirtualLoop
-from tests.simulator import CALM, Report, Way, Weather, simulate
+from tests.simulator import Way, simulate
 
 DAYS = float(os.environ.get("UMUHUZA_SIM_DAYS", "1000"))
 FIRST_SEED = int(os.environ.get("UMUHUZA_SIM_SEED", "1"))
@@ -55,8 +56,8 @@ FOUND: tuple[tuple[int, float, Way, Weather | None, str], ...] = (
         "never heard of it.",
     ),
 )
-"""Seeds that failed once: seed, days, way, weather (None: the seed's), and why. Each turns red when its cause is put
-back. Wrong clocks are in `tests/adapters/test_wrong_clocks.py`."""
+"""Seeds that failed once: seed, days, way, weather (None: the seed's), and why. Each turned red when its cause was put
+back then; steps have come in another order since. Wrong clocks are in `tests/adapters/test_wrong_clocks.py`."""
 
 
 def _run(task: tuple[int, float, Way]) -> Report:

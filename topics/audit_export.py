@@ -3,16 +3,18 @@
 
 An excerpt holds the records that were chosen, and for each its entry with its inclusion proof under one checkpoint;
 every registry version in the same way, so that it can be checked which one was in force; and promises of those
-records. Of everybody else's records it holds nothing, not even an entry. Whole evidence holds every entry.
+records. Where one of them was to be erased it also holds the record that commanded it, and the ledger's word that it
+was done, whenever and on whatever thread that was. Of everybody else's records it holds nothing, not even an entry.
+Whole evidence holds every entry.
 
-Memory: the tree's right edge; the tree's hashes go to a temporary file. Must never take out a grant, and never decides
-what may be handed to whom: the operator does, and the recipient sees who wrote to whom.
+Memory: the tree's right edge, a row per command to erase; the tree's hashes go to a temporary file. Must never take
+out a grant, and never decides what may be handed to whom: the operator does, and the recipient sees who wrote to whom.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -132,6 +134,10 @@ class _Export:
         self._places: set[tuple[str, int]] = set()
         self._registries: set[bytes] = set()
         self._neighbours: set[tuple[str, str]] = set()
+        self._commands: dict[str, list[tuple[int, str]]] = {}
+        """Ident of a record -> entries whose records command that it is erased: index, and whose word it is."""
+        self._done_at: dict[tuple[str, int], int] = {}
+        """Place of a command -> index of the entry that calls it done."""
         self.done = Exported()
 
     def whole(self, out: EvidenceWriter) -> None:
@@ -160,7 +166,11 @@ class _Export:
             head = self._head.signed
             if shelf.root != head.checkpoint.root:
                 raise LogError("root_mismatch", CHECKPOINT)
-            for index, encoded, entry, record in self._chosen():
+            self._learn_erasures()
+            told, wanted = set[int](), set[int]()
+
+            def tell(index: int, encoded: bytes, entry: LedgerEntry, record: KeptRecord | None) -> None:
+                told.add(index)
                 path = tuple(inclusion_proof(node, index, self._size))
                 out.add_held(
                     "receipts", f"{index}{PROOF_SUFFIX}", TlogProof(index, path, head.dumps(), encoded).dumps()
@@ -170,18 +180,59 @@ class _Export:
                 if record is not None and entry.topic is not None:
                     self._keep_record(out, entry.topic, record)
                     self._places.add((entry.topic, record.offset))
+                    wanted.update(self._about(record))
+                if entry.kind == "erasure" and entry.topic is not None and entry.offset is not None:
+                    done = self._done_at.get((entry.topic, entry.offset))
+                    wanted.update(() if done is None else (done,))
 
-    def _chosen(self) -> Iterator[tuple[int, bytes, LedgerEntry, KeptRecord | None]]:
+            for one in self._chosen(lambda index: index in wanted):
+                tell(*one)
+            for _ in range(2):  # a command may stand before its target: topics are logged one after the other
+                if left := wanted - told:
+                    for one in self._chosen(left.__contains__, only=left):
+                        tell(*one)
+
+    def _about(self, record: KeptRecord) -> list[int]:
+        """Entries of commands that it is erased."""
+        manifest = manifest_of(record.value)
+        if manifest is None:
+            return []
+        parties = (manifest.iss, manifest.to)
+        return [index for index, iss in self._commands.get(manifest.ident, ()) if iss in parties]
+
+    def _learn_erasures(self) -> None:
+        """Who commanded what, and which entry calls it done."""
+        for index, encoded in enumerate(islice(self._source.entries(0), self._size)):
+            entry = decode_entry(encoded)
+            if entry.topic is None or entry.offset is None:
+                continue
+            if entry.kind == "erased":
+                self._done_at[entry.topic, entry.offset] = index
+            elif entry.kind == "erasure":
+                for record in self._records([entry]).values():
+                    manifest = manifest_of(record.value)
+                    if manifest is not None and manifest.acts is not None:
+                        for ident in manifest.acts.erase:
+                            self._commands.setdefault(ident, []).append((index, manifest.iss))
+
+    def _chosen(
+        self, wanted: Callable[[int], bool], only: Collection[int] = ()
+    ) -> Iterator[tuple[int, bytes, LedgerEntry, KeptRecord | None]]:
+        """In the tree's order. `wanted`: also this entry, asked when it is reached; `only`: nothing else."""
         entries = enumerate(islice(self._source.entries(0), self._size))
         while some := list(islice(entries, BUNDLE)):
             decoded = [(index, encoded, decode_entry(encoded)) for index, encoded in some]
+            if only and not any(index in only for index, _ in some):
+                continue
             records = self._records([entry for _, _, entry in decoded])
             for index, encoded, entry in decoded:
-                if entry.kind == "registry":
+                if only and index not in only:
+                    continue
+                if entry.kind == "registry" or (entry.kind == "erased" and wanted(index)):
                     yield index, encoded, entry, None
                 elif entry.kind in RECORD_KINDS:
                     record = records.get((entry.topic, entry.offset))
-                    if record is not None and self._choice.takes(record):
+                    if record is not None and (self._choice.takes(record) or wanted(index)):
                         yield index, encoded, entry, record
             self._progress("records", some[-1][0] + 1, self._size)
 

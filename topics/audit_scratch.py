@@ -29,7 +29,7 @@ import orjson
 from schemas.errors import LogError
 from topics.audit_findings import Finding
 from topics.proofs import leaf_hash
-from topics.sqlite_transaction import code_of
+from topics.sqlite_transaction import code_of, plan_once
 
 _VERSION = 2
 _AT_ONCE = 500
@@ -72,6 +72,7 @@ class Scratch:
         try:
             # An empty name is SQLite's own temporary database: it spills to a file that is deleted when it closes.
             connection = apsw.Connection("" if path is None else str(path))
+            plan_once(connection)
             connection.set_busy_timeout(0)  # two audits over one scratch file would mix
             connection.execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF; PRAGMA journal_mode=DELETE")
             if connection.pragma("user_version") not in (0, _VERSION):

@@ -4,6 +4,7 @@
     border(ours, theirs)          what two verified registries open to each other
     bordered(registry, borders)   the registry that members work with: its own agencies, and those whom they may reach
     may_cross(crossing, ...)      whether one record may, in either direction; asked at both gateways and by adapters
+    reached(registry, agency)     whom members may write to, or why not any more
 
 An agreement counts when it stands in both registries with the same terms, and names each domain's root by a fingerprint
 that is in that domain's chain of roots. Whoever takes it out of its own registry ends it, alone and at once: the next
@@ -30,7 +31,7 @@ from schemas.errors import PolicyError
 from schemas.registry import Agency, Border, Registry
 from schemas.registry_bundle import RootPin, root_path
 from schemas.registry_trust import TrustedRegistry, excerpt_of
-from topics import policy_file
+from topics.agreement_cover import named_in, uncovered
 from topics.catalogue import Verdict
 
 
@@ -60,11 +61,6 @@ class Crossing:
 def crosses(m: Manifest) -> bool:
     """Whether issuer and recipient are of different domains."""
     return m.iss.partition("/")[0] != m.to.partition("/")[0]
-
-
-def named_in(agreement: Agreement) -> frozenset[str]:
-    """Agencies that may exchange over the border under it."""
-    return frozenset((*agreement.agencies, *agreement.focal_points))
 
 
 def _between(held: TrustedRegistry, other: str) -> dict[str, Agreement]:
@@ -107,18 +103,28 @@ def bordered(registry: Registry, borders: Iterable[Border]) -> Registry:
     return replace(registry, borders=MappingProxyType({one.domain: one for one in borders}))
 
 
-def excerpt_for(ours: TrustedRegistry, other: str) -> bytes:
+def shown_to(ours: TrustedRegistry, other: str) -> frozenset[str]:
+    """The agencies of ours that our agreements with that domain name."""
+    domain = ours.registry.domain
+    named = frozenset(agency for one in _between(ours, other).values() for agency in named_in(one))
+    return frozenset(agency for agency in named if agency.partition("/")[0] == domain)
+
+
+def excerpt_for(ours: TrustedRegistry, other: str, also: frozenset[str] = frozenset()) -> bytes:
     """Our registry as that domain is given it: the agreements with it, the agencies that they name, our operators.
 
     Members that no agreement names, protected places above all, do not travel: neither their names nor their keys.
+
+    Args:
+        also: agencies that the newest agreements name, for a version before these: a record may be logged under it.
     """
-    agreements = _between(ours, other)
-    named = frozenset(agency for one in agreements.values() for agency in named_in(one))
+    named = shown_to(ours, other) | also
     agencies = [
         agency.id.partition("/")[2]
         for agency in ours.registry.agencies.values()
         if agency.id in named or "operator" in agency.roles
     ]
+    agreements = _between(ours, other)
     return excerpt_of(
         ours, [*(f"agencies/{one}.json" for one in agencies), *(f"agreements/{one}.json" for one in agreements)]
     )
@@ -155,7 +161,7 @@ def may_cross(crossing: Crossing, registry: Registry, day: date) -> Verdict:
     agreement = found.agreements.get(name)
     if agreement is None:
         return _no(f"agreement.{name}.{found.one_sided[name]}" if name in found.one_sided else "agreement.*")
-    wrong = _uncovered(crossing, agreement, day)
+    wrong = uncovered(agreement, crossing.iss, crossing.to, crossing.flow, crossing.kind, crossing.type, day)
     return Verdict(True, "", f"agreement.{name}") if wrong is None else _no(f"agreement.{name}.{wrong}")
 
 
@@ -176,33 +182,19 @@ def under(registry: Registry, iss: str, topic: str, kind: Kind, type: str, day: 
     raise PolicyError(verdict.code, verdict.rule)
 
 
+def reached(registry: Registry, agency: str) -> Agency:
+    """Somebody to whom members may write: one of them, or whom an agreement names abroad.
+
+    Raises:
+        PolicyError: agreement_missing, where the agreement that named it has ended or is not signed on both sides.
+        RegistryError: agency_unknown.
+    """
+    border = registry.borders.get(agency.partition("/")[0])
+    if border is not None and agency not in border.agencies:
+        for name, without in border.one_sided.items():
+            raise PolicyError("agreement_missing", f"agreement.{name}.{without}")
+    return registry.party(agency)
+
+
 def _no(rule: str) -> Verdict:
     return Verdict(False, "agreement_missing", rule)
-
-
-def _uncovered(crossing: Crossing, agreement: Agreement, day: date) -> str | None:
-    """The first member that does not cover it."""
-    if day < agreement.since:
-        return "since"
-    if day > agreement.until:
-        return "until"
-    if crossing.flow not in agreement.flows:
-        return "flows"
-    if not _typed(crossing, agreement):
-        return "types"
-    if not {crossing.iss, crossing.to} <= named_in(agreement):
-        return "focal_points"
-    scopes = {crossing.flow, *(() if crossing.type is None else (crossing.type,))}
-    if any(scopes & set(one.scope) and day > one.until for one in agreement.authorisations):
-        return "authorisations"
-    return None
-
-
-def _typed(crossing: Crossing, agreement: Agreement) -> bool:
-    if not agreement.types:
-        return True
-    if crossing.type is not None:
-        return crossing.type in agreement.types
-    rules = policy_file.policy().events
-    known = [rules[name] for name in agreement.types if name in rules]
-    return any(one.flow in (crossing.flow, "*") and one.kind == crossing.kind for one in known)

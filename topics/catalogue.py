@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Protocol
 
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import PolicyError, RecordError, RegistryError
 from schemas.event_types import FLOWS_WITH
-from schemas.registry import Agency, Registry
+from schemas.registry import Agency, Border, Registry
 from topics import policy_file
+from topics.agreement_cover import uncovered
 from topics.log import grants_topic
 from topics.policy_file import EventRule
 
@@ -197,12 +198,12 @@ def may(act: Act, registry: Registry) -> Verdict:
         return _no("not_permitted", f"flow.{flow}.mailbox" if flow in FLOWS else "flow")
     if act.do == "read":
         return Verdict(True, _YES, f"flow.{flow}.mailbox") if agency.id == owner.id else _no("not_permitted", "read")
-    return _may_send(act, flow, agency, owner)
+    return _may_send(act, flow, agency, owner, registry)
 
 
-def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
+def _may_send(act: Act, flow: str, sender: Agency, owner: Agency, registry: Registry) -> Verdict:
     rules = policy_file.policy()
-    if _is_walled(flow, sender, owner) and not _is_answer(act, flow, sender, owner):
+    if _is_walled(flow, sender, owner) and not _is_answer(act, flow, sender, owner, registry):
         return _no("not_permitted", ONLY_AS_ANSWER if _may_answer(act, flow) else "firewall.law_enforcement")
     if not _may_be_heard(act, flow, sender, owner):
         return _no("not_permitted", "firewall.listens_only")
@@ -231,7 +232,7 @@ def _may_send(act: Act, flow: str, sender: Agency, owner: Agency) -> Verdict:
     if not verdict.ok or not known.basis:
         return verdict
     if known.agreement:
-        return agreement_fits(act, flow, sender.id, owner.id, verdict)
+        return agreement_fits(act, flow, sender.id, owner.id, verdict, registry)
     return child_authorised(act, flow, sender.id, owner.id, verdict)
 
 
@@ -248,7 +249,7 @@ def _may_answer(act: Act, flow: str) -> bool:
     return any(event.flow == flow and event.kind == act.kind and act.type in (None, event.name) for event in events)
 
 
-def _is_answer(act: Act, flow: str, sender: Agency, owner: Agency) -> bool:
+def _is_answer(act: Act, flow: str, sender: Agency, owner: Agency, registry: Registry) -> bool:
     """Whether it tells whoever was allowed to send what became of that, and nothing else. No receipt has a receipt."""
     asked = act.answers
     if asked is None or not _may_answer(act, flow):
@@ -260,7 +261,7 @@ def _is_answer(act: Act, flow: str, sender: Agency, owner: Agency) -> bool:
     if (asked.agency, asked_owner) != (owner.id, sender.id):
         return False
     return any(
-        _may_send(Act("send", asked.agency, asked.topic, kind), asked_flow, owner, sender).ok
+        _may_send(Act("send", asked.agency, asked.topic, kind), asked_flow, owner, sender, registry).ok
         for kind in KINDS
         if asked.kind in (None, kind)
     )
@@ -332,25 +333,29 @@ def child_authorised(act: Act, flow: str, sender: str, owner: str, otherwise: Ve
     return otherwise
 
 
-def agreement_fits(act: Act, flow: str, sender: str, owner: str, otherwise: Verdict) -> Verdict:
+def agreement_fits(
+    act: Act, flow: str, sender: str, owner: str, otherwise: Verdict, registry: Registry | None = None
+) -> Verdict:
     """Whether an agreement in force, and the authorisations that the domains ask for, allow it; `otherwise` then.
 
     Never against her wish, and never to the State of origin of somebody who wants asylum, whatever is signed.
+
+    Args:
+        registry: ours. Over one of its borders only what stands in both registries is an agreement; between members
+            it is one of the policy's. None: both are members.
     """
     rules = policy_file.policy()
     claim = None if act.claims is None else act.claims.agreement
     if claim is None or act.at is None:
         return _no("agreement_missing", f"event.{act.type}.agreement")
-    signed = rules.agreements.get(claim.id)
-    if signed is None:
-        return _no("agreement_missing", "agreement.*")
     domains = [agency.partition("/")[0] for agency in (sender, owner)]
-    if not signed.domains.issuperset(domains):
-        return _no("agreement_missing", f"agreement.{claim.id}.domains")
-    if flow not in signed.flows:
-        return _no("agreement_missing", f"agreement.{claim.id}.flows")
-    if not signed.since <= act.at.date() < signed.until:
-        return _no("agreement_missing", f"agreement.{claim.id}.until")
+    abroad = next((one for one in (sender, owner) if registry is not None and one not in registry.agencies), None)
+    if abroad is None or registry is None:
+        wrong = _policys(claim.id, domains, flow, act.at.date())
+    else:
+        wrong = _both_domains(claim.id, act, flow, (sender, owner), registry.borders.get(abroad.partition("/")[0]))
+    if wrong is not None:
+        return _no("agreement_missing", wrong)
     if not claim.voluntary:
         return _no("not_permitted", "agreement.voluntary")
     if claim.asylum_wished and claim.origin == domains[1]:
@@ -366,6 +371,29 @@ def agreement_fits(act: Act, flow: str, sender: str, owner: str, otherwise: Verd
         if domains[0] != domains[1] and not asked.abroad <= held:
             return _no("agreement_missing", f"authorisations.{domain}.abroad")
     return otherwise
+
+
+def _policys(name: str, domains: Iterable[str], flow: str, day: date) -> str | None:
+    """What of the policy's agreements does not cover it."""
+    signed = policy_file.policy().agreements.get(name)
+    if signed is None:
+        return "agreement.*"
+    if not signed.domains.issuperset(domains):
+        return f"agreement.{name}.domains"
+    if flow not in signed.flows:
+        return f"agreement.{name}.flows"
+    return None if signed.since <= day < signed.until else f"agreement.{name}.until"
+
+
+def _both_domains(name: str, act: Act, flow: str, parties: tuple[str, str], border: Border | None) -> str | None:
+    """What of the agreements that stand in both registries does not cover it."""
+    assert act.at is not None
+    signed = None if border is None else border.agreements.get(name)
+    if border is None or signed is None:
+        one_sided = None if border is None else border.one_sided.get(name)
+        return "agreement.*" if one_sided is None else f"agreement.{name}.{one_sided}"
+    wrong = uncovered(signed, *parties, flow, act.kind, act.type, act.at.date())
+    return None if wrong is None else f"agreement.{name}.{wrong}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ Composed of Kafka's log, opened with the agency's own certificate, and of the ga
   gets the manifest with the grants first, checks it like a record and stores the grants; only what it granted is
   produced. So a grant is durable before its record here too, and policy is asked before anything is in the log. Nothing
   is promised for what is written by hand: an offset is all the evidence.
-- What makes gateways act (`acts`) goes through the gateway even then, and so does what the brokers do not let us write
-  or the gateway does not know us to write: setting that up is the operator's, and meanwhile nothing stands still.
+- What makes gateways act (`acts`) goes through the gateway even then, and so does what is to pass a border, and what
+  the brokers do not let us write or the gateway does not know us to write: setting that up is the operator's, and
+  meanwhile nothing stands still.
 
 Order per topic is that of the call: behind a failure nothing of its topic is sent by either way. Appending again is
 safe: when a record stands in the log, the gateway answers its manifest with its place, and nothing is written twice; a
@@ -34,6 +35,7 @@ from typing import TypeVar
 
 from schemas.envelope import cloudevents_headers, parse_manifest
 from schemas.errors import LogError, RecordError, UmuhuzaError
+from topics.borders import crosses
 from topics.http_log import HttpLog
 from topics.log import Appended, Ends, Entry, Log, Stored
 
@@ -260,7 +262,9 @@ def _by_hand(entry: Entry) -> Entry | None:
         manifest = parse_manifest(entry.value.partition(b"\n")[0])[3]
     except RecordError:
         return None  # the gateway's way says what is wrong with it
-    return None if manifest.acts is not None else replace(entry, headers=cloudevents_headers(manifest))
+    if manifest.acts is not None or crosses(manifest):
+        return None
+    return replace(entry, headers=cloudevents_headers(manifest))
 
 
 def _not_let(answer: Appended | UmuhuzaError | None, granted: bool) -> bool:

@@ -10,86 +10,60 @@ Where HTTP differs from a log of one's own, and what this driver makes of it:
   with the grants, and writes the record when these are durable. `topics.direct_log` does that.
 - **Nothing is deleted by a bare call.** `delete_grants` confirms that they are gone, else raises `not_permitted`.
 - **Promises are checked here.** An answer whose Merkle path or signature does not fit is not an acknowledgement.
-- **Clocks.** Every answer has the gateway's Date; `clock_offset_s` is what to add to the own clock. A token that was
-  refused while the clocks differ is asked for once more with the corrected time.
+- **Grants come beside their record.** `poll` keeps those of the last answer for the `get_grants` that follows, once:
+  they would cross the link a second time.
+- **A page is as large as the link is fast** (`topics.link_pace`), and of one that breaks off, the whole lines are read.
 
-Tokens are fetched when needed, once per expiry. A 401 is answered by one new token, not more. A connection error is
-`unavailable`; whether an append arrived is then not known, and appending again is safe.
+Calls, tokens, clocks and patience are `topics.gateway_calls`'. After `unavailable` it is not known whether an append
+arrived, and appending again is safe.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import zlib
+import ssl
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
-from urllib.parse import urlencode
 
 import httpx2
 import orjson
 
-from schemas.envelope import chain_hash, sign_jws, split_topic
-from schemas.errors import (
-    AccessError,
-    LogError,
-    OrderError,
-    PayloadError,
-    PolicyError,
-    RecordError,
-    RegistryError,
-    SourceError,
-    UmuhuzaError,
-)
-from schemas.keys import RandomBytes, Signer, VerifyKey, b64url
-from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, grants_topic
+from schemas.envelope import chain_hash, split_topic
+from schemas.errors import CODES, LogError, RecordError, UmuhuzaError
+from schemas.keys import RandomBytes, Signer, VerifyKey
+from topics.gateway_calls import GatewayCalls, error_of
+from topics.link_pace import Portion
+from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, grant_key, grants_topic
 from topics.promise import Line, Promise, check_line, evidence, read_promise
 from topics.tiles import TileId
 
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_ASSERTION_S = 60
-_RENEW_BEFORE_S = 30.0
-_GZIP_ABOVE = 1024
 _REQUEST_LINES = 1000
 _REQUEST_BYTES = 12 << 20
 _KEYS_PER_REQUEST = 40
-_CLOCK_DIFFERS_S = 5.0
-_PLAIN = re.compile(r"[A-Za-z0-9_.,:;/*@\[\]{}()<>=+ -]{1,200}")
-"""What is taken over from a gateway into errors, which people see on terminals."""
-_TREE: tuple[type[UmuhuzaError], ...] = (
-    LogError,
-    AccessError,
-    RecordError,
-    OrderError,
-    PolicyError,
-    RegistryError,
-    PayloadError,
-    SourceError,
-)
+_PAGE_LEAST = 64 << 10
+_PAGE_MOST = 16 << 20
 
 
-def error_of(problem: object) -> UmuhuzaError:
-    """The error of the tree that a problem object stands for; `unavailable` for one that is not ours.
-
-    Title and advice are ours, by the code; only `path` and `expected` are taken over, and only if they are plain.
-    """
-    if isinstance(problem, dict):
-        code, path, expected = problem.get("code"), problem.get("path"), problem.get("expected")
-        for kind in _TREE:
-            if isinstance(code, str) and code in kind.codes:
-                return kind(
-                    code,
-                    path if isinstance(path, str) and _PLAIN.fullmatch(path) else None,
-                    expected=expected
-                    if isinstance(expected, int) or (isinstance(expected, str) and _PLAIN.fullmatch(expected))
-                    else None,
-                )
-    return LogError("unavailable", "gateway")
+def stored_of(told: Any) -> tuple[Stored, tuple[bytes, ...]]:
+    """An entry of a mailbox and its grants, as a gateway tells them; unverified. Raises ValueError, without a value."""
+    try:
+        words = isinstance(told["topic"], str) and isinstance(told["ident"], str)
+        counts = _is_count(told["offset"]) and _is_count(told["at"])
+        if not (words and counts and isinstance(told["grants"], list)):
+            raise ValueError("types")
+        stored = Stored(
+            told["topic"],
+            told["offset"],
+            told["key"].encode("ascii", "replace"),
+            told["ident"],
+            told["record"].encode("ascii", "replace"),
+            told["at"],
+            tuple((name, value.encode("latin-1")) for name, value in told["headers"].items()),
+        )
+        return stored, tuple(orjson.dumps(grant) for grant in told["grants"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("shape") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +86,28 @@ class SentManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    until: float
+class Crossed:
+    """What our gateway says became of a record abroad."""
+
+    domain: str
+    promise: bytes | None
+    """That domain's, as evidence (`topics.promise`), not checked; None: it was refused."""
+    code: str | None = None
+    path: str | None = None
+
+
+def _crossed(told: Mapping[str, Any]) -> Crossed | None:
+    """Raises KeyError, TypeError, ValueError: it is none."""
+    domain, promise, code, path = (told[name] for name in ("domain", "promise", "code", "path"))
+    if domain is None:
+        return None
+    if not isinstance(domain, str) or (promise is None) == (code is None):
+        raise ValueError
+    if promise is not None:
+        return Crossed(domain, orjson.dumps(promise))
+    if code not in CODES or not isinstance(path, str | None):
+        raise ValueError
+    return Crossed(domain, None, code, path)
 
 
 class HttpLog:
@@ -129,8 +122,9 @@ class HttpLog:
         transport: instead of the network (tests, simulator).
         gateway_key: promises must be signed by it, or by one of those that the call gives (a gateway's key is rotated
             under running adapters); None, or none given: promises are kept unchecked as evidence.
+        tls: whom to believe; None: the authorities that browsers believe.
         gzip: compress requests over 1 KiB and ask for compressed answers.
-        timeout_s: per connection, read and write, beside the time that a read waits.
+        timeout_s: of silence, in each direction, beside the time that a read waits.
     """
 
     def __init__(
@@ -144,44 +138,49 @@ class HttpLog:
         random: RandomBytes,
         transport: httpx2.AsyncBaseTransport | None = None,
         gateway_key: VerifyKey | Callable[[], Sequence[VerifyKey]] | None = None,
+        tls: ssl.SSLContext | None = None,
         gzip: bool = True,
         timeout_s: float = 30.0,
     ) -> None:
         self._agency = agency
-        self._key = signing_key
         self._domain = domain
-        self._now = now
-        self._random = random
         self._gateway_key = gateway_key
-        self._gzip = gzip
-        self._timeout = timeout_s
-        self._client = httpx2.AsyncClient(
-            base_url=base_url,
+        self._calls = GatewayCalls(
+            base_url,
+            agency,
+            signing_key,
+            domain=domain,
+            now=now,
+            random=random,
             transport=transport,
-            headers={"accept-encoding": "gzip" if gzip else "identity", "user-agent": "umuhuza"},
-            timeout=timeout_s,
-            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=8),
-            trust_env=False,
+            tls=tls,
+            gzip=gzip,
+            timeout_s=timeout_s,
         )
-        self._token: _Token | None = None
-        self._token_lock = asyncio.Lock()
         self._staged: dict[str, dict[str, bytes]] = {}
         self._granted: dict[str, bytes] = {}
-        self._log_id = ""
-        self._closed = False
-        self._calls: set[asyncio.Task[Any]] = set()
-        self.clock_offset_s = 0.0
-        """Gateway's clock minus own clock at the last answer; add it to `now` before dating anything."""
+        self._beside: dict[str, dict[str, bytes]] = {}
+        """Ident -> our grants by their keys, as they came with the last page."""
+        self._page = Portion(_PAGE_MOST, _PAGE_LEAST, _PAGE_MOST)
 
     @property
     def log_id(self) -> str:
         """ "" before the first answer."""
-        return self._log_id
+        return self._calls.log_id
+
+    @property
+    def clock_offset_s(self) -> float:
+        """Gateway's clock minus own clock at the last answer; add it to `now` before dating anything."""
+        return self._calls.clock_offset_s
 
     @property
     def now(self) -> float:
         """The own clock, corrected."""
-        return self._now() + self.clock_offset_s
+        return self._calls.now
+
+    async def access_token(self) -> str:
+        """A token that counts now, for whoever calls the gateway by other means. Raises the gateway's refusal."""
+        return await self._calls.access_token()
 
     # -----------------------------------------------------------------------------------------------------------------
     # The log contract
@@ -224,7 +223,7 @@ class HttpLog:
         for place, entry in enumerate(entries):
             if len(entry.value) > MAX_VALUE_BYTES:
                 answers[place] = LogError("too_large", "record", expected=MAX_VALUE_BYTES)
-            elif self._closed:
+            elif self._calls.closed:
                 answers[place] = LogError("log_closed")
             elif (mismatch := _mismatch(entry)) is not None:
                 answers[place] = mismatch
@@ -257,19 +256,36 @@ class HttpLog:
             lines: at most 1,000 and 12 MiB; the first has the checkpoint.
             entries: what each of them holds.
         """
-        self._refuse_closed()
+        self._calls.refuse_closed()
         answers = await self._post([line + b"\n" for line in lines], entries, "/v1/bridge/records")
         return [LogError("unavailable", "gateway") if answer is None else answer for answer in answers]
 
     async def give_registry(self, data: bytes) -> None:
         """As another domain's bridge: the newest excerpt of its registry; durable when it returns. Raises what it is
         refused with."""
-        await self._call("PUT", "/v1/bridge/registry", body=data, headers={"content-type": "application/json"})
+        await self._calls.call("PUT", "/v1/bridge/registry", body=data, headers={"content-type": "application/json"})
+
+    async def show_checkpoint(self, data: bytes) -> None:
+        """As another domain's bridge: the newest checkpoint of its ledger. Raises what it is refused with."""
+        await self._calls.call("PUT", "/v1/bridge/checkpoint", body=data, headers={"content-type": "text/plain"})
+
+    async def held_registry(self, etag: str) -> tuple[bytes, str] | None:
+        """As another domain's bridge: what is held there of its own registry, unverified, and its ETag; None when
+        `etag` still is."""
+        response = await self._calls.call("GET", "/v1/bridge/registry", headers={"if-none-match": etag} if etag else {})
+        return None if response.status_code == 304 else (response.content, response.headers.get("etag", ""))
+
+    async def bring_objections(self, lines: Sequence[bytes]) -> None:
+        """As another domain's bridge: all that its agencies say of keys in their entries; durable when it returns."""
+        body = b"".join(line + b"\n" for line in lines)
+        await self._calls.call(
+            "PUT", "/v1/bridge/objections", body=body, headers={"content-type": "application/x-ndjson"}
+        )
 
     async def _post(
         self, lines: Sequence[bytes], entries: Sequence[Entry], path: str = "/v1/records"
     ) -> list[Appended | UmuhuzaError | None]:
-        response = await self._call(
+        response = await self._calls.call(
             "POST", path, body=b"".join(lines), headers={"content-type": "application/x-ndjson"}
         )
         try:
@@ -280,9 +296,9 @@ class HttpLog:
             raise LogError("unavailable", "gateway")
         text = told[-1]["promise"]
         keys = self._gateway_keys()
-        promise = _promise_in(text, keys) if keys and isinstance(text, str) else None
+        promise = promise_in(text, keys) if keys and isinstance(text, str) else None
         return [
-            self._answer(entry, one, text, promise, checked=bool(keys))
+            read_answer(entry, one, text, promise, self._domain, checked=bool(keys))
             for entry, one in zip(entries, told[:-1], strict=True)
         ]
 
@@ -290,33 +306,6 @@ class HttpLog:
         if self._gateway_key is None:
             return ()
         return (self._gateway_key,) if isinstance(self._gateway_key, VerifyKey) else self._gateway_key()
-
-    def _answer(
-        self, entry: Entry, told: dict[str, Any], text: Any, promise: Promise | None, *, checked: bool
-    ) -> Appended | UmuhuzaError | None:
-        if "problem" in told:
-            return error_of(told["problem"])
-        if "granted" in told:
-            named = (told["granted"], told.get("evt"), told.get("topic"), told.get("l1_sha256"))
-            fits = named == (True, _evt(entry), entry.topic, _hash(entry))
-            return None if fits else LogError("log_inconsistent", "topic")
-        offset, at_ms, path, index = (told.get(name) for name in ("offset", "at", "path", "index"))
-        if not (_is_count(offset) and _is_count(at_ms) and _is_count(index)):
-            return LogError("unavailable", "gateway")
-        if not isinstance(path, list) or not all(isinstance(one, str) for one in path):
-            return LogError("unavailable", "gateway")
-        if told.get("topic") != entry.topic:
-            return LogError("log_inconsistent", "topic")
-        line = Line(_evt(entry), _hash(entry), entry.topic, offset)
-        if checked:
-            if promise is None:
-                return LogError("root_mismatch", "promise")
-            try:
-                check_line(line, index, path, promise, self._domain)
-            except LogError as exc:
-                return exc
-        kept = evidence(line, index, path, text) if isinstance(text, str) else None
-        return Appended(offset, at_ms, told.get("copy") is True, kept)
 
     async def read(
         self, topic: str, after: int, limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
@@ -332,7 +321,10 @@ class HttpLog:
         Entries are as the gateway gives them: verify before use. Raises besides LogError `log_inconsistent` for entries
         that were not asked for, and what the gateway refuses the request with.
         """
-        return [stored for stored, _ in await self.poll_granted(after, limit, max_bytes, wait_s)]
+        found = await self.poll_granted(after, limit, max_bytes, wait_s)
+        beside = {stored.ident: _by_key(stored.ident, grants) for stored, grants in found}
+        self._beside = {ident: grants for ident, grants in beside.items() if grants}
+        return [stored for stored, _ in found]
 
     async def poll_granted(
         self, after: Mapping[str, int], limit: int = 500, max_bytes: int = 4 << 20, wait_s: float = 0.0
@@ -345,31 +337,21 @@ class HttpLog:
             "flows": ",".join(flows),
             "after": ",".join(f"{flow}:{number}" for flow, number in flows.items()),
             "limit": str(limit),
-            "bytes": str(max_bytes),
+            "bytes": str(min(max_bytes, self._page.size)),
             "wait": f"{wait_s:.3f}",
         }
-        response = await self._call("GET", "/v1/mailbox", query=query, wait_s=wait_s)
-        found: list[tuple[Stored, tuple[bytes, ...]]] = []
         try:
-            for line in response.content.split(b"\n"):
-                if line:
-                    one = orjson.loads(line)
-                    words = (one["topic"], one["ident"])
-                    if not all(isinstance(word, str) for word in words) or not _is_count(one["offset"]):
-                        raise ValueError("types")
-                    if not _is_count(one["at"]) or not isinstance(one["grants"], list):
-                        raise ValueError("types")
-                    stored = Stored(
-                        one["topic"],
-                        one["offset"],
-                        one["key"].encode("ascii", "replace"),
-                        one["ident"],
-                        one["record"].encode("ascii", "replace"),
-                        one["at"],
-                        tuple((name, value.encode("latin-1")) for name, value in one["headers"].items()),
-                    )
-                    found.append((stored, tuple(orjson.dumps(grant) for grant in one["grants"])))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            response = await self._calls.call("GET", "/v1/mailbox", query=query, wait_s=wait_s, lines=True)
+        except LogError:
+            self._page.broke()
+            raise
+        if response.cut:
+            self._page.broke()
+        else:
+            self._page.took(len(response.content), response.seconds)
+        try:
+            found = [stored_of(orjson.loads(line)) for line in response.content.split(b"\n") if line]
+        except ValueError:
             raise LogError("unavailable", "gateway") from None
         if any(stored.topic not in after or stored.offset <= after[stored.topic] for stored, _ in found):
             raise LogError("log_inconsistent", "mailbox")
@@ -384,7 +366,7 @@ class HttpLog:
         if not topics:
             return {}
         flows = {self._own_flow(topic): topic for topic in topics}
-        told = await self._json("/v1/ends", {"flows": ",".join(flows)})
+        told = await self._calls.json("/v1/ends", {"flows": ",".join(flows)})
         found: dict[str, Ends] = {}
         for flow, topic in flows.items():
             try:
@@ -402,7 +384,7 @@ class HttpLog:
         A grant for an earlier record (`acts.grant`) is staged with `stage_grants` under the record that grants it.
         Staged again, a record's grants are those of the later call: a key may have been revoked since the earlier one.
         """
-        self._refuse_closed()
+        self._calls.refuse_closed()
         for ident in {key.partition("|")[0] for key in grants}:
             before = self._staged.get(ident, {})
             if any(f"{topic}#{key}" in before for key in grants):
@@ -415,7 +397,7 @@ class HttpLog:
 
     def stage_grants(self, ident: str, topic: str, grants: Mapping[str, bytes]) -> None:
         """Grants that travel with record `ident` though they are for others: disclosure and rotation."""
-        self._refuse_closed()
+        self._calls.refuse_closed()
         for key, data in grants.items():
             self._staged.setdefault(ident, {})[f"{topic}#{key}"] = data
             self._granted[f"{topic}#{key}"] = data
@@ -425,13 +407,16 @@ class HttpLog:
 
         Of another agency's grants topic only what is staged can be had; for the rest raises LogError `not_permitted`.
         """
-        self._refuse_closed()
+        self._calls.refuse_closed()
         found = self.staged(topic, keys)
         asked = [key for key in keys if key not in found]
         if asked and topic != grants_topic(self._agency):
             raise LogError("not_permitted", "topic")
+        came = {ident: self._beside.pop(ident) for key in asked if (ident := key.partition("|")[0]) in self._beside}
+        found |= {key: data for beside in came.values() for key, data in beside.items() if key in asked}
+        asked = [key for key in asked if key.partition("|")[0] not in came]
         for start in range(0, len(asked), _KEYS_PER_REQUEST):
-            told = await self._json("/v1/grants", {"key": asked[start : start + _KEYS_PER_REQUEST]})
+            told = await self._calls.json("/v1/grants", {"key": asked[start : start + _KEYS_PER_REQUEST]})
             try:
                 found |= {key: orjson.dumps(grant) for key, grant in told["grants"].items() if key in asked}
             except (KeyError, AttributeError, TypeError):
@@ -451,19 +436,15 @@ class HttpLog:
 
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
         """Unstages what is staged; confirms that the rest is gone. Raises LogError `not_permitted` when it is not."""
-        self._refuse_closed()
+        self._calls.refuse_closed()
         self.unstage(topic, keys)
         if await self.get_grants(topic, keys):
             raise LogError("not_permitted", "grants")
 
     async def close(self) -> None:
         """As the contract. Staged grants are forgotten; nothing that was acknowledged is lost."""
-        if self._closed:
-            return
-        self._closed = True
-        for call in list(self._calls):
-            call.cancel()
-        await self._client.aclose()
+        self._beside.clear()
+        await self._calls.close()
 
     # -----------------------------------------------------------------------------------------------------------------
     # What only a gateway offers
@@ -471,7 +452,7 @@ class HttpLog:
     async def fetch_registry(self, etag: str | None = None) -> tuple[bytes, str] | None:
         """The registry file as it is, unverified, and its ETag; None when `etag` is still the newest."""
         headers = {} if etag is None else {"if-none-match": etag}
-        response = await self._call("GET", "/v1/registry", headers=headers)
+        response = await self._calls.call("GET", "/v1/registry", headers=headers)
         if response.status_code == 304:
             return None
         return response.content, response.headers.get("etag", "")
@@ -479,23 +460,27 @@ class HttpLog:
     async def fetch_neighbour(self, domain: str, version: int | None = None) -> bytes:
         """What our domain holds of another one's registry, unverified: the newest, or that version."""
         path = f"/v1/registry/{domain}" if version is None else f"/v1/registry/{domain}/{version}"
-        return (await self._call("GET", path)).content
+        return (await self._calls.call("GET", path)).content
+
+    async def fetch_of_us(self, domain: str) -> bytes:
+        """What that domain holds of our own domain's registry, unverified; empty: it has not told."""
+        return (await self._calls.call("GET", f"/v1/registry/{domain}/of-us")).content
 
     async def fetch_entries(self, bundle: TileId) -> bytes:
         """A bundle of the ledger's entries as it is served, unverified; for agencies that policy names auditors."""
-        return (await self._call("GET", f"/v1/log/{bundle.path}")).content
+        return (await self._calls.call("GET", f"/v1/log/{bundle.path}")).content
 
     async def object_to_keys(self, objection: bytes) -> None:
         """Tell the domain that keys in our entry are not ours (`schemas/objections.py`); durable when it returns."""
-        await self._call("POST", "/v1/objections", body=objection, headers={"content-type": "application/jose"})
+        await self._calls.call("POST", "/v1/objections", body=objection, headers={"content-type": "application/jose"})
 
     async def objections(self) -> list[bytes]:
         """What members say of keys in their entries, one signed line each; unverified."""
-        return (await self._call("GET", "/v1/objections")).content.splitlines()
+        return (await self._calls.call("GET", "/v1/objections")).content.splitlines()
 
     async def sent_heads(self) -> dict[str, SentHead]:
         """Topic -> the own chain's end there: what a restored adapter continues from."""
-        told = await self._json("/v1/sent", {})
+        told = await self._calls.json("/v1/sent", {})
         try:
             return {
                 topic: SentHead(int(head["seq"]), str(head["hash"]), int(head["offset"]))
@@ -506,7 +491,7 @@ class HttpLog:
 
     async def sent(self, topic: str, after: int = 0) -> list[SentManifest]:
         """The own manifests on a topic with `seq` above `after`, ascending; ask again after the last until []."""
-        response = await self._call("GET", "/v1/sent", query={"topic": topic, "after": str(after)})
+        response = await self._calls.call("GET", "/v1/sent", query={"topic": topic, "after": str(after)})
         try:
             told = [orjson.loads(line) for line in response.content.split(b"\n") if line]
             return [
@@ -524,7 +509,33 @@ class HttpLog:
         Raises:
             UmuhuzaError: no answer, or one that is none.
         """
-        response = await self._call("GET", "/v1/receipts", query={"l1": list(l1_sha256)})
+        return await self._receipts(l1_sha256, {})
+
+    async def erased(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """As `receipts`, of the entries that call done what these records command to erase; None: not done yet."""
+        return await self._receipts(l1_sha256, {"of": "erased"})
+
+    async def crossed(self, l1_sha256: Sequence[str]) -> list[Crossed | None]:
+        """What became abroad of records that go over a border, by the hashes of their `header.payload`, in order; None:
+        nothing is known yet.
+
+        As it came: whoever keeps a promise checks it. A gateway without neighbours answers nothing.
+
+        Raises:
+            UmuhuzaError: no answer, or one that is none.
+        """
+        response = await self._calls.call("GET", "/v1/crossed", query={"l1": list(l1_sha256)})
+        try:
+            told = [orjson.loads(line) for line in response.content.split(b"\n") if line]
+            found = [(one["l1"], _crossed(one)) for one in told]
+        except (KeyError, TypeError, ValueError):
+            raise LogError("unavailable", "gateway") from None
+        if [l1 for l1, _ in found] != list(l1_sha256):
+            raise LogError("unavailable", "gateway")
+        return [one for _, one in found]
+
+    async def _receipts(self, l1_sha256: Sequence[str], query: Mapping[str, str]) -> list[bytes | None]:
+        response = await self._calls.call("GET", "/v1/receipts", query={"l1": list(l1_sha256), **query})
         try:
             told = [orjson.loads(line) for line in response.content.split(b"\n") if line]
             found = [(one["l1"], one["receipt"]) for one in told]
@@ -535,8 +546,13 @@ class HttpLog:
             raise LogError("unavailable", "gateway")
         return data
 
-    # -----------------------------------------------------------------------------------------------------------------
-    # Calls
+    async def exchange(self, bundle: bytes) -> bytes:
+        """Bring a sealed bundle, one's own or another's; the sealed bundle that goes back (`schemas.bundle`).
+
+        Raises what it is refused with. Brought again, it is answered as before.
+        """
+        headers = {"content-type": "application/octet-stream"}
+        return (await self._calls.call("POST", "/v1/bundles", body=bundle, headers=headers)).content
 
     def _own_flow(self, topic: str) -> str:
         try:
@@ -547,144 +563,19 @@ class HttpLog:
             raise LogError("topic_unknown", topic)
         return flow
 
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise LogError("log_closed")
 
-    async def _json(self, path: str, query: Mapping[str, str | list[str]]) -> Any:
-        response = await self._call("GET", path, query=query)
-        try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            raise LogError("unavailable", "gateway") from None
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str | list[str]] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        wait_s: float = 0.0,
-    ) -> httpx2.Response:
-        """One authenticated request; raises what the gateway refused it with."""
-        self._refuse_closed()
-        fields = dict(headers or {})
-        if body is not None and self._gzip and len(body) > _GZIP_ABOVE:
-            body = _gzip(body)
-            fields["content-encoding"] = "gzip"
-        async with self._under_way():
-            for attempt in (1, 2):
-                fields["authorization"] = f"Bearer {await self.access_token()}"
-                response = await self._request(method, path, query, body, fields, wait_s)
-                if response.status_code != 401 or attempt == 2:
-                    break
-                self._token = None
-        if response.status_code in (200, 304):
-            return response
-        raise self._refusal(response)
-
-    @asynccontextmanager
-    async def _under_way(self) -> AsyncIterator[None]:
-        """Lets `close` end this call with `log_closed`, and nobody else's cancellation look like it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._closed:
-                raise
-            task.uncancel()
-            raise LogError("log_closed") from None
-        finally:
-            self._calls.discard(task)
-
-    @staticmethod
-    def _refusal(response: httpx2.Response) -> UmuhuzaError:
-        try:
-            return error_of(orjson.loads(response.content))
-        except orjson.JSONDecodeError:
-            return LogError("unavailable", "gateway")
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str | list[str]] | None,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        wait_s: float,
-    ) -> httpx2.Response:
-        timeout = httpx2.Timeout(self._timeout, read=self._timeout + wait_s)
-        closed = False
-        try:
-            response = await self._client.request(
-                method, path, params=query, content=body, headers=dict(headers), timeout=timeout
-            )
-        except (httpx2.HTTPError, httpx2.InvalidURL):
-            closed = self._closed
-        except RuntimeError:
-            if not self._closed:
-                raise
-            closed = True
-        else:
-            self._learn(response)
-            return response
-        raise LogError("log_closed" if closed else "unavailable", None if closed else "gateway")
-
-    def _learn(self, response: httpx2.Response) -> None:
-        self._log_id = response.headers.get("umuhuza-log", self._log_id)
-        date = response.headers.get("date")
-        if date is None:
-            return
-        try:
-            offset = parsedate_to_datetime(date).timestamp() - self._now()
-        except (ValueError, TypeError, OverflowError):
-            return
-        # Date has whole seconds and the answer took its time: small differences are none.
-        self.clock_offset_s = offset if abs(offset) > _CLOCK_DIFFERS_S else 0.0
-
-    async def access_token(self) -> str:
-        """A token that counts now, for whoever calls the gateway by other means. Raises the gateway's refusal."""
-        async with self._token_lock:
-            if self._token is None or self._token.until <= self.now:
-                self._token = await self._new_token()
-            return self._token.text
-
-    async def _new_token(self) -> _Token:
-        for attempt in (1, 2):
-            before = self.clock_offset_s
-            response = await self._request("POST", "/v1/token", None, self._form(), _FORM, 0.0)
-            if response.status_code == 200:
-                try:
-                    told = json.loads(response.content)
-                    lifetime = float(told["expires_in"])
-                    return _Token(str(told["access_token"]), self.now + max(lifetime - _RENEW_BEFORE_S, lifetime / 2))
-                except (ValueError, KeyError, TypeError):
-                    raise LogError("unavailable", "gateway") from None
-            # A refusal teaches the right time: once more with it, if it was ours that was wrong.
-            if attempt == 2 or abs(self.clock_offset_s - before) <= _CLOCK_DIFFERS_S:
-                break
-        raise self._refusal(response)
-
-    def _form(self) -> bytes:
-        at = int(self.now)
-        claims = {
-            "iss": self._agency,
-            "sub": self._agency,
-            "aud": f"urn:umuhuza:{self._domain}:gateway",
-            "jti": b64url(self._random(16)),
-            "iat": at,
-            "exp": at + _ASSERTION_S,
-        }
-        fields = {
-            "grant_type": "client_credentials",
-            "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": sign_jws("JWT", claims, self._key).decode("ascii"),
-        }
-        return urlencode(fields).encode("ascii")
+def _by_key(ident: str, grants: Sequence[bytes]) -> dict[str, bytes]:
+    """Those of a page's grants that are this record's own, under their keys; none where one is not a grant."""
+    found: dict[str, bytes] = {}
+    for grant in grants:
+        told = orjson.loads(grant)
+        if (
+            isinstance(told, dict)
+            and isinstance(told.get("kid"), str)
+            and f"{told.get('iss')}/{told.get('evt')}" == ident
+        ):
+            found[grant_key(ident, told["kid"])] = grant
+    return found
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -700,8 +591,45 @@ def _hash(entry: Entry) -> str:
     return chain_hash(entry.value.partition(b"\n")[0])
 
 
-def _promise_in(text: str, keys: Sequence[VerifyKey]) -> Promise:
-    """Raises what `read_promise` raises for the last of the keys when none signed it."""
+def read_answer(
+    entry: Entry, told: Mapping[str, Any], text: Any, promise: Promise | None, domain: str, *, checked: bool
+) -> Appended | UmuhuzaError | None:
+    """What a gateway's answer line says of an entry. None: its manifest was taken.
+
+    Args:
+        text: the promise as it came, kept as evidence.
+        promise: what it says, once its signature was checked.
+        checked: whether one has to be there: else lines are believed.
+    """
+    if "problem" in told:
+        return error_of(told["problem"])
+    if "granted" in told:
+        named = (told["granted"], told.get("evt"), told.get("topic"), told.get("l1_sha256"))
+        fits = named == (True, _evt(entry), entry.topic, _hash(entry))
+        return None if fits else LogError("log_inconsistent", "topic")
+    offset, at_ms, path, index = (told.get(name) for name in ("offset", "at", "path", "index"))
+    if not (_is_count(offset) and _is_count(at_ms) and _is_count(index)):
+        return LogError("unavailable", "gateway")
+    if not isinstance(path, list) or not all(isinstance(one, str) for one in path):
+        return LogError("unavailable", "gateway")
+    if told.get("topic") != entry.topic:
+        return LogError("log_inconsistent", "topic")
+    line = Line(_evt(entry), _hash(entry), entry.topic, offset)
+    if checked:
+        if promise is None:
+            return LogError("root_mismatch", "promise")
+        try:
+            check_line(line, index, path, promise, domain)
+        except LogError as exc:
+            return exc
+    kept = evidence(line, index, path, text) if isinstance(text, str) else None
+    return Appended(offset, at_ms, told.get("copy") is True, kept)
+
+
+def promise_in(text: str, keys: Sequence[VerifyKey]) -> Promise:
+    """What a promise says that one of these keys (at least one) has signed.
+
+    Raises what `read_promise` raises for the last of the keys when none signed it."""
     for key in keys[:-1]:
         try:
             return read_promise(text, key)
@@ -728,9 +656,6 @@ def _mismatch(entry: Entry) -> RecordError | None:
     return None
 
 
-_FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
 def _groups(lines: Sequence[tuple[int, bytes]]) -> list[list[tuple[int, bytes]]]:
     groups: list[list[tuple[int, bytes]]] = []
     size = 0
@@ -741,8 +666,3 @@ def _groups(lines: Sequence[tuple[int, bytes]]) -> list[list[tuple[int, bytes]]]
         groups[-1].append(line)
         size += len(line[1])
     return groups
-
-
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
-    return packer.compress(body) + packer.flush()

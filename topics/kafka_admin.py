@@ -5,24 +5,26 @@
 crash in the middle of itself; with `dry_run` it says what it would do. The order is the safe one: topics first, then
 what is allowed too much is taken away, then what is missing is given.
 
-It touches only what is the domain's: topics of the registry's agencies, ACLs whose principal is one of the domain's
-(`User:bi.*`), quotas of its agencies. It never deletes a topic, never changes a setting that the catalogue does not
-name, never shrinks or moves a topic. What it finds and may not mend by itself, it names in `Applied.findings`.
+It touches only what is the domain's: topics of the registry's agencies and those that it hosts for neighbours, ACLs
+whose principal is one of the domain's (`User:bi.*`), quotas of its agencies. It never deletes a topic, never changes a
+setting that the catalogue does not name, never shrinks or moves a topic. What it finds and may not mend by itself, it
+names in `Applied.findings`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from schemas.registry import Registry
 from topics.kafka_access import KafkaAccess
-from topics.kafka_catalogue import KafkaAcl, KafkaTopic, kafka_acls, kafka_quotas, kafka_topics
+from topics.kafka_catalogue import KafkaAcl, KafkaTopic, hosted_for, kafka_acls, kafka_quotas, kafka_topics
 from topics.kafka_clients import Clients, Described
 from topics.kafka_identity import establish
 from topics.kafka_log import recorder
+from topics.topic_names import registry_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Finding:
 
     - "replaced": a recorded topic is gone or another one by now; to be confirmed with `KafkaLog.renew_identity`;
     - "partitions": a topic has more than one; "replicas": it has fewer than the catalogue says;
-    - "foreign": an ACL of somebody else's (`User:*`, say) allows something on our topics.
+    - "foreign": an ACL of somebody else's (`User:*`, say) allows something on our topics;
+    - "shared": that other domain's own log is on these brokers too, where its mailboxes have the names of what waits
+      for it here. Nothing is made there and nobody gets a right: two domains that exchange need brokers of their own.
     """
 
     what: str
@@ -72,6 +76,7 @@ async def apply(
 
     Args:
         access: an administrator's.
+        registry: with its borders, where something passes them (`topics.neighbours`).
         nodes: brokers of the cluster; decides replicas and how many must have a record before it is acknowledged.
         dry_run: change nothing.
         random_id: names the log when it is made.
@@ -86,14 +91,16 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
     clients = Clients(access)
     try:
         clients.probe()
-        wanted = kafka_topics(registry, nodes)
+        shared = _shared(registry, clients.describe())
+        withheld = frozenset[str]().union(*(hosted_for(registry, domain) for domain in shared))
+        wanted = {name: one for name, one in kafka_topics(registry, nodes).items() if name not in withheld}
         done = establish(clients, recorder(clients), registry.domain, wanted, random_id=random_id, dry_run=dry_run)
         described = clients.describe()
         there = {name: topic for name, topic in wanted.items() if name in described}
         settings = _differing(there, clients.settings(sorted(there)))
         found = clients.acls()
         ours = {acl for acl in found if acl.principal.startswith(f"User:{registry.domain}.")}
-        needed = kafka_acls(registry)
+        needed = kafka_acls(registry, withheld)
         limited = clients.quotas()
         quotas = {
             user: {key: value for key, value in wanted_of.items() if limited.get(user, {}).get(key) != value}
@@ -108,11 +115,17 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
         findings = [Finding("replaced", name) for name in done.replaced]
         findings += [finding for name, topic in there.items() for finding in _shape(topic, described[name])]
         findings += _foreign(found - ours, wanted)
+        findings += [Finding("shared", registry_topic(domain)) for domain in shared]
         allowed, removed = _sorted(needed - ours), _sorted(ours - needed)
         return Applied(done.created, settings, allowed, removed, tuple(findings), dry_run, quotas)
     finally:
         clients.close_producer()
         clients.close()
+
+
+def _shared(registry: Registry, described: Collection[str]) -> list[str]:
+    """Neighbours whose own log is on this cluster."""
+    return sorted(domain for domain in registry.borders if registry_topic(domain) in described)
 
 
 def _differing(wanted: Mapping[str, KafkaTopic], found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ Must never: talk to a cluster (`topics.kafka_admin` does).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from schemas.envelope import FLOWS, KINDS, split_topic
 from schemas.errors import LogError, RecordError
 from schemas.registry import Agency, Registry
 from topics import policy_file
-from topics.catalogue import Act, mailboxes_of, may, topics_of
+from topics.catalogue import Act, mailboxes_of, may, outgoing_of, topics_of
 from topics.log import grants_topic
 from topics.topic_names import LEDGER_TOPIC, REGISTRY_TOPIC, is_grants_topic, ledger_topic, registry_topic
 
@@ -89,12 +89,19 @@ def kafka_topic(name: str, nodes: int) -> KafkaTopic:
 
 
 def kafka_topics(registry: Registry, nodes: int) -> dict[str, KafkaTopic]:
-    """Every topic of a domain on Kafka, by name: `topics_of`, the ledger's, and the one that says which log it is."""
+    """Every topic of a domain on Kafka, by name: `topics_of`, with what goes over its borders, the ledger's, and the
+    one that says which log it is."""
     names = (*topics_of(registry), registry_topic(registry.domain), ledger_topic(registry.domain))
     return {name: kafka_topic(name, nodes) for name in names}
 
 
-def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
+def hosted_for(registry: Registry, domain: str) -> frozenset[str]:
+    """Topics of that other domain's name which ours hosts for a bridge: outgoing mailboxes and their grants."""
+    outgoing = {name for name in outgoing_of(registry) if name.startswith(f"{domain}.")}
+    return frozenset(outgoing | {grants_topic(split_topic(name)[1]) for name in outgoing})
+
+
+def kafka_acls(registry: Registry, withheld: Collection[str] = ()) -> frozenset[KafkaAcl]:
     """Every ACL of a domain's agencies; what is not here is denied.
 
     An agency reads its own mailboxes, its own grants and the log's identity. One that has opted in (`direct`) writes
@@ -104,15 +111,24 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
     which nobody else does: neither can do the other's work. Nobody here makes topics, changes or trims them:
     administrators do, who need no ACL. An idempotent producer needs no more than to write (Kafka 2.8 and later).
 
+    What goes over a border stands in topics of another domain's name (`catalogue.outgoing_of`). They are the gateway's,
+    whose certificate the bridge has, and the ledger reads them; no agency does anything there, not even one that has
+    opted in: whether an agreement covers a record today is asked for each, and no broker can.
+
     An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate.
+
+    Args:
+        registry: with its borders, where something passes them.
+        withheld: topics on which nobody gets any right: they are another log's on these brokers.
     """
     shared = registry_topic(registry.domain)
     mailboxes = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
+    everything = [name for name in topics_of(registry) if name not in withheld]
     acls: set[KafkaAcl] = set()
     keeper, ledger = ledger_client(registry), ledger_topic(registry.domain)
     if keeper is not None:
         who = kafka_principal(keeper)
-        read = (*mailboxes, *map(grants_topic, registry.agencies), shared, ledger)
+        read = (*everything, shared, ledger)
         acls |= {KafkaAcl(who, "read", name) for name in read} | {KafkaAcl(who, "write", ledger)}
     for agency in registry.agencies.values():
         who = kafka_principal(agency.id)
@@ -122,7 +138,7 @@ def kafka_acls(registry: Registry) -> frozenset[KafkaAcl]:
         if agency.direct:
             acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
         if "operator" in agency.roles:
-            for topic in (*mailboxes, *map(grants_topic, registry.agencies)):
+            for topic in everything:
                 acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
     return frozenset(acls)
 

@@ -254,7 +254,7 @@ def renew(clients: Topics, record: Record, domain: str, random_id: Callable[[], 
     ids |= {
         _TOPIC + name.encode("ascii"): found.id.encode("ascii")
         for name, found in there.items()
-        if name.startswith(f"{domain}.")
+        if name.startswith(f"{domain}.") or name in before.names  # these go over a border
     }
     record(registry, {_LOG_ID: log_id.encode("ascii"), **ids})
     return log_id

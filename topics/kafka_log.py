@@ -320,10 +320,11 @@ class KafkaLog:
         await self._in(self._lanes[0].thread, self._establish, list(names), lambda: self.log_id)
 
     async def topics(self) -> list[str]:
-        """Mailboxes that this principal may see."""
+        """Mailboxes that this principal may see, those with what goes over a border too."""
         found = await self._read(self._clients.describe)
-        mine = (name for name, one in found.items() if not one.code and name.startswith(f"{self._domain}."))
-        return sorted(name for name in mine if is_mailbox_topic(name))
+        seen = (name for name, one in found.items() if not one.code and is_mailbox_topic(name))
+        ours = self._identity.names
+        return sorted(name for name in seen if name.startswith(f"{self._domain}.") or name in ours)
 
     async def trim(self, topic: str, before: int) -> int:
         """Retention: remove entries with offset < `before`; returns the first offset kept."""

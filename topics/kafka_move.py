@@ -44,7 +44,7 @@ from topics.kafka_log import recorder
 from topics.kafka_producer import BATCH_BYTES, Item
 from topics.log import Stored
 from topics.sqlite_store import Store
-from topics.topic_names import is_grants_topic, is_mailbox_topic
+from topics.topic_names import is_grants_topic, is_mailbox_topic, registry_topic
 
 TYPE, SIZE, AHEAD = "message.timestamp.type", "max.message.bytes", "message.timestamp.after.max.ms"
 MOVING: Mapping[str, str] = {TYPE: "CreateTime", SIZE: str(2 << 20), AHEAD: str(1000 * 365 * 86_400_000)}
@@ -73,7 +73,8 @@ Progress = Callable[[int, int], None]
 class Obstacle:
     """Why nothing was moved. `what` is one of:
 
-    - "domain": the file holds no topic, or those of several domains (`topic` is empty);
+    - "domain": the file holds no topic, or those of several domains, not just one of which has its log on Kafka
+      (`topic` is empty);
     - "missing": the topic is not on Kafka; without a `topic`: no log of this domain is;
     - "replaced": an administrator deleted the topic or made it again;
     - "settings": the topic's settings are neither the catalogue's nor those of a move;
@@ -258,7 +259,11 @@ class _Move:
     def run(self, *, dry_run: bool) -> Moved:
         topics = self._source.topics()
         granted = self._source.grant_topics()
-        domains = {name.partition(".")[0] for name in (*topics, *granted)}
+        # Of several, the others are neighbours: their names are on what waits for a bridge. The log is that of the one
+        # whose identity these brokers have; a neighbour has brokers of its own.
+        named = {name.partition(".")[0] for name in (*topics, *granted)}
+        on_kafka = self._clients.describe()
+        domains = {name for name in named if len(named) == 1 or registry_topic(name) in on_kafka}
         if len(domains) != 1:
             return _refused("", "", [Obstacle("domain")], dry_run)
         [domain] = domains

@@ -21,7 +21,7 @@ from pathlib import Path
 import apsw
 
 from schemas.errors import LogError
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 
 _VERSION = 2
 TICK = "tick"
@@ -64,6 +64,7 @@ class GrantsView:
                 raise
         db = apsw.Connection(":memory:" if self._path is None else str(self._path))
         try:
+            plan_once(db)
             db.set_busy_timeout(10_000)
             for pragma in ("secure_delete=ON", "journal_mode=TRUNCATE", "synchronous=NORMAL", "temp_store=MEMORY"):
                 db.execute(f"PRAGMA {pragma}").fetchall()

@@ -235,7 +235,7 @@ class Sequencer:
             else:
                 registry = await self._run(partial(self._registries.kept, logged.sha256))
             if registry is None:
-                raise LogError("unavailable", "registry")
+                raise LogError("unavailable", "registry", expected=f"registries/{logged.sha256.hex()}.json")
             self._in_force = (logged, registry)
         return self._in_force
 

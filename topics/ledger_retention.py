@@ -14,8 +14,9 @@ Removed is a beginning of a topic, never something in the middle: everything bel
 
 4. no command to erase whose erasure is open (`topics.ledger_erasures`): it says what has to go.
 
-What is old and not delivered stays, and is counted as overdue. Its sender knows: nobody has acknowledged it, and the
-sender's own adapter has said for years whom to telephone (`adapters.deadlines`); the keeper of the log is told here.
+What is old and not delivered stays, and is counted as overdue. Its sender hears it from its own adapter, which knows
+that nobody has acknowledged it and whom to telephone (`adapters.deadlines`, alarm `undelivered`); the keeper of the log
+is told here, and whose it is: a sender that has lost its adapter too can be telephoned.
 
     log entry `retention` (first offset kept) -> read back -> remove from the log
 
@@ -27,9 +28,10 @@ or in the log.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.envelope import split_topic
@@ -64,6 +66,8 @@ class Due:
     """First offset to be kept: == first when nothing goes."""
     overdue: int
     """Records that are old enough and not known to be delivered."""
+    senders: Mapping[str, int] = field(default_factory=dict)
+    """Agency -> how many of these are its own, by id: whom the keeper telephones."""
 
 
 async def due(log: Log, view: LedgerView, *, now_ms: int, keep_s: Mapping[str, int] | None = None) -> list[Due]:
@@ -96,21 +100,26 @@ async def _due_in(log: Log, view: LedgerView, name: str, state: TopicState, owne
     ends = await log.ends(name)
     held = min((one.offset for one in view.erasing() if one.topic == name), default=state.next)
     heard_ms = view.heard_of(owner) - MARGIN_MS if split_topic(name)[0] in NEVER_ANSWERED else 0
-    at, keep_from, overdue = ends.first, ends.first, 0
+    at, keep_from = ends.first, ends.first
+    senders: Counter[str] = Counter()
+
+    def found() -> Due:
+        return Due(name, ends.first, keep_from, senders.total(), dict(sorted(senders.items())))
+
     while at < min(state.next, ends.next):
         stored = await log.read(name, at - 1, limit=100)
         for one in stored:
             if one.at_ms >= old_ms or one.offset >= state.next:
-                return Due(name, ends.first, keep_from, overdue)
+                return found()
             delivered = one.offset <= state.read_to or one.at_ms <= heard_ms
-            if delivered and not overdue and one.offset < held:
+            if delivered and not senders and one.offset < held:
                 keep_from = one.offset + 1
             elif not delivered:
-                overdue += 1
+                senders[one.ident.rpartition("/")[0]] += 1
         if not stored:
             break
         at = stored[-1].offset + 1
-    return Due(name, ends.first, keep_from, overdue)
+    return found()
 
 
 async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[Due]) -> dict[str, int]:

@@ -35,7 +35,7 @@ from schemas.errors import LogError
 from topics.ledger_entries import Batch
 from topics.proofs import EMPTY_ROOT
 from topics.sqlite_store import refuse_old_sqlite
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 
 _APPLICATION = 0x556D754C  # "UmuL": a log or a mailbox opened as a ledger by mistake is refused
 _SCHEMA = """
@@ -108,6 +108,7 @@ class SqliteLedgerStore:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
             connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+            plan_once(connection)
             if vfs is not None:
                 connection.pragma("locking_mode", "EXCLUSIVE")
             store = cls(connection, _prepared(connection, random_id, create))

@@ -31,7 +31,7 @@ from schemas.errors import LogError
 from schemas.notes import HASH_BYTES
 from topics.ledger_entries import GOOD_KINDS, RECORD_KINDS, LedgerEntry, decode_batch, decode_entry
 from topics.proofs import EMPTY_ROOT, NodeReader, leaf_hash, tree_root
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 from topics.tiles import TILE_HEIGHT, TILE_WIDTH, GrowingTree, TileId, node_of_tiles, pack_entries, unpack_entries
 
 VERSION = "2"
@@ -155,6 +155,7 @@ class LedgerView:
     def _opened(cls, path: Path, origin: str, store_id: str) -> Self:
         db = apsw.Connection(str(path))
         try:
+            plan_once(db)
             db.set_busy_timeout(10_000)
             db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32000")
             with transaction(db):
@@ -180,6 +181,7 @@ class LedgerView:
         db: apsw.Connection | None = None
         try:
             db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            plan_once(db)
             db.set_busy_timeout(5_000)
             if dict(db.execute("SELECT name, value FROM meta")).get("version") == VERSION:
                 return cls(db)

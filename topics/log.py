@@ -172,6 +172,17 @@ class ShowsGrants(Protocol):
         Reads everything, beside all other calls. Raises LogError `unavailable`, `not_permitted`, `log_closed`."""
 
 
+@runtime_checkable
+class FindsGrants(Protocol):
+    """A log that finds grants by their record alone: also those of a holder who has left, whose keys no registry names
+    any more."""
+
+    async def grant_keys(self, ident: str) -> dict[str, list[str]]:
+        """Grants topic -> keys of that record's grants ("<iss>/<evt>|<kid>"), of every holder and every key.
+
+        Raises LogError `unavailable`, `log_closed`."""
+
+
 async def ends_of(log: Log, topics: Sequence[str]) -> dict[str, Ends]:
     """`Log.ends` of each topic; one exchange where the log can. Raises as `Log.ends`."""
     if isinstance(log, AnswersAtOnce):

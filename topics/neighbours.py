@@ -6,6 +6,7 @@
                                              an operator's
                      /registry.json          the newest excerpt of its registry that we were given
                      /registries/<n>.json    every version that we were given, for records logged under it
+                     /of-us.json             what that domain holds of our own registry, as its gateway told our bridge
                      /contact.json           the largest checkpoint that a contact brought, and when
 
 An operator makes the folder of a domain; its registry comes with contacts, each verified against that root, never an
@@ -28,7 +29,7 @@ from schemas import ijson
 from schemas.errors import LogError, RegistryError, UmuhuzaError
 from schemas.home_proof import HOME_HEADER
 from schemas.registry import Border, Registry
-from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin, pack
+from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin, pack, root_path
 from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import TrustPolicy, read_policy
 from topics.borders import border, bordered
@@ -39,6 +40,9 @@ from topics.sqlite_transaction import code_of
 from topics.verification import Verified
 
 CONTACT = "contact.json"
+OF_US = "of-us"
+"""Also the path under which members are given it."""
+_OF_US_FILE = f"{OF_US}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Neighbours:
         self._held: dict[str, _Held] = {}
         self._versions: dict[tuple[str, int], Registry] = {}
         self._made: tuple[tuple[object, ...], Registry] | None = None
+        self._of_us: dict[str, tuple[object, Registry]] = {}
         self.wanted: set[tuple[str, int]] = set()
         """(domain, version) that were asked for and are not here: whoever can fetch them does."""
         self.problems: dict[str, str] = {}
@@ -180,6 +185,47 @@ class Neighbours:
             if one.data == before.data and before is not one:
                 return
         replace_registry_file(path, one.data)
+
+    # ---------------------------------------------------------------- what they hold of us
+
+    def take_of_us(self, domain: str, data: bytes) -> TrustedRegistry:
+        """Take in what that domain holds of our own registry; durable when it returns. It is for members to find their
+        own entries in, and judges nothing: of ours it need not be the newest.
+
+        Raises:
+            RegistryError: as `trusted`, by our own first root; agency_unknown, it is no neighbour.
+            LogError: storage_full, unavailable.
+        """
+        self._neighbour(domain)
+        taken = self._ours_elsewhere(data)
+        try:
+            replace_registry_file(self._folder / domain / _OF_US_FILE, data)
+        except OSError as error:
+            raise LogError(code_of(error, None), "neighbours") from None
+        return taken
+
+    def of_us_file(self, domain: str) -> bytes:
+        """The bytes that were taken last; empty before the first."""
+        try:
+            return _bytes(self._folder / domain / _OF_US_FILE)
+        except OSError:
+            return b""
+
+    @property
+    def of_us(self) -> Mapping[str, Registry]:
+        """Domain -> our registry as that one holds it, where it has told."""
+        for domain in self._look():
+            stamp = _stamp(self._folder / domain / _OF_US_FILE)
+            if stamp is None or self._of_us.get(domain, (None,))[0] == stamp:
+                continue
+            try:
+                self._of_us[domain] = (stamp, self._ours_elsewhere(self.of_us_file(domain)).registry)
+            except RegistryError:
+                self._of_us.pop(domain, None)
+        return {domain: self._of_us[domain][1] for domain in self._look() if domain in self._of_us}
+
+    def _ours_elsewhere(self, data: bytes) -> TrustedRegistry:
+        return trusted(data, RootPin.of(self._ours().files[root_path(1)]), excerpt=True)
 
     def judged(self, stored: Stored) -> Verified | UmuhuzaError | None:
         """What a record of our log is, by the home proof that stands beside it; None: there is none."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from schemas.errors import LogError
 from schemas.home_proof import HomeProof, Proven
@@ -21,6 +22,9 @@ from topics.ledger_served import ServedLedger
 from topics.ledger_view import LedgerView, LoggedRegistry
 from topics.proofs import inclusion_proof
 from topics.receipts import make_receipt
+
+ReceiptOf = Literal["record", "erased"]
+"""Of the entry that a record has; or of the one that calls done what the record commands to erase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class HomeContact:
             return HomeProof(self.checkpoint, self._proven(index), self._proven(registry.index))
         return None
 
+    def is_copy(self, l1_sha256: bytes, topic: str, offset: int) -> bool:
+        """Whether the record at this place is known to be a repeat of one that is logged at another."""
+        entries = (decode_entry(self.view.entry(index)) for index in self.view.indexes_of(l1_sha256))
+        return any(one.kind == "duplicate" and (one.topic, one.offset) == (topic, offset) for one in entries)
+
     def registry(self, index: int) -> LoggedRegistry:
         """The version in force at an entry that was proven."""
         found = self.view.registry_before(index)
@@ -77,18 +86,20 @@ class ReceiptMaker:
         self._served = served
         self._read: dict[str, tuple[tuple[int, int, int], int, bytes]] = {}
 
-    def receipt(self, l1_sha256: bytes) -> bytes | None:
+    def receipt(self, l1_sha256: bytes, of: ReceiptOf = "record") -> bytes | None:
         """Of the first entry with this `header.payload` hash; None while no checkpoint covers one.
 
         Raises LogError `unavailable`: there is no ledger, or none that has run.
         """
         view = self._served.view()
-        indexes = view.indexes_of(l1_sha256)
-        if not indexes:
+        found = ((index, view.entry(index)) for index in view.indexes_of(l1_sha256))
+        for index, entry in found:
+            if (decode_entry(entry).kind == "erased") != (of == "erased"):
+                continue
+            for size, checkpoint in self._checkpoints():
+                if size > index:
+                    return make_receipt(index, entry, view.nodes(size), checkpoint, size)
             return None
-        for size, checkpoint in self._checkpoints():
-            if size > indexes[0]:
-                return make_receipt(indexes[0], view.entry(indexes[0]), view.nodes(size), checkpoint, size)
         return None
 
     def contact(self) -> HomeContact | None:

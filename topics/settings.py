@@ -72,6 +72,7 @@ _KINDS = {
     "string_too_short": ("too short", "trop court"),
     "string_too_long": ("too long", "trop long"),
     "string_type": ("not a text", "pas un texte"),
+    "tuple_type": ("not a list", "pas une liste"),
     "int_type": ("not a whole number", "pas un nombre entier"),
     "int_parsing": ("not a whole number", "pas un nombre entier"),
     "float_parsing": ("not a number", "pas un nombre"),

@@ -187,6 +187,10 @@ class SqliteLog:
         self._refuse_closed()
         return kept | left
 
+    async def grant_keys(self, ident: str) -> dict[str, list[str]]:
+        """As `topics.log.FindsGrants`."""
+        return await self._read(lambda store: store.grant_keys(ident))
+
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
         """As the contract; the bytes are gone from database and WAL as well.
 
@@ -229,7 +233,8 @@ class SqliteLog:
     async def trim(self, topic: str, before: int) -> int:
         """Retention: remove entries with offset < `before`; returns the first offset kept.
 
-        Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised.
+        Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised. Its grants
+        go with it: a key to what nobody is handed any more is only a danger.
         """
         return await self._administer(lambda store: store.trim(topic, before))
 

@@ -37,7 +37,7 @@ import orjson
 from schemas.errors import LogError
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 
 if sys.platform != "win32":
     import fcntl
@@ -267,6 +267,7 @@ class Store:
 
     def _configure(self, exclusive: bool) -> None:
         connection = self._connection
+        plan_once(connection)
         connection.set_busy_timeout(BUSY_MS)
         if exclusive:
             connection.pragma("locking_mode", "EXCLUSIVE")
@@ -565,8 +566,13 @@ class Store:
     def _spend(self, place: int, before: int) -> None:
         run = self._connection.execute
         removed = run("SELECT ident, offset, at_ms, value FROM entry WHERE topic = ? AND offset < ?", (place, before))
-        for ident, offset, at_ms, value in removed:
-            run("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", (ident, place, offset, at_ms, _sha256(value)))
+        spent = [(ident, place, offset, at_ms, _sha256(value)) for ident, offset, at_ms, value in removed]
+        topics = _granted_topics(self._connection)
+        for row in spent:
+            run("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", row)
+            for topic, keys in _grants_of(self._connection, row[0], topics).items():
+                for key in keys:
+                    run("DELETE FROM grant_value WHERE topic = ? AND key = ?", (topic, key))
         run("DELETE FROM entry WHERE topic = ? AND offset < ?", (place, before))
         run("UPDATE topic SET first = ? WHERE id = ?", (before, place))
 
@@ -658,10 +664,15 @@ class Store:
                 )
             }
 
+    def grant_keys(self, ident: str) -> dict[str, list[str]]:
+        """Grants topic -> keys of that record's grants."""
+        with self._snapshot():
+            return _grants_of(self._connection, ident, _granted_topics(self._connection))
+
     def grants_kept(self, idents: Sequence[str]) -> set[str]:
         """Those of these records of which any grant is kept."""
         with self._snapshot():
-            topics = [name for (name,) in self._connection.execute("SELECT DISTINCT topic FROM grant_value")]
+            topics = _granted_topics(self._connection)
             asked = "SELECT 1 FROM grant_value WHERE topic = ? AND key >= ? AND key < ? LIMIT 1"
             return {
                 ident
@@ -769,6 +780,20 @@ def _chunks(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size
+
+
+def _granted_topics(connection: apsw.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT DISTINCT topic FROM grant_value")]
+
+
+def _grants_of(connection: apsw.Connection, ident: str, topics: Sequence[str]) -> dict[str, list[str]]:
+    """Topic -> keys of that record's grants, of those topics that have any."""
+    asked = "SELECT key FROM grant_value WHERE topic = ? AND key >= ? AND key < ?"
+    found = {
+        topic: [str(key) for (key,) in connection.execute(asked, (topic, f"{ident}|", f"{ident}}}"))]
+        for topic in topics
+    }
+    return {topic: keys for topic, keys in found.items() if keys}
 
 
 def _sha256(value: bytes) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One transaction of a SQLite connection, and what its errors mean for whoever has to mend them.
+"""What our SQLite connections have in common: plans, transactions, and what errors mean for whoever has to mend them.
 
 `with connection:` of apsw does not do: when the disk is full SQLite may have rolled back by itself, and apsw's own
 rollback then fails with an error that hides the first.
@@ -15,6 +15,15 @@ from typing import Literal
 import apsw
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def plan_once(connection: apsw.Connection) -> None:
+    """A statement is planned when it is first prepared, and never again for other values.
+
+    Without it SQLite plans anew whenever a bound LIMIT, or a value beside an index with a WHERE, is bound again: ten
+    times the cost of a question that finds nothing. Source: SQLite, `SQLITE_DBCONFIG_ENABLE_QPSG`.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
 @contextlib.contextmanager

@@ -33,12 +33,17 @@ class Verified:
     """SHA-256 of `header.payload`."""
 
 
-def verify_logged(registry: Registry, topic: str, at_ms: int, value: bytes) -> Verified | UmuhuzaError:
+def verify_logged(
+    registry: Registry, topic: str, at_ms: int, value: bytes, index: int | None = None
+) -> Verified | UmuhuzaError:
     """Verify one record of the log.
 
     Args:
         topic: where it stands.
         at_ms: the log's time for it, milliseconds since the epoch; whether a key counted is asked of that moment.
+
+        index: of its entry in the home ledger, where that has counted it and its key was revoked later: then no time
+            is asked for (`Registry.signing_key`).
 
     Returns:
         The record, or why it does not count: a RecordError or RegistryError without its traceback.
@@ -47,7 +52,7 @@ def verify_logged(registry: Registry, topic: str, at_ms: int, value: bytes) -> V
         record = parse_record(value)
         if record.manifest.topic != topic:
             raise RecordError("topic_mismatch", "L1.topic")
-        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000))
+        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000, index))
         record.verify_body()
     except UmuhuzaError as exc:
         return exc.with_traceback(None)  # the frames hold the record

@@ -44,7 +44,7 @@ from schemas.proof_texts import AddCheckpoint, read_add_checkpoint
 from schemas.trust_policy import TrustPolicy, read_policy
 from topics.proofs import verify_consistency
 from topics.sqlite_store import refuse_old_sqlite
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 
 SIZE_TYPE = "text/x.tlog.size"
 """Content type of the answer that tells a size."""
@@ -326,6 +326,7 @@ def _connect(path: Path, vfs: str | None) -> apsw.Connection:
     connection: apsw.Connection | None = None
     try:
         connection = apsw.Connection(str(path), vfs=vfs)
+        plan_once(connection)
         connection.set_busy_timeout(_BUSY_MS)
         if vfs is not None:
             connection.pragma("locking_mode", "EXCLUSIVE")  # such a disk has no shared memory

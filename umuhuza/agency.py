@@ -10,32 +10,35 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-import httpx2
 
 from adapters.connectors.contract import Connector, Escalation
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.kobo import KoboFolder
 from adapters.consent_book import ConsentBook
+from adapters.crossed_book import CrossedBook
+from adapters.deadlines import alarms
 from adapters.desk import Desk
 from adapters.directory import DirectoryDesk
+from adapters.erasure_proofs import ErasureProofs
 from adapters.held_back import FILE_NAME as OBJECTIONS
 from adapters.held_back import Disputes, HeldBack
-from adapters.home_ledger import HomeLedger, ReceiptedLedger
+from adapters.home_ledger import HomeLedger, ReceiptedLedger, ToldLedger
 from adapters.inbox import Inbox
 from adapters.keystore import Keys, read_key_file
+from adapters.mail_book import MailBook
 from adapters.mailbox import Mailbox
 from adapters.outbox import Outbox
 from adapters.own_entry import FILE_NAME as OWN_KEYS
 from adapters.own_entry import OwnEntry
-from adapters.receipt_book import PER_ROUND, ReceiptBook
+from adapters.receipt_book import PER_ROUND, ReceiptBook, ReceiptRounds
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
 from schemas.errors import LogError, PayloadError, RegistryError, UmuhuzaError
@@ -55,6 +58,9 @@ from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
 from umuhuza.asking import current_passphrase, current_pin
+
+if TYPE_CHECKING:
+    from adapters.mail_sending import MailNotices
 
 LOOK_S = 1.0
 """How soon another log is noticed."""
@@ -77,6 +83,8 @@ class AgencyParts:
     trusted: Callable[[], TrustedRegistry | None]
     """The registry with all that was signed; None before the first contact."""
     clock_offset_s: Callable[[], float] = lambda: 0.0
+    reread: Callable[[], None] = lambda: None
+    """The registry's file was replaced by this program: read it now, not at the next look."""
     neighbours: Neighbours | None = None
     """Other domains; what comes from them and goes to them is judged by it."""
 
@@ -141,7 +149,15 @@ def open_agency(folder: Path) -> AgencyParts:
         return held.registry() if neighbours is None or held.trusted() is None else neighbours.registry
 
     return AgencyParts(
-        folder, settings, lambda: file.open(ask), box, registry, turn, held.trusted, neighbours=neighbours
+        folder,
+        settings,
+        lambda: file.open(ask),
+        box,
+        registry,
+        turn,
+        held.trusted,
+        reread=held.reread,
+        neighbours=neighbours,
     )
 
 
@@ -168,6 +184,9 @@ class _RegistryCopy:
                 return None
             self._file = RegistryFile(self._path, self._pin, time.monotonic)
         return self._file.trusted
+
+    def reread(self) -> None:
+        self._file = None
 
     def present(self) -> TrustedRegistry:
         """Raises RegistryError `registry_invalid` before the first contact."""
@@ -248,7 +267,7 @@ def gateway_log(parts: AgencyParts) -> HttpLog:
         now=time.time,
         random=os.urandom,
         gateway_key=gateway_keys,
-        transport=None if context is None else httpx2.AsyncHTTPTransport(verify=context),
+        tls=context,
     )
     parts.clock_offset_s = lambda: log.clock_offset_s
     return log
@@ -278,12 +297,18 @@ def agency_log(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str, 
     return DirectLog(open_log, gateway, writes=writes, on_refused=lambda exc: on_trouble("kafka", exc))
 
 
-def home_ledger(parts: AgencyParts, gateway: HttpLog) -> HomeLedger | None:
-    """Who says where records from revoked keys stand; None where this agency was not told whose ledger to believe."""
+def home_ledger(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None]) -> HomeLedger:
+    """Who says where records from revoked keys stand. An agency that was not told whose ledger to believe is told so
+    whenever something was decided by one: `log_unknown`, path `trust`."""
     trust = parts.settings.trust
     if trust is None:
-        return None
+        return ToldLedger(gateway, lambda: on_trouble("trust", LogError("log_unknown", "trust")))
     return ReceiptedLedger(gateway, lambda: _trusted(trust), parts.settings.domain)
+
+
+def trust_of(settings: AgencySettings) -> TrustPolicy | None:
+    """Whose ledger and witnesses this agency was told to believe. Raises LogError `unavailable`, `policy_malformed`."""
+    return None if settings.trust is None else _trusted(settings.trust)
 
 
 def _trusted(file: Path) -> TrustPolicy:
@@ -319,6 +344,9 @@ async def refresh_neighbours(neighbours: Neighbours, log: HttpLog) -> None:
         neighbours.take_registry(domain, await log.fetch_neighbour(domain))
     for domain, version in sorted(neighbours.wanted):
         neighbours.take_registry(domain, await log.fetch_neighbour(domain, version))
+    for domain in neighbours.domains():
+        if held := await log.fetch_of_us(domain):
+            neighbours.take_of_us(domain, held)
 
 
 async def run_agency(
@@ -330,11 +358,14 @@ async def run_agency(
 ) -> None:
     """Run until `stop`: the registry is kept fresh beside the runner's turns."""
     settings = parts.settings
+    notices = mail_notices(parts)
     gateway = gateway_log(parts)
     disputes = Disputes(settings.mailbox.with_name(OBJECTIONS), parts.registry, parts.now)
     log = HeldBack(agency_log(parts, gateway, on_trouble), disputes.agencies)
     pace = Pace(settings.collect_seconds, settings.wait_seconds, settings.idle_seconds, settings.watch_seconds)
-    own = OwnEntry(settings.mailbox.with_name(OWN_KEYS), parts.keys, parts.registry, parts.now)
+    others = parts.neighbours
+    elsewhere: Callable[[], Mapping[str, Registry]] = dict if others is None else lambda: others.of_us
+    own = OwnEntry(settings.mailbox.with_name(OWN_KEYS), parts.keys, parts.registry, parts.now, elsewhere)
     runner = Runner(
         parts.desk,
         log,
@@ -345,18 +376,20 @@ async def run_agency(
         on_trouble=on_trouble,
         arrival_grace_s=settings.arrival_grace_minutes * 60.0,
         on_escalation=on_escalation,
-        home=home_ledger(parts, gateway),
+        home=home_ledger(parts, gateway, on_trouble),
     )
+    beside = [] if notices is None else [asyncio.create_task(_keep_notices(parts, notices, on_trouble, stop))]
     try:
-        await _until_enrolled(parts, gateway, on_trouble, stop)
-        await _until_reconciled(runner, gateway, on_trouble, stop)
-        if stop.is_set():
-            return
-        beside = [
-            asyncio.create_task(_keep_up(parts, runner, gateway, own, disputes, on_trouble, stop)),
-            asyncio.create_task(_keep_receipts(parts, gateway, on_trouble, stop)),
-        ]
         try:
+            etag = await _until_enrolled(parts, gateway, on_trouble, stop)
+            await _until_reconciled(runner, gateway, on_trouble, stop)
+            if stop.is_set():
+                return
+            beside += [
+                asyncio.create_task(_keep_up(parts, runner, gateway, own, disputes, on_trouble, stop, etag)),
+                asyncio.create_task(_keep_receipts(parts, gateway, on_trouble, stop)),
+                asyncio.create_task(_keep_crossed(parts, gateway, on_trouble, stop)),
+            ]
             on_ready()
             await runner.run(stop)
         finally:
@@ -367,22 +400,55 @@ async def run_agency(
         await log.close()
 
 
+def mail_notices(parts: AgencyParts) -> MailNotices | None:
+    """Notices by e-mail, where the settings ask for them. Raises SettingsError."""
+    settings = parts.settings
+    if settings.mail_host is None:
+        return None
+    # Only here: who sends no mail need not load what sends it.
+    from adapters.mail_sending import MailNotices, relay_of
+
+    relay = relay_of(settings)
+    if relay is None:
+        return None
+    book = MailBook(parts.mailbox, settings.mail_minutes * 60.0, os.urandom)
+    grace_s = settings.arrival_grace_minutes * 60.0
+    return MailNotices(book, relay, lambda: alarms(parts.mailbox, parts.now(), grace_s), parts.now)
+
+
+async def _keep_notices(
+    parts: AgencyParts,
+    notices: MailNotices,
+    on_trouble: Callable[[str, UmuhuzaError], None],
+    stop: asyncio.Event,
+) -> None:
+    """Beside the work, and without the gateway too: that it is silent is one of the things to be said."""
+    while not stop.is_set():
+        try:
+            await notices.turn()
+        except UmuhuzaError as exc:
+            on_trouble("mail", exc)
+        await _pause(stop, parts.settings.watch_seconds)
+
+
 async def _until_enrolled(
     parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
-) -> None:
-    """Before the first registry that knows us there is nothing to do but to ask again."""
-    wait = 0.5
+) -> str:
+    """Before the first registry that knows us there is nothing to do but to ask again. Returns its etag, "" when nobody
+    was asked."""
+    etag, wait = "", 0.5
     while not stop.is_set() and parts.settings.agency not in parts.registry().agencies:
         try:
-            await refresh_registry(parts, log)
+            etag = await refresh_registry(parts, log, etag)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
         else:
             if parts.settings.agency in parts.registry().agencies:
-                return
+                break
             on_trouble("registry", RegistryError("agency_unknown"))
-        await _pause(stop, wait)
+        await _pause(stop, _spread(wait))
         wait = min(30.0, wait * 2)
+    return etag
 
 
 async def _until_reconciled(
@@ -399,8 +465,9 @@ async def _until_reconciled(
             await runner.reconcile(log)
         except UmuhuzaError as exc:
             on_trouble("reconcile", exc)
+            runner.note_way(exc.code)
             await _watch(runner, on_trouble)
-            await _pause(stop, wait)
+            await _pause(stop, _spread(max(wait, exc.retry_after_s)))
             wait = min(60.0, wait * 2)
         else:
             return
@@ -422,10 +489,11 @@ async def _keep_up(
     disputes: Disputes,
     on_trouble: Callable[[str, UmuhuzaError], None],
     stop: asyncio.Event,
+    etag: str,
 ) -> None:
     """Beside the work: a newer registry, whether it says the truth of us and what others say of it, and whether the
     gateway still has what it promised us."""
-    etag, wait = "", 0.5
+    wait = 0.5
     while not stop.is_set():
         try:
             etag = await refresh_registry(parts, log, etag)
@@ -440,10 +508,10 @@ async def _keep_up(
                 await refresh_neighbours(parts.neighbours, log)
         except UmuhuzaError as exc:
             on_trouble("registry", exc)
-            wait = min(60.0, wait * 2)
+            wait = max(min(60.0, wait * 2), exc.retry_after_s)
         else:
             wait = parts.settings.registry_seconds
-        await _pause_in(log, stop, wait)
+        await _pause_in(log, stop, _spread(wait))
 
 
 async def _keep_receipts(
@@ -452,15 +520,31 @@ async def _keep_receipts(
     """Beside the work: what the ledger says of what we sent. The policy is read again each time."""
     if parts.settings.trust is None:
         return
-    book = ReceiptBook(parts.mailbox)
+    rounds = ReceiptRounds(ReceiptBook(parts.mailbox), time.monotonic, parts.settings.receipt_seconds)
     while not stop.is_set():
         try:
             policy = _trusted(parts.settings.trust)
             origin = ledgers_of(policy, parts.settings.domain)[-1]
-            while await book.ask(log, policy, origin) == PER_ROUND:
-                """More are due."""
+            await rounds.turn(log, policy, origin)
+            await ErasureProofs(parts.mailbox).ask(log, policy, origin)
         except UmuhuzaError as exc:
             on_trouble("receipts", exc)
+        await _pause(stop, _spread(parts.settings.receipt_seconds))
+
+
+async def _keep_crossed(
+    parts: AgencyParts, log: HttpLog, on_trouble: Callable[[str, UmuhuzaError], None], stop: asyncio.Event
+) -> None:
+    """Beside the work: what became abroad of what we sent over a border."""
+    if parts.neighbours is None:
+        return
+    book = CrossedBook(parts.mailbox)
+    while not stop.is_set():
+        try:
+            while await book.ask(log, parts.settings.domain, parts.registry()) == PER_ROUND:
+                """More are due."""
+        except UmuhuzaError as exc:
+            on_trouble("crossed", exc)
         await _pause(stop, parts.settings.receipt_seconds)
 
 
@@ -487,6 +571,11 @@ async def _pause_in(log: HttpLog, stop: asyncio.Event, seconds: float) -> None:
     known, until = log.log_id, time.monotonic() + seconds
     while not stop.is_set() and log.log_id == known and (left := until - time.monotonic()) > 0:
         await _pause(stop, min(left, LOOK_S))
+
+
+def _spread(seconds: float) -> float:
+    """Up to a half longer: when power comes back to a town, its agencies do not go on asking in the same seconds."""
+    return seconds * (1 + int.from_bytes(os.urandom(2), "big") / 131_072)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

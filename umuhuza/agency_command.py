@@ -21,9 +21,11 @@ from adapters.connectors.contract import Batch, Draft, Escalation, NotNowError, 
 from adapters.connectors.folder import FolderConnector
 from adapters.connectors.places import read as read_at_most
 from adapters.connectors.template import template_csv, template_xlsx
+from adapters.contact_book import ContactBook
+from adapters.crossed_book import Abroad, CrossedBook
 from adapters.deadlines import alarms
 from adapters.keystore import Keys, write_keys
-from adapters.mailbox_rows import Incoming, Outgoing
+from adapters.mailbox_rows import CARRIED, NOT_TAKEN, Incoming, Outgoing
 from adapters.outbox import Outbox
 from adapters.receipt_book import ReceiptBook
 from adapters.refusal_book import RefusalBook
@@ -40,7 +42,14 @@ from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
-from umuhuza import agency_directory_command, attachment_command, correct_command, refusal_command, rights_command
+from umuhuza import (
+    agency_directory_command,
+    attachment_command,
+    correct_command,
+    refusal_command,
+    rights_command,
+    stick_command,
+)
 from umuhuza.agency import (
     AgencyParts,
     gateway_log,
@@ -53,13 +62,7 @@ from umuhuza.options import Folder, Json, outgoing_named
 from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.words import advice_for, entries, language, result, say, t
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t(
-        "Le travail d'une agence : envoyer, recevoir, répondre ; « run » échange avec la passerelle.",
-        "An agency's work: send, receive, answer; `run` exchanges with the gateway.",
-    ),
-)
+app = typer.Typer(no_args_is_help=True)
 agency_directory_command.add_to(app)
 
 
@@ -511,6 +514,9 @@ def inbox(folder: Folder, as_json: Json = False) -> None:
         for item in items:
             if item.state == "quarantined":
                 say(f"{item.code} [{item.path or '-'}] {advice_for(item.code)}")
+        for alarm in alarms(parts.mailbox, parts.now(), parts.settings.arrival_grace_minutes * 60.0):
+            if alarm.kind in ("cut-off", "telephone"):  # what is not here may be on its way, and not arrive
+                say(alarm_words(alarm, ContactBook(parts.mailbox).telephones(parts.now())))
 
 
 @app.command(help=t("Ce qui part : état de chaque envoi.", "What is going out: the state of each item."))
@@ -524,12 +530,13 @@ def outbox(
     with opened_agency(folder) as parts:
         items = [item for item in parts.mailbox.outbox(open_only=waiting) if item.speaks]
         overdue = alarms(parts.mailbox, parts.now(), parts.settings.arrival_grace_minutes * 60.0)
+        telephones = ContactBook(parts.mailbox).telephones(parts.now())
         if as_json:
             result(
                 {
                     "ok": True,
                     "items": [_outgoing_json(parts, item) for item in items],
-                    "overdue": [alarm_json(alarm) for alarm in overdue],
+                    "overdue": [alarm_json(alarm, telephones) for alarm in overdue],
                     "counts": parts.mailbox.counts(),
                 },
                 as_json=True,
@@ -540,14 +547,14 @@ def outbox(
             [
                 (
                     f"{_when(item.created_at)}  {item.type} → {item.peer}   {item.evt[-12:]}",
-                    [*_going(parts, item), *(f"! {alarm_words(one)}" for one in of_item(overdue, item))],
+                    [*_going(parts, item), *(f"! {alarm_words(one, telephones)}" for one in of_item(overdue, item))],
                 )
                 for item in items
             ],
         )
         for alarm in overdue:
             if alarm.evt not in {item.evt for item in items}:  # about a peer, about what came, or not in this list
-                say(alarm_words(alarm))
+                say(alarm_words(alarm, telephones))
         for code in sorted({item.code for item in items if item.code}):
             say(f"{code}: {advice_for(code)}")
 
@@ -638,9 +645,27 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     """What machines did with the item, and what people have answered so far."""
     machine = state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else "")
     people = _thread_words(parts, item.thread)
+    abroad = CrossedBook(parts.mailbox).of(item.evt)
+    if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
+        machine = _over_the_border(abroad, item.peer.partition("/")[0])
     if item.state == "delivered" and people:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
     return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
+
+
+def _over_the_border(abroad: Abroad | None, domain: str) -> str:
+    """How far what we sent over a border is, before its reader's machine has said anything."""
+    if abroad is None:
+        return t(f"Inscrit ici ; pas encore pris en charge ({domain})", f"Logged here; not taken in yet ({domain})")
+    if abroad.at is None:
+        return t(f"Refusé par l'autre domaine ({domain})", f"Refused by the other domain ({domain})") + (
+            f" ({abroad.code})"
+        )
+    when = _when(abroad.at)
+    return t(
+        f"Pris en charge de l'autre côté ({domain}) le {when}, preuve gardée",
+        f"Taken in on the other side ({domain}) on {when}, proof kept",
+    )
 
 
 def _here(item: Incoming) -> str:
@@ -652,7 +677,16 @@ def _here(item: Incoming) -> str:
         "quarantined": t("en quarantaine", "quarantined"),
         "erased": t("effacé", "erased"),
     }
-    return words[item.state] + (f" ({item.code})" if item.code else "") + (t(", tardif", ", late") if item.late else "")
+    return words[item.state] + (f" ({item.code})" if item.code else "") + _marks(item)
+
+
+def _marks(item: Incoming) -> str:
+    late = t(", tardif", ", late") if item.late else ""
+    if item.log.startswith(CARRIED):
+        return late + t(", par clé USB, pas encore journalisé", ", by stick, not logged yet")
+    if item.log.startswith(NOT_TAKEN):
+        return late + t(", par clé USB, refusé par le journal", ", by stick, refused by the log")
+    return late
 
 
 def _thread_words(parts: AgencyParts, thread: str) -> str:
@@ -672,14 +706,28 @@ def _incoming_json(parts: AgencyParts, item: Incoming) -> dict[str, Any]:
         "state": item.state,
         "thread_state": None if found is None else found.state,
         "late": item.late,
+        "logged": not item.log.startswith((CARRIED, NOT_TAKEN)),
         "code": item.code,
         "path": item.path,
+    }
+
+
+def _abroad_json(abroad: Abroad) -> dict[str, Any]:
+    return {
+        "domain": abroad.domain,
+        "state": abroad.state,
+        "offset": abroad.offset,
+        "at": abroad.at,
+        "code": abroad.code,
+        "path": abroad.path,
+        "advice": advice_for(abroad.code) or None,
     }
 
 
 def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
     found = parts.mailbox.thread(item.thread)
     receipt = ReceiptBook(parts.mailbox).of(item.evt)
+    abroad = CrossedBook(parts.mailbox).of(item.evt)
     return {
         "evt": item.evt,
         "to": item.peer,
@@ -691,6 +739,7 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
         "seq": item.seq,
         "offset": item.log_offset,
         "receipt": None if receipt is None else receipt.level,
+        "abroad": None if abroad is None else _abroad_json(abroad),
         "attempts": item.attempts,
         "code": item.code,
         "path": item.path,
@@ -702,3 +751,4 @@ attachment_command.add_to(app)
 rights_command.add_to(app)
 refusal_command.add_to(app)
 correct_command.add_to(app)
+stick_command.add_to(app)

@@ -14,7 +14,7 @@ from umuhuza.words import t
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         t("Chaque jour", "Every day"),
-        ("send", "inbox", "attachments", "outbox", "retry", "cancel", "template", "registry"),
+        ("send", "inbox", "attachments", "outbox", "status", "retry", "cancel", "template", "registry"),
     ),
     (t("Une place pour ce soir", "A place for tonight"), ("beds", "services", "publish-service")),
     (
@@ -26,7 +26,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("disclosures", "disclose", "refuse-disclosure", "disclosed", "reviews", "review"),
     ),
     (t("Savoir ensemble", "Knowing together"), ("guidance", "contacts", "expertise")),
-    (t("Installation", "Setting up"), ("enrol", "words", "protect", "renew", "lost", "init", "run")),
+    (t("Installation", "Setting up"), ("enrol", "words", "protect", "renew", "lost", "init", "run", "notices")),
 )
 
 

@@ -44,13 +44,7 @@ CONTRADICTED, NOT_ALL = 1, 3
 SHOWN = 50
 """Findings shown one by one to people; programs get all that were kept."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t(
-        "Vérifier le journal et son registre de preuve : rien n'a été changé, omis, ajouté ni antidaté.",
-        "Check the log and its ledger: nothing was altered, left out, put in or backdated.",
-    ),
-)
+app = typer.Typer(no_args_is_help=True)
 
 Where = Annotated[
     Path | None,

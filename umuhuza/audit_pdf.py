@@ -8,9 +8,11 @@ text is text, whatever it holds: no markup of the source's is taken for markup.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 import reportlab
@@ -45,6 +47,12 @@ _ROOM = 50 * mm
 _GROUP = 8
 """Letters of a hash that stand together: it may be broken between groups, and is easier to read out."""
 _HASH_LETTERS = 64
+_NUMBERS = (
+    "Letters that this file's font lacks, Arabic ones among them, stand here by their Unicode numbers, in their order: "
+    "[U+0645 …]. The report as a page (HTML) shows them as they are written.",
+    "Les lettres que la police de ce fichier n'a pas, dont les lettres arabes, figurent ici par leurs numéros Unicode, "
+    "dans leur ordre : [U+0645 …]. Le rapport en page (HTML) les montre telles qu'elles s'écrivent.",
+)
 _INK, _QUIET, _LINE = colors.HexColor("#1a1a1a"), colors.HexColor("#5a5a5a"), colors.HexColor("#c8c8c8")
 _HEAD, _GOOD, _BAD = colors.HexColor("#1b3a57"), colors.HexColor("#eef3f7"), colors.HexColor("#fbeee2")
 _BARS = {True: _HEAD, False: colors.HexColor("#b4540a")}
@@ -118,6 +126,8 @@ def _story(sheet: Sheet) -> list[Flowable]:
     ]
     for block in sheet.blocks:
         story += _flowables(block)
+    if _lacks_letters(sheet):
+        story.append(Words(_marked(_NUMBERS[sheet.language == "fr"]), _style("quiet")))
     return story
 
 
@@ -171,9 +181,34 @@ def _marked(text: str) -> str:
 
 
 def _drawn(text: str) -> str:
-    """With signs that the font has."""
-    known = _letters()
-    return "".join(one if ord(one) in known else "?" for one in text.replace("→", "›").replace("\u202f", "\u00a0"))
+    """With signs that the font has; others, a name in Arabic script among them, by their numbers, so that nothing is
+    lost and two names stay two."""
+    plain = text.replace("→", "›").replace("\u202f", "\u00a0")
+    runs = ((known, list(run)) for known, run in groupby(plain, lambda one: ord(one) in _letters()))
+    return "".join(
+        "".join(run) if known else f"[{' '.join(f'U+{ord(one):04X}' for one in run)}]" for known, run in runs
+    )
+
+
+def _lacks_letters(sheet: Sheet) -> bool:
+    return any(_drawn(text).count("[U+") > text.count("[U+") for text in _texts(sheet))
+
+
+def _texts(sheet: Sheet) -> Iterator[str]:
+    yield from (sheet.title, sheet.about, *sheet.verdict)
+    for block in sheet.blocks:
+        lines: Sequence[Line]
+        match block:
+            case Heading():
+                lines = [(block.text,)]
+            case Bullets():
+                lines = [(one,) for one in block.items]
+            case Paragraph():
+                lines = [block.line]
+            case Table():
+                lines = [tuple(block.headers), *(cell for row in block.rows for cell in row)]
+        for line in lines:
+            yield from (one.text if isinstance(one, Code) else one for one in line)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class Listed:
     """The log's time, seconds since the epoch."""
     iss: str
     to: str
+    executed: int | None = None
+    """Of a command to erase: index of the entry that calls it done."""
 
 
 def listed(source: AuditSource) -> Iterator[Listed]:
@@ -53,13 +55,15 @@ def listed(source: AuditSource) -> Iterator[Listed]:
             entries.append((proof.index, decode_entry(proof.extra or b"")))
         except LogError:
             continue
+    done = {(entry.topic, entry.offset): index for index, entry in entries if entry.kind == "erased"}
     for index, entry in sorted(entries, key=lambda one: one[0]):
         if entry.kind not in RECORD_KINDS or entry.topic is None or entry.offset is None:
             continue
         for record in source.records(entry.topic, entry.offset, entry.offset + 1):
             manifest = manifest_of(record.value)
             if manifest is not None:
-                yield Listed(index, entry, record.at_ms // 1000, manifest.iss, manifest.to)
+                executed = done.get((entry.topic, entry.offset)) if entry.kind == "erasure" else None
+                yield Listed(index, entry, record.at_ms // 1000, manifest.iss, manifest.to, executed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -245,6 +249,11 @@ class _Writer:
             )
         return shown
 
+    def _executed(self, one: Listed) -> str:
+        if one.executed is None:
+            return ""
+        return self.pick(f" ; exécuté, entrée {one.executed}", f"; executed, entry {one.executed}")
+
     def records(self, records: Sequence[Listed]) -> list[Block]:
         """An excerpt's."""
         if not records:
@@ -255,7 +264,7 @@ class _Writer:
                 (clock(one.at),),
                 (f"{one.iss} → {one.to}",),
                 (Code(f"{one.entry.topic}, {one.entry.offset}"),),
-                (self.own(_KINDS[one.entry.kind][self._language != "fr"]),),
+                (self.own(_KINDS[one.entry.kind][self._language != "fr"]) + self._executed(one),),
                 (Code("" if one.entry.value_sha256 is None else one.entry.value_sha256.hex()),),
             )
             for one in records[:MOST_ROWS]

@@ -19,11 +19,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from adapters.erasure_proofs import ErasureProofs
 from adapters.mailbox import Mailbox
 from adapters.receipt_book import ReceiptBook
 from schemas.errors import LogError, RegistryError
 from schemas.keys import fingerprint_of
-from schemas.notes import NoteKey, SignatureType
+from schemas.notes import NoteKey
 from schemas.plain_text import harmless
 from schemas.proof_texts import PROOF_HEADER
 from schemas.registry import Registry
@@ -46,17 +47,12 @@ from topics.topic_names import is_mailbox_topic
 from topics.witness_folder import read_note_keys
 from umuhuza.ledger_command import PUBLIC_FILE
 from umuhuza.ledger_process import open_log, open_store
-from umuhuza.ledger_settings import FILE_NAME, LedgerSettings, load_ledger_settings
+from umuhuza.ledger_settings import ALGORITHMS, FILE_NAME, LedgerSettings, load_ledger_settings
 from umuhuza.words import t
 
 _MAILBOX = "mailbox.db"
 """An agency's, as `adapters.settings` names it."""
 _MAX_FILE_BYTES = 16 << 20
-_ALGORITHMS = {
-    SignatureType.ED25519: "Ed25519",
-    SignatureType.COSIGNATURE: "Ed25519",
-    SignatureType.ML_DSA_44: "ML-DSA-44",
-}
 _SIGNED = "\n\n\N{EM DASH} ".encode()
 """Between the text of a signed note and its signatures (c2sp.org/signed-note)."""
 _KINDS = ("checkpoints", "receipts", "promises")
@@ -84,7 +80,7 @@ class Opened:
         for _, _, policy in self.abroad:
             keys += [one.key for one in policy.logs]
             keys += [one.key for one in policy.witnesses]
-        named = {f"{key.name} {_ALGORITHMS[key.kind]}": fingerprint_of(key.public) for key in keys}
+        named = {f"{key.name} {ALGORITHMS[key.kind]}": fingerprint_of(key.public) for key in keys}
         if self.root:
             named[t("racine du registre", "registry's root")] = RootPin.read(self.root).spoken
         for domain, pin, _ in self.abroad:
@@ -332,7 +328,7 @@ def _promises(where: Path) -> Iterator[Held]:
 def _receipts(where: Path) -> Iterator[Held]:
     """The same."""
     for name, box in _mailboxes(where):
-        for number, data in enumerate(ReceiptBook(box).held(), 1):
+        for number, data in enumerate((*ReceiptBook(box).held(), *ErasureProofs(box).held()), 1):
             yield Held(f"{name}/receipt-{number}", data, own=False)
 
 

@@ -40,6 +40,7 @@ from topics.sqlite_log import SqliteLog
 from umuhuza.bench_agency import Reading, Shelf, shares, shelf_of, validate
 from umuhuza.bench_audit import invented, measure_audit
 from umuhuza.bench_ledger import measure_ledger
+from umuhuza.bench_link import measure_link
 from umuhuza.bench_records import Made, chain_of
 from umuhuza.gateway_command import init_gateway
 from umuhuza.options import Json
@@ -431,6 +432,7 @@ class Part(StrEnum):
 
     ALL = "all"
     AUDIT = "audit"
+    LINK = "link"
 
 
 def measure_audit_alone(folder: Path, records: int) -> dict[str, Any]:
@@ -468,7 +470,11 @@ def bench(
     part: Annotated[
         Part,
         typer.Option(
-            help=t("Tout, ou seulement la vérification du journal.", "Everything, or the audit of a log alone.")
+            help=t(
+                "Tout, ou seulement : audit, la vérification du journal ; link, les octets d'une orientation sur la "
+                "ligne d'un lieu protégé.",
+                "Everything, or one alone: audit, of a log; link, the bytes of a referral on a shelter's line.",
+            )
         ),
     ] = Part.ALL,
     records: Annotated[
@@ -489,6 +495,13 @@ def bench(
         result(found, as_json=as_json)
         if not as_json:
             _show_audit(found["audit"])
+        return
+    if part is Part.LINK:
+        with tempfile.TemporaryDirectory(prefix="umuhuza-bench-") as name:
+            found = measure_link(Path(name), rounds)
+        result(found, as_json=as_json)
+        if not as_json:
+            _show_link(found["link"])
         return
     say(
         t(
@@ -523,6 +536,22 @@ def _show_audit(audited: dict[str, float]) -> None:
         t("Vérification du journal", "Audit of the log"),
         (t("Rapport", "Ratio"), ""),
         [(name, str(value)) for name, value in audited.items()],
+    )
+
+
+def _show_link(link: dict[str, Any]) -> None:
+    short, long = (link["accepted_referral"][length] for length in ("short", "long"))
+    rows = [(name, str(short["of_these"].get(name, 0)), str(size)) for name, size in long["of_these"].items()]
+    rows += [(name, str(short[name]), str(long[name])) for name in ("bytes", "tcp_ip_headers_reckoned")]
+    table(
+        t("Une orientation acceptée, octets sur la ligne", "An accepted referral, bytes on the line"),
+        ("", t("brève", "short"), t("longue", "long")),
+        rows,
+    )
+    table(
+        t("La ligne", "The line"),
+        ("", t("octets", "bytes")),
+        [(name, str(link[name])) for name in ("first_contact_with_a_long_one", "empty_poll", "idle_bytes_per_hour")],
     )
 
 

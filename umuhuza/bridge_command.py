@@ -6,60 +6,45 @@
     run        carry what goes to it, until SIGTERM, or once
     status     what stands between us: agreements, what waits, what was refused, how old the other side's word is
 
-Everything lies in the gateway's folder (`neighbours/<domain>`), as `topics.neighbours` and `adapters.bridge_book` say.
+Everything lies in the gateway's folder (`neighbours/<domain>`), as `topics.neighbours` and `topics.bridge_book` say.
 A bridge that is started twice does everything twice and nothing worse.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adapters.bridge import Bridge, Turn
-from adapters.bridge_book import BridgeBook
+from adapters.bridge import Lag, Turn, lag
 from gateway.settings import FILE_NAME as GATEWAY_FILE
-from gateway.settings import Settings, load_settings, read_registry_root, read_signing_key
+from gateway.settings import Settings, load_settings, read_registry_root
 from schemas.errors import LogError, RegistryError
-from schemas.keys import VerifyKey, b64url
-from schemas.registry_trust import TrustedRegistry, trusted
+from schemas.registry import Registry
+from schemas.registry_trust import trusted
 from schemas.trust_policy import read_policy
 from topics.borders import excerpt_for
+from topics.bridge_book import BOOK, BridgeBook
 from topics.catalogue import outgoing_of
 from topics.home_check import NEWEST, POLICY, ROOT
-from topics.http_log import HttpLog
-from topics.ledger_served import ServedLedger
-from topics.neighbours import Neighbours
-from topics.receipt_maker import ReceiptMaker
-from topics.registry_file import RegistryFile, read_registry, registry_pin, replace_registry_file
+from topics.registry_file import read_registry, registry_pin, replace_registry_file
 from topics.settings import SettingsError
-from topics.sqlite_log import SqliteLog
-from umuhuza.asking import current_passphrase
+from umuhuza.bridge_process import Running, open_log, open_neighbours
+from umuhuza.bridge_process import once as one_turn
+from umuhuza.bridge_process import run as run_bridge
 from umuhuza.ledger_settings import FILE_NAME as LEDGER_FILE
 from umuhuza.ledger_settings import load_ledger_settings
 from umuhuza.options import Json
 from umuhuza.words import advice_for, day_and_time, result, say, t, table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t(
-        "Le pont : ce qui passe d'un domaine à l'autre, sous un accord des deux.",
-        "The bridge: what passes from one domain to another, under an agreement of both.",
-    ),
-)
-FOLDER, BOOK = "neighbours", "bridge.db"
+app = typer.Typer(no_args_is_help=True)
+FOLDER = "neighbours"
 NOT_NOW = 3
-LONGEST_PAUSE_S = 600.0
 
 Gateway = Annotated[
     Path, typer.Option("--gateway", help=t("Dossier de la passerelle du domaine.", "The domain's gateway's folder."))
@@ -70,14 +55,6 @@ Domain = Annotated[str, typer.Argument(help=t("L'autre domaine : tn.", "The othe
 def _settings(gateway: Path) -> Settings:
     """Raises SettingsError."""
     return load_settings(gateway / GATEWAY_FILE)
-
-
-def _neighbours(settings: Settings) -> tuple[Neighbours, RegistryFile, Path]:
-    """Raises SettingsError: no domain was added; RegistryError."""
-    if settings.neighbours is None:
-        raise SettingsError("neighbours: no other domain was added", "neighbours : aucun autre domaine n'a été ajouté")
-    held = RegistryFile(settings.registry, read_registry_root(settings), time.time)
-    return Neighbours(settings.neighbours, lambda: held.trusted, time.time), held, settings.neighbours
 
 
 @app.command(
@@ -146,11 +123,18 @@ def add(
     if not any(one.key.name.startswith(f"{domain}.") for one in keys.logs):
         raise LogError("log_unknown", POLICY)
     here = (settings.neighbours or gateway / FOLDER) / domain
-    here.mkdir(mode=0o755, parents=True, exist_ok=True)
-    replace_registry_file(here / POLICY, believed)
-    replace_registry_file(here / NEWEST, data)
-    replace_registry_file(here / ROOT, pin.text.encode("ascii"))
-    _tell(settings, gateway, here.parent)
+    if settings.neighbours is not None and (here / ROOT).exists():
+        # Records were logged under the versions that are here: a newer one takes its place beside them.
+        if registry_pin((here / ROOT).read_text("ascii").strip(), "root") != pin:
+            raise RegistryError("registry_root_unknown", "root")
+        replace_registry_file(here / POLICY, believed)
+        theirs = open_neighbours(settings)[0].take_registry(domain, data)
+    else:
+        here.mkdir(mode=0o755, parents=True, exist_ok=True)
+        replace_registry_file(here / POLICY, believed)
+        replace_registry_file(here / NEWEST, data)
+        replace_registry_file(here / ROOT, pin.text.encode("ascii"))
+        _tell(settings, gateway, here.parent)
     facts = {"ok": True, "domain": domain, "version": theirs.registry.version, "folder": str(here)}
     result(facts, as_json=as_json, lines=[t("ajouté ; relancez la passerelle", "added; restart the gateway")])
 
@@ -171,72 +155,6 @@ def _tell(settings: Settings, gateway: Path, folder: Path) -> None:
 # run
 
 
-@dataclass(slots=True)
-class _Parts:
-    bridge: Bridge
-    book: BridgeBook
-
-
-async def _opened(settings: Settings, domain: str, url: str, closing: AsyncExitStack) -> _Parts:
-    """Raises SettingsError, LogError, RegistryError, KeyStoreError."""
-    if settings.log is None or settings.ledger is None:
-        raise SettingsError(
-            "log, ledger: a bridge needs the domain's log as one SQLite file, and its ledger",
-            "log, ledger : un pont a besoin du journal du domaine en un fichier SQLite, et de son registre de preuve",
-        )
-    neighbours, held, folder = _neighbours(settings)
-    if not (folder / domain).is_dir():
-        raise RegistryError("agency_unknown", "domain")
-    log = SqliteLog.open(
-        str(settings.log),
-        create=False,
-        clock_ms=lambda: time.time_ns() // 1_000_000,
-        random_id=lambda: b64url(os.urandom(12)),
-    )
-    closing.push_async_callback(log.close)
-    book = BridgeBook.open(folder / domain / BOOK)
-    closing.callback(book.close)
-    remote = HttpLog(
-        url,
-        settings.agency,
-        read_signing_key(settings.signing_key, current_passphrase),
-        domain=domain,
-        now=time.time,
-        random=os.urandom,
-        gateway_key=lambda: _operators_keys(neighbours.theirs(domain), int(time.time())),
-    )
-    closing.push_async_callback(remote.close)
-    registries = settings.ledger / "registries"
-    pin = read_registry_root(settings)
-
-    def version(sha256: bytes) -> TrustedRegistry | None:
-        file = registries / f"{sha256.hex()}.json"
-        return trusted(file.read_bytes(), pin) if file.exists() else None
-
-    ledger = ReceiptMaker(settings.ledger, ServedLedger(settings.ledger))
-    return _Parts(
-        Bridge(
-            domain,
-            log=log,
-            ledger=ledger,
-            ours=lambda: held.trusted,
-            version=version,
-            neighbours=neighbours,
-            remote=remote,
-            book=book,
-            now=time.time,
-        ),
-        book,
-    )
-
-
-def _operators_keys(theirs: TrustedRegistry, now: int) -> Sequence[VerifyKey]:
-    """Whose promises are believed: the other domain's operators'."""
-    operators = [one for one in theirs.registry.agencies.values() if "operator" in one.roles]
-    keys = [key for one in operators for key in one.keys if key.use == "sig" and key.counts_at(now)]
-    return [VerifyKey(key.public) for key in keys]
-
-
 @app.command(
     help=t(
         "Porte à l'autre domaine ce qui lui est adressé, jusqu'à SIGTERM, ou une fois. 3 : rien ne passe maintenant.",
@@ -251,10 +169,34 @@ def run(
     every: Annotated[
         float, typer.Option("--every", min=0.1, help=t("Secondes entre deux tours.", "Seconds between two turns."))
     ] = 10.0,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help=t(
+                "Port pour /healthz, /readyz et /metrics ; 0 : un port libre ; sans cela, aucun.",
+                "Port for /healthz, /readyz and /metrics; 0: a free one; without it, none.",
+            ),
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help=t("Adresse d'écoute de ce port.", "Address on which that port listens."))
+    ] = "127.0.0.1",
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=t("Écrit cette adresse après le premier tour.", "Written with that address after the first turn.")
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     settings = _settings(gateway)
-    turn = asyncio.run(_carried(settings, domain, url, every, once=once))
+    if not once:
+        running = Running(url, every, host, port, ready_file)
+        asyncio.run(run_bridge(settings, domain, running, _Saying()))
+        return
+    turn = asyncio.run(one_turn(settings, domain, url))
     facts = {
         "ok": turn.code is None,
         "promised": turn.promised,
@@ -263,43 +205,29 @@ def run(
         "code": turn.code,
         "path": turn.path,
     }
-    if once:
-        lines = [t("promis : ", "promised: ") + str(turn.promised), t("refusés : ", "refused: ") + str(turn.refused)]
-        result(facts, as_json=as_json, lines=lines)
-        if turn.code is not None:
-            if not as_json:
-                say(_why(turn.code, turn.path))
-            raise SystemExit(NOT_NOW)
+    lines = [t("promis : ", "promised: ") + str(turn.promised), t("refusés : ", "refused: ") + str(turn.refused)]
+    result(facts, as_json=as_json, lines=lines)
+    if turn.code is not None:
+        if not as_json:
+            say(_why(turn.code, turn.path))
+        raise SystemExit(NOT_NOW)
+
+
+class _Saying:
+    """Says what hinders the bridge, once as long as it does."""
+
+    def __init__(self) -> None:
+        self._before = ""
+
+    def __call__(self, turn: Turn) -> None:
+        why = "" if turn.code is None else _why(turn.code, turn.path)
+        if why != self._before:
+            say(why or t("le pont porte", "the bridge carries"))
+            self._before = why
 
 
 def _why(code: str, path: str | None) -> str:
     return f"{code}{'' if path is None else f' [{path}]'} {advice_for(code)}"
-
-
-async def _carried(settings: Settings, domain: str, url: str, every: float, *, once: bool) -> Turn:
-    async with AsyncExitStack() as closing:
-        parts = await _opened(settings, domain, url, closing)
-        if once:
-            return await parts.bridge.turn()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        pause, before = every, ""
-        turn = Turn()
-        while not stop.is_set():
-            turn = await parts.bridge.turn()
-            why = "" if turn.code is None else _why(turn.code, turn.path)
-            if why != before:
-                say(why or t("le pont porte", "the bridge carries"))
-                before = why
-            # A link that is down is asked less and less, and two bridges never in step.
-            pause = every if turn.code is None else min(pause * 2, LONGEST_PAUSE_S)
-            try:
-                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-        return turn
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -314,10 +242,17 @@ async def _carried(settings: Settings, domain: str, url: str, every: float, *, o
 )
 def status(gateway: Gateway = Path("gateway"), as_json: Json = False) -> None:
     settings = _settings(gateway)
-    neighbours, _, folder = _neighbours(settings)
+    neighbours, _, folder = open_neighbours(settings)
     now = int(time.time())
     registry = neighbours.registry
-    waiting = asyncio.run(_waiting(settings, folder, outgoing_of(registry)))
+    waiting: dict[str, Lag] | None = None
+    log_problem: str | None = None
+    try:
+        waiting = asyncio.run(_waiting(settings, folder, registry))
+    except LogError as exc:
+        if not exc.retriable:
+            raise
+        log_problem = exc.code
     told: list[dict[str, Any]] = []
     for name in sorted({*registry.borders, *neighbours.problems}):
         contact = neighbours.contact(name)
@@ -329,23 +264,31 @@ def status(gateway: Gateway = Path("gateway"), as_json: Json = False) -> None:
             facts["one_sided"] = dict(border.one_sided)
             facts["their_registry"] = neighbours.theirs(name).registry.version
         facts |= _bridged(folder / name / BOOK)
-        facts["waiting"] = sum(count for topic, count in waiting.items() if topic.startswith(f"{name}."))
+        facts["heard_age_s"] = None if facts["heard"] is None else now - facts["heard"]
+        behind = Lag() if waiting is None else waiting.get(name, Lag())
+        facts["waiting"] = None if waiting is None else behind.records
+        facts["waiting_s"] = None if behind.since is None else max(int(now - behind.since), 0)
         facts["checkpoint"] = None if contact is None else contact.size
         facts["checkpoint_age_s"] = None if contact is None or not contact.cosigned_at else now - contact.cosigned_at
         facts["contact_age_s"] = None if contact is None else now - contact.at
         told.append(facts)
-    ok = all(one["problem"] is None and one["code"] is None and one.get("agreements") for one in told)
+    ok = log_problem is None and all(
+        one["problem"] is None and one["code"] is None and one.get("agreements") for one in told
+    )
     if as_json:
-        result({"ok": ok, "neighbours": told}, as_json=True)
+        result({"ok": ok, "log": log_problem, "neighbours": told}, as_json=True)
     else:
         _show(told)
+        if log_problem is not None:
+            say(t("le journal d'ici : ", "the log here: ") + _why(log_problem, None))
     if not ok:
         raise SystemExit(NOT_NOW)
 
 
 def _bridged(book_file: Path) -> dict[str, Any]:
     """What the bridge's own file says; its absence means that it has never run."""
-    facts: dict[str, Any] = {"promised": 0, "refused": 0, "code": None, "path": None, "heard": None, "refusals": []}
+    facts: dict[str, Any] = {"promised": 0, "refused": 0, "refused_by_code": {}, "refusals": []}
+    facts |= {"code": None, "path": None, "heard": None}
     if not book_file.exists():
         return facts
     book = BridgeBook.open(book_file)
@@ -356,6 +299,7 @@ def _bridged(book_file: Path) -> dict[str, Any]:
             facts
             | book.counts()
             | {
+                "refused_by_code": book.refused_by_code(),
                 "code": hindered.code,
                 "path": hindered.path,
                 "heard": hindered.heard or None,
@@ -366,25 +310,21 @@ def _bridged(book_file: Path) -> dict[str, Any]:
         book.close()
 
 
-async def _waiting(settings: Settings, folder: Path, topics: Sequence[str]) -> dict[str, int]:
-    """Outgoing topic -> how many records stand behind the cursor."""
-    if settings.log is None or not settings.log.exists() or not topics:  # a gateway that has never run
+async def _waiting(settings: Settings, folder: Path, registry: Registry) -> dict[str, Lag]:
+    """Domain -> what waits for it. Raises LogError, SettingsError."""
+    if settings.log is not None and not settings.log.exists():  # a gateway that has never run
         return {}
-    log = SqliteLog.open(
-        str(settings.log), create=False, clock_ms=lambda: time.time_ns() // 1_000_000, random_id=lambda: ""
-    )
-    found: dict[str, int] = {}
+    outgoing = outgoing_of(registry)
+    found: dict[str, Lag] = {}
+    if not outgoing:
+        return found
+    log = await open_log(settings, registry.domain)
     try:
-        for topic in topics:
-            file = folder / topic.partition(".")[0] / BOOK
+        for domain in registry.borders:
+            file = folder / domain / BOOK
             book = BridgeBook.open(file) if file.exists() else None
             try:
-                ends = await log.ends(topic)
-                cursor = -1 if book is None else book.cursor(log.log_id, topic)
-                found[topic] = max(ends.next - max(cursor + 1, ends.first), 0)
-            except LogError as exc:
-                if exc.code != "topic_unknown":  # nobody has written to it yet
-                    raise
+                found[domain] = await lag(log, book, [name for name in outgoing if name.startswith(f"{domain}.")])
             finally:
                 if book is not None:
                     book.close()
@@ -401,7 +341,8 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
         (
             one["domain"],
             ", ".join(one.get("agreements") or one.get("one_sided") or ["–"]),
-            str(one["waiting"]),
+            "–" if one["waiting"] is None else str(one["waiting"]),
+            age(one["waiting_s"]),
             str(one["promised"]),
             str(one["refused"]),
             "–" if one["heard"] is None else day_and_time(one["heard"]),
@@ -413,6 +354,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
         t("domaine", "domain"),
         t("accords", "agreements"),
         t("attendent", "waiting"),
+        t("depuis", "since"),
         t("promis", "promised"),
         t("refusés", "refused"),
         t("a répondu", "answered"),

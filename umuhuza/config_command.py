@@ -16,7 +16,7 @@ from umuhuza import ledger_settings
 from umuhuza.options import Json
 from umuhuza.words import result, t, table
 
-app = typer.Typer(no_args_is_help=True, help=t("Les réglages.", "The settings."))
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

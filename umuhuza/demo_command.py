@@ -2,9 +2,10 @@
 """`umuhuza demo`: the main job on this machine, with real processes, real files, and invented people.
 
 A domain `bi` for training is made in a folder: a registry, a gateway over the embedded log or over an Apache Kafka
-broker that is started for it, six agencies, each a process of its own with its own keys and mailbox
-(`umuhuza.demo_stage`). Then people work (`umuhuza.demo_people`) and a story is told (`umuhuza.demo_story`). Nothing is
-faked on the way but the time, for four hours; what is told at the end is counted in the mailboxes and in the log.
+broker that is started for it, seven agencies, each a process of its own with its own keys and mailbox
+(`umuhuza.demo_stage`), and a second country, `tn`, behind a border (`umuhuza.demo_neighbour`). Then people work
+(`umuhuza.demo_people`) and a story is told (`umuhuza.demo_story`). Nothing is faked on the way but the time, for four
+hours; what is told at the end is counted in the mailboxes and in the log.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from schemas.lifecycle import state_label
 from topics.settings import SettingsError
 from umuhuza.demo_evidence import EVIDENCE, POLICY
 from umuhuza.demo_log import demo_log
-from umuhuza.demo_stage import GATEWAY, LEDGER, LOGS, DemoError, Stage
+from umuhuza.demo_neighbour import GATEWAY, LEDGER
+from umuhuza.demo_stage import LOGS, DemoError, Stage
 from umuhuza.demo_story import play
 from umuhuza.kafka_command import explained
 from umuhuza.words import labelled, language, result, t
@@ -66,6 +68,10 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
         ),
         (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"umuhuza agency consents --dir {iom}"),
         (t("Où en est chaque envoi", "Where each item stands"), f"umuhuza agency outbox --dir {iom}"),
+        (
+            t("Ce qui passe la frontière", "What passes the border"),
+            f"umuhuza bridge status --gateway {stage.root / GATEWAY}",
+        ),
         (
             t("Qui a vu le registre de preuve", "Who has seen the ledger"),
             f"umuhuza witness status --ledger {stage.root / GATEWAY / LEDGER}",

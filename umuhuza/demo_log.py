@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,6 +18,7 @@ from schemas.keys import b64url
 from schemas.registry import Registry
 from topics.log import Log, Stored
 from topics.sqlite_log import SqliteLog
+from umuhuza.children import unhurried
 from umuhuza.kafka import artefacts
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
@@ -223,18 +222,3 @@ async def _all_of(log: Log, topics: Iterable[str]) -> list[Stored]:
 def demo_log(name: Literal["sqlite", "kafka"], root: Path) -> DemoLog:
     """The log of that name, not begun."""
     return OnKafka(root) if name == "kafka" else InFile(root)
-
-
-@contextmanager
-def unhurried() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal wait until this is done: no process is left that nobody would end."""
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda one, _frame: came.append(one)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])

@@ -31,8 +31,10 @@ from schemas.errors import UmuhuzaError
 from schemas.keys import b64url
 from schemas.registry import Registry
 from schemas.sealing import make_grant, seal_parts
-from topics.http_log import HttpLog, error_of
+from topics.gateway_calls import error_of
+from topics.http_log import HttpLog
 from topics.log import Entry, Stored, grant_key, grants_topic
+from topics.neighbours import Neighbours
 from umuhuza.demo_stage import DemoError, Stage
 from umuhuza.words import language
 
@@ -205,11 +207,12 @@ def with_a_byte_altered(entries: Sequence[Stored], ident: str) -> list[Stored]:
     return found
 
 
-def checked(entries: Sequence[Stored], registry: Registry, at: int) -> list[Finding]:
+def checked(entries: Sequence[Stored], registry: Registry, at: int, abroad: Neighbours) -> list[Finding]:
     """Every record against its issuer's signature and digests, as any reader checks it; no key to open is needed.
 
     Args:
         at: a time at which the issuers' keys count, seconds since the epoch.
+        abroad: by whom what came over a border is judged.
     """
     found = []
     for entry in entries:
@@ -217,6 +220,11 @@ def checked(entries: Sequence[Stored], registry: Registry, at: int) -> list[Find
         try:
             record = parse_record(entry.value)
             check_copies(record, entry.topic, entry.key, entry.headers)
+            judged = abroad.judged(entry)
+            if isinstance(judged, UmuhuzaError):
+                raise judged
+            if judged is not None:
+                continue
             record.verify(registry.signing_key(record.manifest.iss, record.kid, at))
             record.verify_body()
         except UmuhuzaError as exc:

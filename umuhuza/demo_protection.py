@@ -17,10 +17,13 @@ from schemas.forms import Facts
 from schemas.lifecycle import state_label
 from schemas.plain.alert import SafetyWarning
 from schemas.plain.case import HandoverAcknowledged
+from topics.neighbours import Neighbours
 from umuhuza import demo_people as people
+from umuhuza.demo_neighbour import GATEWAY
 from umuhuza.demo_people import CLINIC, HER, HER_THERE, IOM, OTHER, POLICE, SHELTER, Her, answer
 from umuhuza.demo_proofs import ask_for_referrals, checked, forge, noise, search, with_a_byte_altered
-from umuhuza.demo_stage import GATEWAY, LOGS, MEMBERS, DemoError, Stage
+from umuhuza.demo_stage import LOGS, MEMBERS, DemoError, Stage
+from umuhuza.registry_holder import held
 from umuhuza.words import language, t
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -170,8 +173,9 @@ def altered(stage: Stage, her: Her) -> str:
         stage.until(t("accusés de réception", "receipts"), stage.settled)
         entries = asyncio.run(stage.log.entries(stage.topics()))
         at, ident = int(stage.clock()), f"{IOM}/{her.asked}"
-        honest = checked(entries, stage.members, at)
-        found = checked(with_a_byte_altered(entries, ident), stage.members, at)
+        abroad = Neighbours(stage.home.neighbours, lambda: held(stage.home.registry).trusted, time.time)
+        honest = checked(entries, stage.members, at, abroad)
+        found = checked(with_a_byte_altered(entries, ident), stage.members, at, abroad)
         stage.tell(
             f"Un octet est changé dans une copie du journal : sur {len(entries)} enregistrements, un seul est nommé.",
             f"One byte is changed in a copy of the log: of {len(entries)} records, exactly one is named.",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where `umuhuza demo` is played: a folder, a registry, a gateway, six agencies, each a process of its own.
+"""Where `umuhuza demo` is played: two countries; in one a registry, a gateway and seven agencies, each a process of its
+own, in the other what a border needs (`umuhuza.demo_neighbour`).
 
 Everything is as in the field: own keys, own mailbox, own folder, `umuhuza agency run`. Two things are not, and the
-registry says so to everybody (a domain for training): the gateway's clock (`umuhuza.demo_clock`), and that all of it is
+registries say so to everybody (domains for training): the gateway's clock (`umuhuza.demo_clock`), and that all of it is
 on one machine.
 
 Invariants: `end` ends every process that was started, whatever was interrupted; what a scene shows was read in the
@@ -11,9 +12,6 @@ mailboxes, in the log or in files, never assumed.
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,30 +28,32 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from adapters.connectors.contract import Batch, Draft
+from adapters.connectors.contract import Batch, Draft, Outcome
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Thread
 from adapters.outbox import Outbox
 from schemas.events import Opened
 from schemas.forms import Facts
 from schemas.registry import Registry, Role
-from topics.catalogue import mailboxes_of
-from umuhuza import demo_witnesses
+from topics.catalogue import mailboxes_of, outgoing_of
+from umuhuza import demo_clock, demo_neighbour
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.agency_command import init_agency
+from umuhuza.children import Children, command, unhurried
 from umuhuza.demo_clock import DemoClock
-from umuhuza.demo_log import OPERATOR, DemoLog, unhurried
+from umuhuza.demo_log import OPERATOR, DemoLog
+from umuhuza.demo_neighbour import ABROAD, GATEWAY, INLCTP
 from umuhuza.gateway_command import init_gateway
 from umuhuza.ledger_command import init_ledger
+from umuhuza.paired_domains import furnish
 from umuhuza.registry_holder import add_agency, held, init_registry, read_enrolment
+from umuhuza.witness_command import make_witness
 from umuhuza.words import t
 
 WAIT_S = 120.0
 ZONE = ZoneInfo("Africa/Bujumbura")
 HOURS_AGO = 4 + 20 / 60
 """The story begins so long before it is told."""
-GATEWAY = "passerelle"
-LEDGER = "registre-de-preuve"
 LOGS = "journaux"
 _T = TypeVar("_T")
 
@@ -81,9 +81,18 @@ MEMBERS = (
     Member("bi/iom", "iom", "OIM (démonstration)", "IOM (demonstration)", ("screener", "assistance", "facilitator")),
     Member("bi/min-solidarity", "min-solidarity", "Ministère (inventé)", "Ministry (invented)", ("assistance",)),
     Member("bi/health", "health", "Centre de santé (inventé)", "Health centre (invented)", ("assistance", "clinic")),
+    Member(
+        "bi/ccsprtp",
+        "ccsprtp",
+        "Commission nationale (inventée)",
+        "National commission (invented)",
+        ("coordination", "focal-point"),
+    ),
     Member("bi/k7t4", "k7t4", "Lieu protégé", "Protected place", ("assistance", "shelter"), protected=True),
     Member("bi/r5w2", "r5w2", "Lieu protégé", "Protected place", ("assistance", "shelter"), protected=True),
 )
+AGENCIES = (*(member.id for member in MEMBERS), INLCTP)
+"""Of both countries."""
 
 
 class DemoError(Exception):
@@ -97,7 +106,6 @@ class Stage:
     root: Path
     console: Console
     log: DemoLog
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     address: str = ""
     root_key: str = ""
     registry: Registry | None = None
@@ -116,6 +124,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.clock = DemoClock(self.root)
+        self.children = Children(self.root / LOGS)
+        self.home = demo_neighbour.domain_folders(self.root, "bi")
+        self.abroad = demo_neighbour.domain_folders(self.root / ABROAD, "tn")
 
     @property
     def members(self) -> Registry:
@@ -127,25 +138,13 @@ class Stage:
 
     def end(self) -> None:
         """End every process by its own id: agencies, then the gateway, then what the log needed."""
+        self.children.end()
         with unhurried():
-            running = list(reversed(self.processes.values()))
-            for process in running:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-            for process in running:
-                try:
-                    process.wait(15)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-            self.processes.clear()
             self.log.end()
 
-    def start(self, name: str, *arguments: str, module: str = "umuhuza") -> None:
-        logs = self.root / LOGS
-        logs.mkdir(exist_ok=True)
-        with (logs / f"{name}.log").open("ab") as log, unhurried():
-            self.processes[name] = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log)
+    def start(self, name: str, *arguments: str) -> None:
+        """`umuhuza ARGUMENTS` as a process of its own."""
+        self.children.start(name, command(*arguments))
 
     def run_agency(self, agency: str) -> None:
         """Start its adapter; it is connected when its file `relie` is there."""
@@ -158,10 +157,7 @@ class Stage:
 
     def power_cut(self, agency: str) -> None:
         """Its process ends at once, in the middle of whatever it does."""
-        with unhurried():
-            process = self.processes.pop(self.folder(agency).name)
-            process.kill()
-            process.wait()
+        self.children.kill(self.folder(agency).name)
 
     def until(self, what: str, seen: Callable[[], _T | None]) -> _T:
         """Wait until `seen` gives something. Raises DemoError after two minutes, or when a process has died."""
@@ -170,9 +166,9 @@ class Stage:
             found = seen()
             if found:
                 return found
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    raise DemoError(f"{name}: {t('processus terminé', 'process ended')}; {LOGS}/{name}.log")
+            name = self.children.ended()
+            if name is not None:
+                raise DemoError(f"{name}: {t('processus terminé', 'process ended')}; {LOGS}/{name}.log")
             trouble = self.log.trouble()
             if trouble is not None:
                 raise DemoError(trouble)
@@ -183,6 +179,8 @@ class Stage:
             time.sleep(0.05)
 
     def folder(self, agency: str) -> Path:
+        if agency == INLCTP:
+            return self.root / ABROAD / "inlctp"
         return self.root / next(member.folder for member in MEMBERS if member.id == agency)
 
     # -- telling ------------------------------------------------------------------------------------------------------
@@ -239,8 +237,9 @@ class Stage:
             box.close()
 
     def topics(self) -> list[str]:
-        """Every mailbox of the domain."""
-        return [topic for agency in self.members.agencies.values() for topic in mailboxes_of(agency)]
+        """Every mailbox of the domain, and those in which it hosts what goes over the border."""
+        own = [topic for agency in self.members.agencies.values() for topic in mailboxes_of(agency)]
+        return [*own, *outgoing_of(self.members)]
 
     def inbox(self, agency: str, type_: str) -> list[Incoming]:
         """What has been handed over to the agency of that type."""
@@ -273,7 +272,7 @@ class Stage:
         for agency in agencies:
             self.until(f"{agency} {state}", partial(self.is_in, state, thread, agency))
 
-    def offer(
+    def offered(
         self,
         agency: str,
         to: str,
@@ -283,13 +282,19 @@ class Stage:
         thread: str | None = None,
         person: str | None = None,
         ref: str | None = None,
-    ) -> tuple[str | None, str | None]:
-        """One event into the agency's outbox, as `umuhuza agency send FILE.json` puts it: its evt, or why it was
-        refused."""
+    ) -> Outcome:
+        """One event into the agency's outbox, as `umuhuza agency send FILE.json` puts it, and what is said of it."""
         self._said += 1
         draft = Draft("1", to, type_, person, thread, facts, ref)
         with self.desk(agency) as parts:
             [outcome] = Outbox(parts.desk).accept(Batch(f"demo:{self._said}", "demo.json", (draft,)), "")
+        return outcome
+
+    def offer(
+        self, agency: str, to: str, type_: str, facts: Facts, **more: str | None
+    ) -> tuple[str | None, str | None]:
+        """As `offered`: its evt, or why it was refused."""
+        outcome = self.offered(agency, to, type_, facts, **more)
         return outcome.evt, None if outcome.problem is None else outcome.problem.code
 
     def say(self, agency: str, to: str, type_: str, facts: Facts, **more: str | None) -> str:
@@ -302,8 +307,8 @@ class Stage:
     def settled(self) -> bool:
         """Nothing is on its way any more: every item has its receipt, and who sent it was told; every receipt has its
         promise."""
-        for member in MEMBERS:
-            box = self.mailbox(member.id)
+        for agency in AGENCIES:
+            box = self.mailbox(agency)
             try:
                 for item in box.outbox():
                     machines = item.type.startswith(("receipt.", "chain."))  # nobody answers these
@@ -318,33 +323,32 @@ class Stage:
 
 
 def prepare(stage: Stage) -> None:
-    """A registry for training, a gateway whose clock is behind and its ledger, six agencies enrolled and connected. The
-    stage's clock has been moved to when the story begins."""
-    registry_folder = stage.root / "registre"
-    _, root = init_registry(registry_folder, "bi", True)
+    """Registries for training, a gateway whose clock is behind and its ledger, seven agencies enrolled and connected;
+    the other country and the agreement with it. The stage's clock has been moved to when the story begins."""
+    home = stage.home
+    _, root = init_registry(home.registry, home.name, True)
     stage.root_key = root.text
     began = stage.clock()
-    gateway = stage.root / GATEWAY
     operator = init_gateway(
-        gateway,
+        home.gateway,
         agency=OPERATOR,
-        registry=(registry_folder / "registry.json").resolve(),
+        registry=home.registry_file.resolve(),
         registry_root=stage.root_key,
         host="127.0.0.1",
         port=0,
         kafka=stage.log.for_gateway(),
         now=began,
     )
-    add_agency(registry_folder, operator)
-    stage.log.know(held(registry_folder).registry)
-    init_ledger(gateway / LEDGER, gateway, port=0, kafka=stage.log.for_ledger())
-    demo_witnesses.make_own(gateway, gateway / LEDGER)
-    ready = gateway / "adresse"
-    stage.start(GATEWAY, str(gateway), str(ready), str(stage.root), module="umuhuza.demo_clock")
-    stage.until(GATEWAY, ready.exists)
-    stage.address = ready.read_text(encoding="ascii").strip()
-    stage.start(LEDGER, "ledger", "run", "--dir", str(gateway / LEDGER))
-    demo_witnesses.start_abroad(stage, gateway, gateway / LEDGER)
+    add_agency(home.registry, operator)
+    stage.log.know(held(home.registry).registry)
+    init_ledger(home.ledger, home.gateway, port=0, kafka=stage.log.for_ledger())
+    make_witness(home.witness, "bi.umuhuza/witness")
+    furnish(home)
+    stage.children.start(GATEWAY, partial(demo_clock.main, home.gateway, home.ready, stage.root))
+    demo_neighbour.found_abroad(stage, began)
+    stage.until(GATEWAY, home.ready.exists)
+    stage.address = home.address
+    demo_neighbour.start_watching(stage)
     for member in MEMBERS:
         request = init_agency(
             stage.root / member.folder,
@@ -359,11 +363,11 @@ def prepare(stage: Stage) -> None:
             quick=True,
             now=began,
         )
-        add_agency(registry_folder, read_enrolment(request))
+        add_agency(home.registry, read_enrolment(request))
         stage.log.settle_in(member.id, stage.root / member.folder)
-    stage.registry = held(registry_folder).registry
+    stage.registry = demo_neighbour.open_border(stage)
     stage.log.know(stage.registry)
-    for member in MEMBERS:
-        stage.run_agency(member.id)
-    for member in MEMBERS:
-        stage.connected(member.id)
+    for agency in AGENCIES:
+        stage.run_agency(agency)
+    for agency in AGENCIES:
+        stage.connected(agency)

@@ -3,7 +3,8 @@
 
 A bed asked for without a name; screening with an interpreter and consent read aloud; what the shelter will see, the
 rest struck out; departure, the shelter's power fails; arrival, the late acceptance counts; the administrator finds
-noise; the police are refused, and told "taken over"; a safety warning; a withdrawal; one byte altered, named.
+noise; the police are refused, and told "taken over"; a safety warning; a withdrawal; a request from the other country,
+blocked, then admitted; one byte altered, named; and named by both countries.
 
 Invariants: a scene goes on when what it waits for stands in a mailbox; what it proves (`Stage.scene`) is read there or
 in files, and is the same over SQLite and Kafka. Must never: tell more than was seen.
@@ -16,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -39,12 +39,13 @@ from topics.ledger_checkpoints import CHECKPOINT
 from topics.ledger_entries import decode_entry
 from topics.ledger_served import VIEW
 from topics.ledger_view import LedgerView
-from umuhuza import demo_evidence, demo_protection
+from umuhuza import demo_border, demo_evidence, demo_protection
 from umuhuza import demo_people as people
+from umuhuza.demo_neighbour import WITNESSES, endorsed
 from umuhuza.demo_people import HER, IOM, MINISTRY, OTHER, POLICE, SHELTER, Her, answer
-from umuhuza.demo_stage import GATEWAY, HOURS_AGO, LEDGER, MEMBERS, ZONE, DemoError, Stage, prepare
-from umuhuza.demo_witnesses import WITNESSES, endorsed_size
+from umuhuza.demo_stage import AGENCIES, HOURS_AGO, ZONE, DemoError, Stage, prepare
 from umuhuza.overdue import alarm_words
+from umuhuza.paired_domains import DomainFolders
 from umuhuza.words import labelled, language, t
 
 _SHOWN = ("nom_donne", "prs_Birthdate", "services", "langues", "interprete", "contact_canal", "risque_niveau", "motif")
@@ -56,9 +57,10 @@ def play(stage: Stage) -> dict[str, Any]:
     stage.console.print(
         Panel(
             t(
-                "Un domaine de formation, une passerelle, six agences. Chacune garde son système.\n"
-                "Toutes les personnes sont inventées.",
-                "A domain for training, one gateway, six agencies. Each keeps its own system.\nEverybody is invented.",
+                "Deux pays, chacun avec sa passerelle et son registre de preuve ; huit agences.\n"
+                "Chacune garde son système. Tout est formation : toutes les personnes sont inventées.",
+                "Two countries, each with its gateway and its ledger; eight agencies.\n"
+                "Each keeps its own system. All of it is training: everybody is invented.",
             ),
             title="Umuhuza",
             expand=False,
@@ -69,8 +71,8 @@ def play(stage: Stage) -> dict[str, Any]:
         stage.log.begin(stage.tell)
         prepare(stage)
         stage.tell(
-            "Six agences sont reliées à la passerelle, chacune avec ses propres clés.",
-            "Six agencies are connected to the gateway, each with keys of its own.",
+            "Sept agences sont reliées à la passerelle du Burundi, une à celle de la Tunisie, chacune avec ses clés.",
+            "Seven agencies are connected to Burundi's gateway, one to Tunisia's, each with keys of its own.",
             stage.address,
         )
         stage.log.connected(stage.tell)
@@ -85,9 +87,11 @@ def play(stage: Stage) -> dict[str, Any]:
     demo_protection.police(stage, her)
     demo_protection.warning(stage, her)
     demo_protection.withdrawal(stage, her)
+    crossed = demo_border.crossing(stage)
     refused = demo_protection.altered(stage, her)
     counted = _counted(stage, refused)
     demo_evidence.checked(stage)
+    demo_border.both_checks(stage, crossed, stage.root / demo_evidence.EVIDENCE, stage.root / demo_evidence.POLICY)
     return counted
 
 
@@ -369,8 +373,8 @@ def _arrival(stage: Stage, her: Her) -> None:
 def _counted(stage: Stage, refused: str) -> dict[str, Any]:
     """What is there now, read from the mailboxes and the log."""
     inbox: dict[str, int] = {}
-    for member in MEMBERS:
-        inbox[member.id] = sum(not item.type.startswith("receipt.") for item in stage.everything(member.id))
+    for agency in AGENCIES:
+        inbox[agency] = sum(not item.type.startswith("receipt.") for item in stage.everything(agency))
     states: dict[str, int] = {}
     for thread in stage.threads(IOM):
         if thread.machine == "referral":
@@ -379,7 +383,7 @@ def _counted(stage: Stage, refused: str) -> dict[str, Any]:
     return {
         "log": stage.log.name,
         "records": records,
-        "ledger": stage.until("ledger", partial(_in_ledger, stage.root / GATEWAY / LEDGER, records)),
+        "ledger": stage.until("ledger", partial(_in_ledger, stage.home, records)),
         "referrals": states,
         "refused": {refused: 1},
         "rows_refused": _rows_to_correct(stage),
@@ -388,17 +392,17 @@ def _counted(stage: Stage, refused: str) -> dict[str, Any]:
     }
 
 
-def _in_ledger(folder: Path, records: int) -> dict[str, int] | None:
+def _in_ledger(here: DomainFolders, records: int) -> dict[str, int] | None:
     """What the ledger says of the story, once it has signed all of it and its witnesses have seen it."""
     try:
-        view = LedgerView.reading(folder / VIEW)
+        view = LedgerView.reading(here.ledger / VIEW)
     except LogError:
         return None
     try:
         kinds = Counter(decode_entry(entry).kind for entry in view.entries())
         counted = kinds["event"] + kinds["erasure"]
-        signed = int((folder / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
-        if counted < records or min(signed, endorsed_size(folder)) < view.size:
+        signed = int((here.ledger / CHECKPOINT).read_text(encoding="utf-8").splitlines()[1])
+        if counted < records or min(signed, endorsed(here)[0]) < view.size:
             return None
         others = view.size - counted - kinds["registry"] - kinds["erased"]
         return {"entries": view.size, "records": counted, "others": others, "witnesses": WITNESSES}

@@ -24,12 +24,11 @@ from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.asking import current_passphrase
+from umuhuza.gateway_stick_command import KEY_FILE, new_sealing_key
 from umuhuza.options import Json
 from umuhuza.words import result, t
 
-app = typer.Typer(
-    no_args_is_help=True, help=t("La passerelle : la porte d'un domaine.", "The gateway: the door of a domain.")
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 def init_gateway(
@@ -59,17 +58,18 @@ def init_gateway(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(os.urandom)
     write_private(folder / "gateway.key", b64url(key.private_bytes()) + "\n")
+    at = int(time.time() if now is None else now)
+    opens = new_sealing_key(folder, at)
     log = 'log = "log.db"' if kafka is None else f'kafka = "{kafka}"'
     (folder / SETTINGS_FILE).write_text(
         f'agency = "{agency}"\nregistry = "{registry}"\nregistry_root = "{registry_root}"\n'
-        f'signing_key = "gateway.key"\n{log}\nindex = "index.db"\n'
+        f'signing_key = "gateway.key"\nsealing_key = "{KEY_FILE}"\n{log}\nindex = "index.db"\n'
         f'host = "{host}"\nport = {port}\n',
         encoding="utf-8",
     )
-    at = int(time.time() if now is None else now)
     public = Key(key.kid, "sig", "ES256", key.public.public, at - 3600, at + KEY_LIFETIME_S)
     operator = Agency(
-        agency, {"fr": "Exploitant de la passerelle", "en": "Operator of the gateway"}, ("operator",), (public,)
+        agency, {"fr": "Exploitant de la passerelle", "en": "Operator of the gateway"}, ("operator",), (public, opens)
     )
     (folder / "inscription.json").write_text(dumps_agency(operator), encoding="utf-8")
     return operator

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,8 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from schemas.errors import RegistryError
 from schemas.keys import b64url
 from schemas.registry import Registry
+from schemas.registry_trust import TrustedRegistry
+from topics.neighbours import Neighbours
 from topics.registry_file import read_registry, registry_pin
 from topics.settings import SettingsError
 from umuhuza.kafka import artefacts, certificates
@@ -39,10 +43,7 @@ if TYPE_CHECKING:
 
 NOT_NOW = 3
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t("Apache Kafka sur cette machine, pour un domaine.", "Apache Kafka on this machine, for a domain."),
-)
+app = typer.Typer(no_args_is_help=True)
 
 Folder = Annotated[
     Path | None,
@@ -73,6 +74,17 @@ Addresses = Annotated[
         help=t(
             "Avec --kafka-files : adresses HÔTE:PORT,… ; sinon le fichier bootstrap de ce dossier.",
             "With --kafka-files: addresses HOST:PORT,…; else that folder's file bootstrap.",
+        ),
+    ),
+]
+
+NeighboursFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--neighbours",
+        help=t(
+            "Dossier des domaines voisins (GATEWAY/neighbours) : aussi les sujets de ce qui passe les frontières.",
+            "Folder of the neighbouring domains (GATEWAY/neighbours): also topics for what passes the borders.",
         ),
     ),
 ]
@@ -109,11 +121,12 @@ def up(
         str | None,
         typer.Option(help=t("Empreinte de la racine, avec un fichier.", "Fingerprint of the root, with a file.")),
     ] = None,
+    neighbours: NeighboursFolder = None,
     as_json: Json = False,
 ) -> None:
     if nodes not in (None, 1, 3):
         raise typer.BadParameter(t("1 ou 3", "1 or 3"), param_hint="--nodes")
-    members = None if registry is None else read_members(registry, registry_root)
+    members = None if registry is None else read_members(registry, registry_root, neighbours)
     where = default_folder() if folder is None else folder
     with explained(as_json):
         cluster = Cluster.open_or_make(where, nodes)
@@ -320,21 +333,34 @@ def restored(
     )
 
 
-def read_members(registry: Path, registry_root: str | None) -> Registry:
-    """The registry that `--registry` and `--registry-root` name.
+def read_members(registry: Path, registry_root: str | None, neighbours: Path | None = None) -> Registry:
+    """The registry that `--registry` and `--registry-root` name, with the borders of the domains in `neighbours`.
 
     Raises:
-        SettingsError: no fingerprint, or none of a root.
-        RegistryError: registry_invalid.
+        SettingsError: no fingerprint, or none of a root; that folder is none.
+        RegistryError: registry_invalid; another code, path `neighbours`: a domain there cannot be believed.
     """
+    ours = _read_registry(registry, registry_root)
+    if neighbours is None:
+        return ours.registry
+    if not neighbours.is_dir():
+        raise SettingsError("--neighbours: not a folder", "--neighbours : pas un dossier")
+    found = Neighbours(neighbours, lambda: ours, time.time)
+    bordered = found.registry
+    for code in found.problems.values():  # what is left out would lose its topics' rights
+        raise RegistryError(code, "neighbours")
+    return bordered
+
+
+def _read_registry(registry: Path, registry_root: str | None) -> TrustedRegistry:
     if registry.is_dir() and registry_root is None:
-        return held(registry).registry
+        return held(registry).trusted
     file = registry / REGISTRY_FILE if (registry / REGISTRY_FILE).exists() else registry
     if registry_root is None:
         raise SettingsError(
             "--registry-root is needed with a registry file", "--registry-root est nécessaire avec un fichier"
         )
-    return read_registry(file, registry_pin(registry_root, "--registry-root")).registry
+    return read_registry(file, registry_pin(registry_root, "--registry-root"))
 
 
 def administrator(folder: Path | None, kafka_files: Path | None, kafka: str | None) -> KafkaAccess:
@@ -460,6 +486,10 @@ def applied_lines(applied: Applied) -> list[str]:
         "partitions": t("a plus d'une partition", "has more than one partition"),
         "replicas": t("a moins de copies que prévu", "has fewer copies than it should"),
         "foreign": t("un droit que le registre ne donne pas", "a right that the registry does not give"),
+        "shared": t(
+            "le journal de ce domaine voisin est sur ce même Kafka : il en faut un pour chacun, rien ne passera",
+            "that neighbouring domain's log is on this same Kafka: each needs its own, nothing will pass",
+        ),
     }
     lines += [
         f"! {one.topic} : {meanings.get(one.what, one.what)} {one.principal}".rstrip() for one in applied.findings

@@ -25,6 +25,7 @@ from umuhuza.kafka_command import (
     Addresses,
     Folder,
     KafkaFiles,
+    NeighboursFolder,
     administrator,
     applied_json,
     applied_lines,
@@ -115,6 +116,7 @@ def apply(
     folder: Folder = None,
     kafka_files: KafkaFiles = None,
     kafka: Addresses = None,
+    neighbours: NeighboursFolder = None,
     rights: Annotated[
         bool,
         typer.Option(
@@ -130,7 +132,7 @@ def apply(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    members = read_members(registry, registry_root)
+    members = read_members(registry, registry_root, neighbours)
     applied = _apply(administrator(folder, kafka_files, kafka), members, rights, dry_run)
     heading = t("Rien n'a été changé (--dry-run) ; serait fait :", "Nothing was changed (--dry-run); it would be:")
     result(
@@ -147,9 +149,10 @@ def strimzi(
     storage: Annotated[
         str, typer.Option(help=t("Disque de chaque nœud.", "Disk of each node."), metavar="20Gi")
     ] = "20Gi",
+    neighbours: NeighboursFolder = None,
     as_json: Json = False,
 ) -> None:
-    members = read_members(registry, registry_root)
+    members = read_members(registry, registry_root, neighbours)
     out.mkdir(parents=True, exist_ok=True)
     made = resources(members, storage)
     for name, text in made.items():

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,13 +38,7 @@ from umuhuza.ledger_settings import (
 )
 from umuhuza.words import result, t, table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t(
-        "Le registre de preuve : chaque enregistrement a sa place dans un arbre signé.",
-        "The ledger: every record has its place in one signed tree.",
-    ),
-)
+app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))]
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre de preuve.", "The ledger's folder."))]
@@ -309,8 +304,16 @@ def retention(
     found, removed = asyncio.run(_retain(settings, kafka_admin, dry_run))
     overdue = sum(one.overdue for one in found)
     rows: list[dict[str, Any]] = [
-        {"topic": one.topic, "first": one.first, "keep_from": one.keep_from, "overdue": one.overdue} for one in found
+        {
+            "topic": one.topic,
+            "first": one.first,
+            "keep_from": one.keep_from,
+            "overdue": one.overdue,
+            "senders": dict(one.senders),
+        }
+        for one in found
     ]
+    senders = sum((Counter(one.senders) for one in found), Counter[str]())
     result({"ok": True, "dry_run": dry_run, "due": rows, "removed": removed, "overdue": overdue}, as_json=as_json)
     if not as_json:
         table(
@@ -327,8 +330,15 @@ def retention(
             for name, first in sorted(removed.items())
         ]
         nothing = t("Il n'y avait rien à retirer.", "There was nothing to remove.")
+        done += [
+            t(
+                f"Téléphonez à {agency} : {count} enregistrement(s) de sa part, ancien(s) et jamais remis.",
+                f"Telephone {agency}: {count} record(s) of it are old and were never delivered.",
+            )
+            for agency, count in sorted(senders.items())
+        ]
         unchanged = t("Rien n'a été changé (--dry-run).", "Nothing was changed (--dry-run).")
-        result(None, as_json=False, lines=[unchanged] if dry_run else done or [nothing])
+        result(None, as_json=False, lines=[*done, unchanged] if dry_run else done or [nothing])
 
 
 async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -> tuple[list[Due], dict[str, int]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 REFUSED, NOT_NOW = 1, 3
 
-app = typer.Typer(no_args_is_help=True, help=t("Le journal d'un domaine.", "A domain's log."))
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

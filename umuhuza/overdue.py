@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from adapters.connectors.contract import Escalation
@@ -18,9 +19,15 @@ def when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
 
 
-def alarm_words(alarm: Alarm | Escalation) -> str:
-    """One line: what is wrong, since when, and what to do."""
+def alarm_words(alarm: Alarm | Escalation, telephones: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One line: what is wrong, since when, and what to do.
+
+    Args:
+        telephones: agency -> the number to call.
+    """
     at, peer = when(alarm.due_at), alarm.peer
+    if peer in telephones:
+        peer = f"{peer} ({telephones[peer]})"
     match alarm.kind:
         case "half":
             return t(
@@ -63,6 +70,23 @@ def alarm_words(alarm: Alarm | Escalation) -> str:
                 f"Répondu à {peer} : plus rien à faire pour cette demande.",
                 f"{peer} has been answered: nothing is left to do for that request.",
             )
+        case "unacknowledged":
+            return t(
+                f"Dans le journal depuis plus d'un jour, et la machine de {peer} ne dit pas l'avoir. Téléphonez.",
+                f"In the log for more than a day, and the machine of {peer} does not say that it has it. Telephone.",
+            )
+        case "undelivered":
+            return t(
+                f"Jamais remis à {peer}, et son temps dans le journal est passé ({at}). Téléphonez.",
+                f"Never delivered to {peer}, and its time in the log is over ({at}). Telephone.",
+            )
+        case "cut-off":
+            return t(
+                f"La passerelle ne répond plus depuis {at} : rien ne part, rien n'arrive. Ce qui presse : par "
+                "téléphone. Prévenez qui tient la passerelle.",
+                f"The gateway has not answered since {at}: nothing leaves, nothing arrives. What is urgent: by "
+                "telephone. Tell whoever keeps the gateway.",
+            )
         case "telephone":
             return t(
                 f"{peer} : rien vu depuis {at}, et quelque chose l'attend. Téléphonez.",
@@ -70,14 +94,15 @@ def alarm_words(alarm: Alarm | Escalation) -> str:
             )
 
 
-def alarm_json(alarm: Alarm) -> dict[str, Any]:
+def alarm_json(alarm: Alarm, telephones: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     return {
         "kind": alarm.kind,
-        "peer": alarm.peer,
+        "peer": alarm.peer or None,
         "thread": alarm.thread or None,
         "evt": alarm.evt or None,
         "due_at": alarm.due_at,
-        "words": alarm_words(alarm),
+        "telephone": telephones.get(alarm.peer),
+        "words": alarm_words(alarm, telephones),
     }
 
 

@@ -37,10 +37,7 @@ from umuhuza.options import Json
 from umuhuza.policy_shown import listed, shown_event, shown_flow, shown_role, summary
 from umuhuza.words import labelled, language, result, say, t
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t("La politique : qui peut quoi, et pourquoi.", "The policy: who may do what, and why."),
-)
+app = typer.Typer(no_args_is_help=True)
 
 EXAMPLES: Sequence[tuple[str, str]] = (
     ("envoyer referral.requested à bi/k7t4", "send referral.requested to bi/k7t4"),

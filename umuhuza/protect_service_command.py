@@ -11,6 +11,7 @@ If we crash here, the key file is the old one or the new one, whole. Must never:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ import typer
 
 from gateway.settings import FILE_NAME as GATEWAY_FILE
 from gateway.settings import PRIVATE as GATEWAY
-from gateway.settings import gateway_key, load_settings
+from gateway.settings import SEALING, gateway_key, load_settings, sealing_key
 from schemas.keys import b64url
 from topics.private_file import lock_private, read_own, read_private
 from topics.settings import SettingsError
@@ -36,7 +37,9 @@ def protect_gateway(
     folder: Annotated[Path, typer.Option("--dir", help=t("Dossier de la passerelle.", "The gateway's folder."))],
     as_json: Json = False,
 ) -> None:
-    _lock(load_settings(folder / GATEWAY_FILE).signing_key, GATEWAY, _of_gateway, as_json)
+    settings = load_settings(folder / GATEWAY_FILE)
+    beside = None if settings.sealing_key is None else (settings.sealing_key, SEALING, _of_sealing)
+    _lock(settings.signing_key, GATEWAY, _of_gateway, as_json, beside)
 
 
 def protect_ledger(
@@ -53,16 +56,30 @@ def protect_witness(
     _lock(folder / KEY_FILE, WITNESS, _of_notes, as_json)
 
 
-def _lock(file: Path, what: str, public_of: Callable[[str], str], as_json: bool) -> None:
-    """Raises SettingsError (no key there), KeyStoreError."""
-    found = read_private(read_own(file, file.name), what)
-    secret = found.open(current_passphrase)
-    public = public_of(secret)
-    if not public:
-        raise SettingsError(f"{file.name}: not a key", f"{file.name} : ce n'est pas une clé")
-    lock_private(file, secret, what, public, new_passphrase())
+_Which = tuple[Path, str, Callable[[str], str]]
+
+
+def _lock(file: Path, what: str, public_of: Callable[[str], str], as_json: bool, beside: _Which | None = None) -> None:
+    """Raises SettingsError (no key there), KeyStoreError.
+
+    Args:
+        beside: a second key of the same service, under the same passphrase. If we crash between the two, the second
+            opens as before: in clear, or with the passphrase of before, and then the service says so when it starts.
+    """
+    current = cache(current_passphrase)
+    opened: list[tuple[Path, str, str, str, bool]] = []
+    for path, kind, public_in in ((file, what, public_of), *(() if beside is None else (beside,))):
+        read = read_private(read_own(path, path.name), kind)
+        secret = read.open(current)
+        public = public_in(secret)
+        if not public:
+            raise SettingsError(f"{path.name}: not a key", f"{path.name} : ce n'est pas une clé")
+        opened.append((path, secret, kind, public, read.locked))
+    passphrase = new_passphrase()
+    for path, secret, kind, public, _ in opened:
+        lock_private(path, secret, kind, public, passphrase)
     result(
-        {"ok": True, "file": str(file), "keys": "locked", "changed": found.locked},
+        {"ok": True, "file": str(file), "keys": "locked", "changed": opened[0][4]},
         as_json=as_json,
         lines=[
             t(f"Verrouillé : {file}", f"Locked: {file}"),
@@ -80,6 +97,13 @@ def _lock(file: Path, what: str, public_of: Callable[[str], str], as_json: bool)
 def _of_gateway(secret: str) -> str:
     try:
         return b64url(gateway_key(secret).public.public)
+    except ValueError:
+        return ""
+
+
+def _of_sealing(secret: str) -> str:
+    try:
+        return b64url(sealing_key(secret).public.public)
     except ValueError:
         return ""
 

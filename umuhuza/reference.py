@@ -69,6 +69,15 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "décident des clés révoquées.",
         "neighbours": "Dossier de ce que l'on tient d'autres domaines ; sans lui, rien ne passe de frontière.",
         "receipt_seconds": "Fréquence à laquelle ces preuves sont demandées, avec `trust`.",
+        "mail_host": "Serveur de courriel pour les avis sans contenu ; sans lui, aucun.",
+        "mail_port": "Son port ; par défaut 587, ou 465 avec `tls`.",
+        "mail_security": "Son chiffrement ; `none` seulement pour un serveur sur cette machine même.",
+        "mail_from": "Adresse d'où partent les avis ; choisissez-en une qui ne dit rien.",
+        "mail_to": "Adresses auxquelles vont les avis.",
+        "mail_user": "Identifiant auprès du serveur de courriel.",
+        "mail_password": "Fichier de son mot de passe, une ligne, mode 0600.",
+        "mail_ca_file": "PEM de l'autorité qui a signé le certificat du serveur de courriel.",
+        "mail_minutes": "À peu près tous les combien un avis peut partir ; quand au juste, c'est tiré d'avance.",
         "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
         "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
         "kafka_write": "Écrire aussi dans Kafka, si le registre le permet à cette agence (`direct`).",
@@ -77,6 +86,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "registry": "Registre du domaine, un fichier ou un dossier ; relu quand il change.",
         "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
         "signing_key": "Fichier de la clé privée de cette passerelle (scalaire base64url), mode 0600.",
+        "sealing_key": "Fichier de la clé privée qui ouvre les lots des clés USB, mode 0600 ; sans lui, aucun.",
         "agency": "Agence dont l'inscription au registre porte la clé de cette passerelle, bi/operator.",
         "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
         "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
@@ -92,7 +102,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "checkers": "Processus qui vérifient les signatures ; par défaut un par cœur, au plus 4 (un seul : aucun).",
         "body_max_bytes": "Plus grande requête, décompressée.",
         "lines_max": "Nombre maximal d'enregistrements dans une requête.",
-        "body_seconds": "Temps dans lequel le corps d'une requête doit arriver.",
+        "body_seconds": "Durée pendant laquelle le corps d'une requête peut ne pas avancer.",
         "send_seconds": "Un client qui ne prend rien pendant ce temps est abandonné.",
         "header_seconds": "Temps dans lequel une connexion doit envoyer l'en-tête de sa requête.",
         "keep_alive_seconds": "Durée pendant laquelle une connexion inactive est gardée.",
@@ -357,8 +367,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "title": "# Commands",
         "intro": "Results go to standard output (`--json`: one object per result), words for people to standard error. "
         "Exit codes: 0 done; 1 refused, or done with something refused; 2 wrong usage or settings; 3 not now, try "
-        "again; 4 a wrong passphrase or PIN; 130 interrupted. The language is `--lang`'s, `UMUHUZA_LANG`'s, else the "
-        "locale's; French for Arabic and Kirundi.",
+        "again; 4 a wrong passphrase or PIN; 130 interrupted; 141 nobody reads the output any more. The language is "
+        "`--lang`'s, `UMUHUZA_LANG`'s, else the locale's; French for Arabic and Kirundi.",
         "argument": "argument",
         "option": "Option",
         "meaning": "Meaning",
@@ -370,7 +380,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "intro": "Les résultats vont sur la sortie standard (`--json` : un objet par résultat), les mots pour les "
         "personnes sur la sortie d'erreur. Codes de sortie : 0 fait ; 1 refusé, ou fait avec un refus ; 2 usage ou "
         "réglages fautifs ; 3 pas maintenant, réessayez ; 4 mauvaise phrase de passe ou mauvais code PIN ; 130 "
-        "interrompu. La langue est celle de `--lang`, de `UMUHUZA_LANG`, sinon celle du système ; "
+        "interrompu ; 141 personne ne lit plus la sortie. La langue est celle de `--lang`, de `UMUHUZA_LANG`, sinon "
+        "celle du système ; "
         "le français pour l'arabe et le kirundi.",
         "argument": "argument",
         "option": "Option",

@@ -45,10 +45,7 @@ from umuhuza.registry_words import (
 )
 from umuhuza.words import labelled, result, t, table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t("Le registre du domaine : qui, avec quelles clés.", "The domain's registry: who, with which keys."),
-)
+app = typer.Typer(no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 

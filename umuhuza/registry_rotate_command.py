@@ -13,17 +13,21 @@ from typing import Annotated, Any
 
 import typer
 
+from schemas.agreement_text import differences as changed_members
+from schemas.agreement_text import read_aloud
+from schemas.agreements import Agreement
 from schemas.keys import b64url, fingerprint_of
 from schemas.registry import Agency
 from schemas.registry_metadata import Holder, read_root
 from schemas.registry_signing import Contents, contents_now, missing, read_proposal
 from schemas.registry_trust import TrustedRegistry
+from umuhuza.agreement_command import names_in, words_lines
 from umuhuza.asking import new_passphrase
 from umuhuza.holder_keys import HOLDERS, HolderKeys
 from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import PROPOSAL_FILE, REGISTRY_FILE, change_registry, held, sign_proposal
 from umuhuza.registry_words import missing_words, passphrase_line, published_lines, read_holders, role_words, spoken
-from umuhuza.words import labelled, result, t
+from umuhuza.words import labelled, language, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 
@@ -189,6 +193,7 @@ def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
     change, contents = read_proposal(file.read_bytes())
     before = held(folder).trusted if (folder / REGISTRY_FILE).exists() else None
     said = differences(Contents({}, {}) if before is None else contents_now(before), contents)
+    old = {} if before is None else before.agreements
     if change.root is not None:
         root, holders = read_root(change.root)
         said["holders"] = [one.name for one in holders]
@@ -206,6 +211,7 @@ def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
         lines=[
             labelled("Empreinte, à comparer au téléphone", "Fingerprint, to compare on the telephone", spoken(change)),
             *(f"  {labelled(*_SAID[word], _listed(what))}" for word, what in said.items() if what),
+            *(line for name in said["agreements"] for line in _agreement(name, old.get(name), contents, before)),
             *(
                 [t("Signatures qui manquent : ", "Signatures still missing: ") + missing_words(lacking)]
                 if lacking
@@ -242,6 +248,19 @@ _SAID = {
     "holders": ("détenteurs", "holders"),
     "thresholds": ("signatures exigées", "signatures required"),
 }
+
+
+def _agreement(name: str, before: Agreement | None, after: Contents, held_now: TrustedRegistry | None) -> list[str]:
+    """What becomes of an agreement: it is ended, or its whole text with what differs from the one in force."""
+    agreement = after.agreements.get(name)
+    if agreement is None:
+        return [t(f"  {name} : fin de l'accord", f"  {name}: the agreement ends")]
+    changes = [] if before is None else changed_members(before, agreement)
+    return [
+        *read_aloud(agreement, language(), {} if held_now is None else names_in(held_now.registry)),
+        *words_lines(agreement),
+        *(f"  {one.path}: {one.here or '–'} → {one.there or '–'}" for one in changes),
+    ]
 
 
 def _listed(what: object) -> str:

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
-from schemas import ijson
-from schemas.agreements import agreement_from_json
-from schemas.errors import RegistryError
+from schemas.agreement_text import read_aloud, terms_of
 from schemas.registry_signing import contents_now
+from schemas.spoken import require_same
 from topics.policy_target import policy_document
+from umuhuza import agreement_command
+from umuhuza.agreement_command import names_in, read_signed_text, require_ours, words_lines
 from umuhuza.options import Json
 from umuhuza.registry_holder import change_registry, held
 from umuhuza.registry_words import published_lines
-from umuhuza.words import result, t
+from umuhuza.words import language, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
 
@@ -34,6 +35,15 @@ def agree(
             )
         ),
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            help=t(
+                "Les douze mots que l'autre partie a lus : s'ils sont d'un autre accord, rien n'est signé.",
+                "The twelve words that the other side read: if they are another agreement's, nothing is signed.",
+            )
+        ),
+    ] = None,
     end: Annotated[bool, typer.Option("--end", help=t("Met fin à l'accord.", "End the agreement."))] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +54,7 @@ def agree(
     mine = held(folder)
     contents = contents_now(mine.trusted)
     agreements = dict(contents.agreements)
+    text: list[str] = []
     if file is None:
         if agreements.pop(name, None) is None:
             raise typer.BadParameter(
@@ -51,15 +62,23 @@ def agree(
                 param_hint="NAME",
             )
     else:
-        agreements[name] = agreement_from_json(_read(file), name, mine.registry.domain)
+        agreement = read_signed_text(file, name, mine.registry.domain)
+        require_ours(agreement, mine.trusted)
+        if words is not None:
+            require_same("agreement", terms_of(agreement), words)
+        agreements[name] = agreement
+        text = [*read_aloud(agreement, language(), names_in(mine.registry)), *words_lines(agreement)]
     changed = change_registry(mine, replace(contents, agreements=agreements))
     version = changed.registry.version
     result(
         {"ok": True, "published": changed.published, "version": version, "agreements": sorted(agreements)},
         as_json=as_json,
-        lines=published_lines(
-            changed, t(f"Registre version {version} publié.", f"Registry version {version} published.")
-        ),
+        lines=[
+            *text,
+            *published_lines(
+                changed, t(f"Registre version {version} publié.", f"Registry version {version} published.")
+            ),
+        ],
     )
 
 
@@ -76,17 +95,9 @@ def policy(folder: Folder, as_json: Json = False) -> None:
     )
 
 
-def _read(file: Path) -> object:
-    try:
-        return ijson.loads(file.read_bytes(), max_bytes=256 * 1024, max_depth=4)
-    except OSError:
-        raise RegistryError("registry_invalid", "file") from None
-    except ijson.IJsonError as exc:
-        raise RegistryError("registry_invalid", exc.path or "file") from None
-
-
 def add_to(app: typer.Typer) -> None:
     """Set these beside the commands of `umuhuza registry`."""
+    agreement_command.add_to(app)
     app.command(
         help=t(
             "Inscrit un accord entre pays, ou un protocole entre agences, ou y met fin.",

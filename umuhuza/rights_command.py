@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`umuhuza agency retract | erase | disclosures | disclose | refuse-disclosure | disclosed | reviews | review`.
+"""`umuhuza agency retract | erase | erasures | disclosures | disclose | refuse-disclosure | disclosed | reviews |
+review`.
 
 What should not stand is taken back, what a court asks for is given part by part, and what was done without consent is
 looked at by somebody. Commands put records into the outbox; a running adapter sends them.
@@ -17,6 +18,7 @@ import typer
 
 from adapters.corrections import Corrections, Ground, Reason
 from adapters.disclosures import Disclosures, readable
+from adapters.erasure_proofs import CommandedErasure, ErasureProofs
 from adapters.outbox import Outbox
 from adapters.rights_book import OUTCOMES, ROLES, Outcome, Review, ReviewRole
 from schemas.errors import SourceError
@@ -129,6 +131,76 @@ def erase(
         t(*_UNREAD),
     ]
     result({"ok": True, "record": record, "evt": evt}, as_json=as_json, lines=lines)
+
+
+_SEEN = {
+    "logged": ("signé par le registre de preuve", "signed by the ledger"),
+    "own": ("vu par un témoin de son domaine", "seen by a witness of its own domain"),
+    "foreign": ("vu par un témoin d'un autre domaine", "seen by another domain's witness"),
+}
+
+
+def erasures(folder: Folder, as_json: Json = False) -> None:
+    with opened_agency(folder) as parts:
+        found, asks = ErasureProofs(parts.mailbox).commanded(), parts.settings.trust is not None
+    if as_json:
+        rows = [
+            {
+                "evt": one.evt,
+                "records": list(one.records),
+                "to": one.peer,
+                "at": one.at,
+                "state": _executed(one),
+                "code": one.code,
+                "ledger": None if one.proof is None else {"index": one.proof.index, "seen": one.proof.level},
+            }
+            for one in found
+        ]
+        result({"ok": True, "asks_for_proof": asks, "erasures": rows}, as_json=True)
+        return
+    entries(
+        t("Effacements que nous avons ordonnés", "Erasures that we have commanded"),
+        [
+            (f"{one.evt[-12:]}  {day_and_time(one.at)}  → {one.peer}", [*_how_far(one, asks), *one.records])
+            for one in found
+        ],
+    )
+
+
+def _executed(one: CommandedErasure) -> str:
+    if one.proof is not None:
+        return "executed"
+    if one.state in ("refused", "cancelled"):
+        return one.state
+    return "waiting" if one.state in ("waiting", "signed") else "commanded"
+
+
+def _how_far(one: CommandedErasure, asks: bool) -> list[str]:
+    if one.proof is not None:
+        words = t(
+            f"Exécuté, prouvé par l'entrée {one.proof.index} du registre de preuve",
+            f"Executed, proven by entry {one.proof.index} of the ledger",
+        )
+        return [f"{words} ({t(*_SEEN[one.proof.level])})"]
+    if one.code is not None:
+        return [t("Refusé", "Refused") + f" ({one.code})"]
+    told = {
+        "waiting": t("Pas encore parti", "Not sent yet"),
+        "cancelled": t("Annulé avant le départ", "Cancelled before it left"),
+        "commanded": t(
+            "Ordonné ; le registre de preuve ne l'a pas encore dit exécuté",
+            "Commanded; the ledger has not called it executed yet",
+        ),
+    }
+    lines = [told.get(_executed(one), t("Refusé", "Refused"))]
+    if not asks:
+        lines.append(
+            t(
+                "Sans le réglage « trust », aucune preuve n'est demandée.",
+                "Without the setting `trust` no proof is asked for.",
+            )
+        )
+    return lines
 
 
 def disclosures(folder: Folder, as_json: Json = False) -> None:
@@ -334,6 +406,12 @@ def add_to(app: typer.Typer) -> None:
             erase,
             "Fait effacer un enregistrement des deux côtés ; l'autre l'atteste. La chaîne des preuves reste.",
             "Have a record erased on both sides; the other side attests it. The chain of proofs stays.",
+        ),
+        (
+            "erasures",
+            erasures,
+            "Les effacements que nous avons ordonnés, et l'entrée du registre de preuve qui les dit exécutés.",
+            "The erasures that we commanded, and the ledger's entry that calls them executed.",
         ),
         (
             "disclosures",

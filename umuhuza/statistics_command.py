@@ -29,10 +29,7 @@ from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.options import Folder
 from umuhuza.words import result, say, t
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t("Dénombrements par semestre, sans personne.", "Counts by half-year, without persons."),
-)
+app = typer.Typer(no_args_is_help=True)
 _MAX_BYTES = 16 << 20
 _LANGUAGES: tuple[tuple[Language, str], ...] = (("fr", "statistiques"), ("en", "statistics"))
 Counted = Literal["persons-identified", "persons-assisted", "cases-opened"]

@@ -46,13 +46,7 @@ REFUSED, NOT_NOW = 1, 3
 WITNESS_KINDS = (SignatureType.COSIGNATURE, SignatureType.ML_DSA_44)
 _QUORUM = "quorum"
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=t(
-        "Témoins : qui atteste d'avoir vu un registre de preuve, et qu'il n'en est qu'un.",
-        "Witnesses: who attests to having seen a ledger, and that there is only one of it.",
-    ),
-)
+app = typer.Typer(no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du témoin.", "The witness's folder."))]
 LedgerFolder = Annotated[

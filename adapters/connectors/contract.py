@@ -116,10 +116,21 @@ class Arrived:
     """With `attachment.announced`: the files, whole and checked; as in `facts.said.files`."""
 
 
-EscalationKind = Literal["half", "overdue", "late-acceptance", "not-arrived", "owed", "owed-overdue", "answered"]
+EscalationKind = Literal[
+    "half",
+    "overdue",
+    "late-acceptance",
+    "not-arrived",
+    "owed",
+    "owed-overdue",
+    "answered",
+    "unacknowledged",
+    "undelivered",
+]
 """Half of the time for an answer has passed; all of it; an acceptance came too late and must be confirmed or revoked;
 she left and has not arrived in time. Half of the time has passed in which we owe somebody an answer; all of it; we have
-answered, and the two before are over."""
+answered, and the two before are over. The log has had something of ours for a day, and the machine that it is for,
+though it was heard since, does not say that it has it; and it still does not when its time in the log is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,21 @@ class Escalation:
     peer: str
     due_at: int
     """When it fell due, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastContact:
+    """When somebody was last heard, and where to telephone. Content-free. Times in seconds since the epoch."""
+
+    agency: str
+    """Empty: our own gateway, and with it everybody."""
+    seen_at: int | None
+    """The log's time of the last signed record that came from there, receipts included; None: never. Of our own
+    gateway: its last answer."""
+    silent_since: int | None = None
+    """Telephone: nothing was heard since, for hours, though something waits there. None: nothing is amiss."""
+    telephone: str | None = None
+    """Of an office, as it published it; None: none is known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +221,14 @@ class HearsEscalations(Protocol):
 
     async def escalated(self, escalation: Escalation) -> None:
         """Raises NotNowError: told again later."""
+
+
+@runtime_checkable
+class HearsContacts(Protocol):
+    """A connector that can show when each agency was last heard, and whom to telephone while nothing is heard."""
+
+    async def contacts(self, known: Sequence[LastContact]) -> None:
+        """How it is now, all of it, ever again; our own gateway (`agency` empty) first.
+
+        Raises NotNowError: told again.
+        """

@@ -28,7 +28,7 @@ from typing import ClassVar
 
 from adapters.connectors import by_hand, notices, places, sheets, template
 from adapters.connectors.by_hand import ErasedHere
-from adapters.connectors.contract import Arrived, Batch, Erased, Escalation, NotNowError, Outcome
+from adapters.connectors.contract import Arrived, Batch, Erased, Escalation, LastContact, NotNowError, Outcome
 from adapters.connectors.drops import Drops, Quiet
 from adapters.connectors.places import Names, Places
 from adapters.connectors.received import Received, answer_in_words
@@ -95,6 +95,8 @@ class FolderConnector:
         self._tracking_at = float("-inf")
         self._pages: tuple[str, ...] = ()
         """Pages of erasures that nobody has done yet, as `A-TRAITER.txt` names them."""
+        self._contacts: tuple[LastContact, ...] = ()
+        """As last told: nobody before the clock was first looked at."""
         self._lock = asyncio.Lock()
 
     async def collect(self) -> AsyncIterator[Batch]:
@@ -217,6 +219,18 @@ class FolderConnector:
             except OSError:
                 raise NotNowError from None
 
+    async def contacts(self, known: Sequence[LastContact]) -> None:
+        """Who is silent in `A-TRAITER.txt`, everybody on a sheet of `suivi.xlsx`. Idempotent. Raises NotNowError."""
+        async with self._lock:
+            if _to_call(known) != _to_call(self._contacts):
+                self._tracking_stale = True
+            self._contacts = tuple(known)
+            try:
+                await asyncio.to_thread(self._prepare)
+                await self._write_tracking()
+            except OSError:
+                raise NotNowError from None
+
     async def changed(self, evt: str, line: str, source: str, state: str, code: str | None) -> None:
         """Beside the answer's row, or in `suivi.xlsx`, at the next look. Idempotent. Raises NotNowError."""
         async with self._lock:
@@ -275,7 +289,8 @@ class FolderConnector:
             self._tracking_stale = True
         if not self._tracking_stale:
             return
-        empty = not (self._journal.rows or self._journal.came or self._journal.noticed)
+        silent = any(one.silent_since is not None for one in self._contacts)
+        empty = not (self._journal.rows or self._journal.came or self._journal.noticed or silent)
         if empty and not await asyncio.to_thread(path.exists):
             if pages != self._pages:
                 await asyncio.to_thread(self._write_to_do)
@@ -295,6 +310,7 @@ class FolderConnector:
             now=self._now(),
             language=self._language,
             to_do=to_do,
+            contacts=self._contacts,
         )
         try:
             await asyncio.to_thread(places.write_durably, path, data)
@@ -308,10 +324,12 @@ class FolderConnector:
         names, zone = dict(self._recipients()), self._now().tzinfo
         standing = notices.standing(self._journal, self._received.arrivals())
         path = self.places.reports / TO_DO
-        lines: list[str] = []
+        telephones = {one.agency: one.telephone for one in self._contacts if one.telephone is not None}
+        silent = [one for one in self._contacts if one.silent_since is not None]
+        lines = [notices.silence_in_words(one, names, zone, self._language) for one in silent]
         to_do: dict[str, str] = {}
         for one in standing:
-            words = notices.in_words(one, names, zone, self._language)
+            words = notices.in_words(one, names, zone, self._language, telephones)
             kept = self._threads.of_thread(one.thread)
             sent = self._journal.rows.get(one.evt)
             where = kept.file if kept is not None else sent.line.replace("!", " ") if sent is not None else ""
@@ -348,6 +366,10 @@ class FolderConnector:
         if not (self.places.root / TEMPLATE_CSV).exists():
             places.write_durably(self.places.root / TEMPLATE_CSV, template.template_csv(self._language))
         self._prepared = True
+
+
+def _to_call(known: Sequence[LastContact]) -> list[tuple[str, int | None, str | None]]:
+    return [(one.agency, one.silent_since, one.telephone) for one in known]
 
 
 def _of_the_folder(failed: OSError) -> SourceError:

@@ -2,7 +2,8 @@
 """What somebody in the office must look at now, where she looks: beside its row in `suivi.xlsx`, and in its own file.
 
 A notice is about time and about nobody: which thread, which of our events, whom to telephone. It stays as long as it is
-so: until an answer has come or gone, the late acceptance was dealt with, or the person has arrived.
+so: until an answer has come or gone, the late acceptance was dealt with, the person has arrived, or the machine over
+there has said that it has the record. Beside them stands who is silent, our own gateway first, with its number.
 
 Invariants: no word of a person, a case or a place stands in a notice; the file is made anew from the journal and goes
 when there is nothing to say. Pure.
@@ -11,9 +12,11 @@ when there is nothing to say. Pure.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
-from adapters.connectors.tracking import Came, Journal, Noticed, day_in_words
+from adapters.connectors.contract import LastContact
+from adapters.connectors.tracking import Came, Journal, Noticed, day_in_words, moment
 from schemas.errors import Language
 
 _WORDS: Mapping[str, tuple[str, str]] = {
@@ -38,10 +41,31 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "Votre réponse sur ce que vous détenez d'une personne est en retard : répondez aujourd'hui à",
         "Your answer on what you hold about a person is late: answer today",
     ),
+    "unacknowledged": (
+        "Dans le journal depuis un jour, et sa machine n'a pas dit l'avoir : téléphonez à",
+        "In the log for a day, and the machine there has not said that it has it: telephone",
+    ),
+    "undelivered": (
+        "Jamais remis, et son temps dans le journal est passé : téléphonez à",
+        "Never delivered, and its time in the log is over: telephone",
+    ),
 }
+_SILENT = (
+    "Aucun signe depuis, et quelque chose l'attend : téléphonez à",
+    "Nothing heard since, and something waits there: telephone",
+)
+_CUT_OFF = (
+    "Umuhuza n'atteint plus la passerelle : rien ne part, rien n'arrive. Ce qui presse : par téléphone. Prévenez qui "
+    "tient la passerelle",
+    "Umuhuza does not reach the gateway any more: nothing leaves, nothing arrives. What is urgent: by telephone. Tell "
+    "whoever keeps the gateway",
+)
+_NO_NUMBER = ("numéro inconnu ici : votre liste sur papier", "no number is known here: your list on paper")
 _ARRIVED = frozenset(("movement.arrived", "return.received"))
-_HALF_OF: Mapping[str, str] = {"overdue": "half", "owed-overdue": "owed"}
+_HALF_OF: Mapping[str, str] = {"overdue": "half", "owed-overdue": "owed", "undelivered": "unacknowledged"}
 """The later notice -> the earlier one that it stands for too."""
+_SETTLED = frozenset(("delivered", "rejected", "refused", "cancelled"))
+"""States of an item of ours after which nothing is missing from the machine over there."""
 _NO_ANSWER = frozenset(("referral.received", "information.requested", "consent.acknowledged"))
 
 
@@ -58,14 +82,18 @@ def standing(journal: Journal, arrived: frozenset[str]) -> list[Noticed]:
     found = [
         one
         for one in journal.noticed.values()
-        if (one.thread, one.evt) not in answered and _stands(one, came.get(one.thread, []), arrived)
+        if (one.thread, one.evt) not in answered
+        and _stands(one, came.get(one.thread, []), arrived, journal.moves.get(one.evt, {}))
     ]
-    worse = {(one.thread, _HALF_OF[one.kind]) for one in found if one.kind in _HALF_OF}
-    return sorted((one for one in found if (one.thread, one.kind) not in worse), key=lambda one: (one.due_at, one.kind))
+    worse = {(one.thread, one.evt, _HALF_OF[one.kind]) for one in found if one.kind in _HALF_OF}
+    left = (one for one in found if (one.thread, one.evt, one.kind) not in worse)
+    return sorted(left, key=lambda one: (one.due_at, one.kind))
 
 
-def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str]) -> bool:
+def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str], moves: Collection[str]) -> bool:
     match notice.kind:
+        case "unacknowledged" | "undelivered":
+            return not _SETTLED.intersection(moves)
         case "not-arrived":
             return notice.thread not in arrived and all(one.type not in _ARRIVED for one in came)
         case "owed" | "owed-overdue":
@@ -76,10 +104,29 @@ def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str]) -> b
             return all(one.type in _NO_ANSWER for one in came)
 
 
-def in_words(notice: Noticed, recipients: Mapping[str, str], zone: datetime.tzinfo | None, language: Language) -> str:
-    """One line: since when, what is wrong, whom to telephone."""
+def in_words(
+    notice: Noticed,
+    recipients: Mapping[str, str],
+    zone: datetime.tzinfo | None,
+    language: Language,
+    telephones: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """One line: since when, what is wrong, whom to telephone, and the number where one is known."""
     words = _WORDS[notice.kind][0 if language == "fr" else 1]
-    return f"{day_in_words(notice.due_at, zone, language)} · {words} {recipients.get(notice.peer, notice.peer)}"
+    number = f" ({telephones[notice.peer]})" if notice.peer in telephones else ""
+    return f"{day_in_words(notice.due_at, zone, language)} · {words} {recipients.get(notice.peer, notice.peer)}{number}"
+
+
+def silence_in_words(
+    contact: LastContact, recipients: Mapping[str, str], zone: datetime.tzinfo | None, language: Language
+) -> str:
+    """One line about somebody who is silent (`LastContact.silent_since`): since when, and what to do."""
+    word = 0 if language == "fr" else 1
+    since = day_in_words(moment(contact.silent_since or 0, zone), zone, language)
+    if not contact.agency:
+        return f"{since} · {_CUT_OFF[word]}"
+    name = recipients.get(contact.agency, contact.agency)
+    return f"{since} · {_SILENT[word]} {name} ({contact.telephone or _NO_NUMBER[word]})"
 
 
 def file_of(lines: Sequence[str], now: datetime.datetime, language: Language) -> bytes:

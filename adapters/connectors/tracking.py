@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from adapters.connectors import paper, places
 from adapters.connectors.as_typed import in_words
-from adapters.connectors.contract import EscalationKind
+from adapters.connectors.contract import EscalationKind, LastContact
 from adapters.connectors.facts_in_words import choice_label
 from adapters.connectors.form_choices import TYPES
 from schemas import lifecycle
@@ -292,11 +292,13 @@ def write_tracking(
     now: datetime.datetime,
     language: Language = "fr",
     to_do: Mapping[str, str] = MappingProxyType({}),
+    contacts: Sequence[LastContact] = (),
 ) -> bytes:
-    """The table as XLSX, newest first.
+    """The table as XLSX, newest first; on a second sheet when everybody was last heard, and their numbers.
 
     Args:
         to_do: evt of our row -> what has to be done about it now.
+        contacts: our own gateway (`agency` empty) and everybody we have to do with.
     """
     buffer = io.BytesIO()
     sheet_of = paper.new_paper(buffer)
@@ -353,8 +355,67 @@ def write_tracking(
         sheet.set_row(row, paper.height_for(list(zip(cells, _WIDTHS, strict=True))))
         row += 1
     paper.finish_table(sheet, 3, row, len(_WIDTHS))
+    if contacts:
+        _write_contacts(sheet_of, contacts, names, made, now.tzinfo, language)
     sheet_of.book.close()
     return buffer.getvalue()
+
+
+_CONTACTS: Mapping[Language, tuple[str, ...]] = {
+    "fr": ("Agence", "Dernier signe de sa machine", "Téléphone", "À faire maintenant"),
+    "en": ("Agency", "Its machine was last heard", "Telephone", "To do now"),
+}
+_CONTACTS_WIDTHS = (34, 28, 24, 60)
+
+
+def _write_contacts(
+    sheet_of: paper.Paper,
+    contacts: Sequence[LastContact],
+    names: Mapping[str, str],
+    made: str,
+    zone: datetime.tzinfo | None,
+    language: Language,
+) -> None:
+    french = language == "fr"
+    sheet = sheet_of.book.add_worksheet("Contacts")
+    for index, width in enumerate(_CONTACTS_WIDTHS):
+        sheet.set_column(index, index, width)
+    paper.write(
+        sheet, 0, 0, "Qui répond, et qui appeler" if french else "Who answers, and whom to call", sheet_of.title
+    )
+    sheet.set_row(0, 30)
+    hint = (
+        f"Établi le {made}. Les numéros sont ceux que les agences ont publiés ; gardez-en une liste sur papier."
+        if french
+        else f"Made {made}. The numbers are those that the agencies published; keep a list on paper."
+    )
+    paper.write(sheet, 1, 0, paper.french(hint), sheet_of.quiet_line)
+    for index, header in enumerate(_CONTACTS[language]):
+        paper.write(sheet, 3, index, header, sheet_of.heading)
+    for row, one in enumerate(contacts, 4):
+        own = "La passerelle de votre pays" if french else "Your country's gateway"
+        do = ""
+        if one.silent_since is not None and one.agency:
+            do = (
+                "Rien reçu depuis, et quelque chose l'attend : téléphonez."
+                if french
+                else ("Nothing heard since, and something waits there: telephone.")
+            )
+        elif one.silent_since is not None:
+            do = (
+                "Rien ne part, rien n'arrive : téléphonez pour ce qui presse."
+                if french
+                else ("Nothing leaves, nothing arrives: telephone what is urgent.")
+            )
+        seen = "jamais" if french else "never"
+        if one.seen_at is not None:
+            seen = day_in_words(moment(one.seen_at, zone), zone, language)
+        cells = (names.get(one.agency, one.agency) or own, seen, one.telephone or "", do)
+        for index, cell in enumerate(cells):
+            style = sheet_of.bad if index == 3 and cell else sheet_of.text
+            paper.write(sheet, row, index, paper.french(cell) if index in (1, 3) else cell, style)
+        sheet.set_row(row, paper.height_for(list(zip(cells, _CONTACTS_WIDTHS, strict=True))))
+    paper.finish_table(sheet, 3, 4 + len(contacts), len(_CONTACTS_WIDTHS))
 
 
 # How far a state is; `changed` may tell them out of order after a crash.
@@ -425,9 +486,14 @@ def _step(came: Came, zone: datetime.tzinfo | None, language: Language) -> str:
     return f"{day_in_words(came.at, zone, language)} · {_state_words(came, language)}{words}{late}"
 
 
+def moment(at: float, zone: datetime.tzinfo | None) -> str:
+    """Seconds since the epoch as the journal writes a moment."""
+    return datetime.datetime.fromtimestamp(at, zone or datetime.UTC).isoformat()
+
+
 def day_in_words(at: str, zone: datetime.tzinfo | None, language: Language) -> str:
     """A moment (ISO 8601) with its time, in the reader's zone."""
-    moment = datetime.datetime.fromisoformat(at)
-    local = moment.astimezone(zone) if zone else moment
+    then = datetime.datetime.fromisoformat(at)
+    local = then.astimezone(zone) if zone else then
     day = in_words(local.date()) if language == "fr" else f"{local:%d/%m/%Y}"
     return f"{day}, {local:%H:%M}"

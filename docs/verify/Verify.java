@@ -98,7 +98,7 @@ public final class Verify {
     /** A signature with the time that it states, seconds since 1970, or 0. */
     public record Signer(String name, BigInteger time) {}
 
-    /** A log's head that was checked; {@code unchecked} names the keys for ML-DSA-44, which Java 17 does not know. */
+    /** A log's head that was checked; {@code unchecked} names keys and signatures of ML-DSA-44, which Java 17 does not know. */
     public record Head(String origin, BigInteger size, byte[] root, List<Signer> cosigned, List<String> unchecked) {}
 
     /** A ledger's entry, {@code -} where nothing applies; of kind reject its detail is the code of the refusal. */
@@ -817,6 +817,8 @@ public final class Verify {
     private static final int ED25519 = 1;
     private static final int COSIGNATURE = 4;
     private static final int ML_DSA_44 = 6;
+    /** Eight bytes of time and FIPS 204's 2420. */
+    private static final int ML_DSA_44_SIGNATURE = 8 + 2420;
     private static final byte[] ED25519_SPKI = HexFormat.of().parseHex("302a300506032b6570032100");
 
     private record NoteKey(String name, int type, byte[] key, String id) {}
@@ -912,7 +914,8 @@ public final class Verify {
                 BigInteger time = noteSignature(key, one.signature(), note.text());
                 if (time == null) throw new Refused("signature_invalid", "note.signatures[" + i + "]");
                 own |= key.type() == ED25519 && key.name().equals(origin);
-                if (key.type() == COSIGNATURE) cosigned.add(new Signer(one.name(), time));
+                // Time 0 does not say that it is of the newest tree (c2sp.org/tlog-cosignature): it counts for nothing.
+                if (key.type() == COSIGNATURE && time.signum() > 0) cosigned.add(new Signer(one.name(), time));
                 break;
             }
         }
@@ -942,7 +945,12 @@ public final class Verify {
         List<Signer> cosigned = new ArrayList<>();
         boolean own = signers(note, keys, lines[0], cosigned);
         if (!own) throw new Refused("signature_invalid", "note.signatures");
-        List<String> unchecked = keys.stream().filter(k -> k.type() == ML_DSA_44).map(NoteKey::name).toList();
+        List<String> unchecked = new ArrayList<>(
+                keys.stream().filter(k -> k.type() == ML_DSA_44).map(NoteKey::name).toList());
+        for (NoteSignature one : note.signatures()) {
+            boolean known = keys.stream().anyMatch(k -> k.name().equals(one.name()) && k.id().equals(one.id()));
+            if (!known && one.signature().length == ML_DSA_44_SIGNATURE) unchecked.add(one.name());
+        }
         return new Head(lines[0], size, root, cosigned, unchecked);
     }
 

@@ -633,6 +633,7 @@ const MAX_PROOF_BYTES = MAX_NOTE_BYTES + 2 * MAX_EXTRA_BYTES + 64 * 65;
 const MAX_SIGNATURES = 32;
 const MAX_SIZE = 2n ** 63n - 1n;
 const [ED25519, COSIGNATURE, ML_DSA_44] = [1, 4, 6];
+const ML_DSA_44_SIGNATURE = 8 + 2420; // its time first, then FIPS 204
 const bad = (path) => new Refused("note_malformed", path);
 
 /** A key's name or a log's origin: 1 to 255 bytes, no space, no `+`, nothing unprintable. */
@@ -729,8 +730,9 @@ async function noteSigners(note, keys) {
  * A log's checkpoint.
  *
  * data: Uint8Array. vkeys: the keys that you trust, the log's own and its witnesses'. Returns {origin, size, root,
- * cosigned: [{name, time}], unchecked: [name]}: `size` and `time` are BigInt, `time` in seconds since 1970; `unchecked`
- * are your keys that are for ML-DSA-44 and were not looked at here.
+ * cosigned: [{name, time}], unchecked: [name]}: `size` and `time` are BigInt, `time` in seconds since 1970, never 0: such a
+ * cosignature does not say that it is of the newest tree (c2sp.org/tlog-cosignature), and counts for nothing. `unchecked`
+ * are your keys that are for ML-DSA-44, and whoever else has such a signature on it: not looked at here.
  */
 export async function verifyCheckpoint(data, vkeys) {
   const keys = [];
@@ -750,8 +752,11 @@ export async function verifyCheckpoint(data, vkeys) {
   const signers = await noteSigners(note, keys);
   const own = ({ name, type }) => name === lines[0] && type === ED25519;
   if (!signers.some(own)) throw new Refused("signature_invalid", "note.signatures");
-  const cosigned = signers.filter(({ type }) => type === COSIGNATURE).map(({ name, time }) => ({ name, time }));
-  const unchecked = keys.filter((key) => key.type === ML_DSA_44).map((key) => key.name);
+  const witnessed = ({ type, time }) => type === COSIGNATURE && time !== 0n; // time 0 does not say that it is the newest
+  const cosigned = signers.filter(witnessed).map(({ name, time }) => ({ name, time }));
+  const strange = note.signatures.filter(({ name, id, signature }) =>
+    signature.length === ML_DSA_44_SIGNATURE && !keys.some((key) => key.name === name && key.id === id));
+  const unchecked = [...keys.filter((key) => key.type === ML_DSA_44), ...strange].map(({ name }) => name);
   return { origin: lines[0], size, root, cosigned, unchecked };
 }
 

@@ -101,8 +101,8 @@ export const SENTENCES = {
     fr: "Aucun témoin dont vous avez donné la clé n'a signé : le registre de preuve est seul à le dire.",
   },
   unchecked: {
-    en: "Not checked here: the ML-DSA-44 key of {name}.",
-    fr: "Non vérifié ici : la clé ML-DSA-44 de {name}.",
+    en: "Not checked here: the ML-DSA-44 signature of {name}, if it is one.",
+    fr: "Non vérifié ici : la signature ML-DSA-44 de {name}, si c'en est une.",
   },
   about: {
     en: "It is about the record that you gave, byte for byte.",

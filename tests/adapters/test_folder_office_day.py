@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.connectors.answers import COLUMNS
-from adapters.connectors.contract import Escalation, EscalationKind, NotNowError
+from adapters.connectors.contract import Escalation, EscalationKind, LastContact, NotNowError
 from schemas.forms import Answer, Facts, Movement, Question
 from tests.adapters.folder_office import (
     NOW,
@@ -288,3 +288,49 @@ def test_it_is_not_called_erased_while_somebody_has_the_table_open(sender: Offic
     lock.unlink()
     asyncio.run(sender.connector.erase("bi/iom/evt-1"))
     assert "D-2026-14" not in sender.words("rapports/suivi.xlsx")
+
+
+# -- who is silent -----------------------------------------------------------------------------------------------------
+
+
+def heard(office: Office, *known: LastContact) -> None:
+    asyncio.run(office.connector.contacts(known))
+
+
+SINCE = int((NOW - timedelta(hours=5)).timestamp())
+
+
+def test_who_is_silent_stands_in_the_file_with_the_number_to_call_until_somebody_is_heard(sender: Office) -> None:
+    heard(sender, LastContact("", SINCE), LastContact("bi/k7t4", SINCE, SINCE, "+257 79 00 00 00"))
+    assert "Aucun signe depuis, et quelque chose l'attend : téléphonez à Foyer K7T4 (+257 79 00 00 00)" in to_do(sender)
+    sheet = sender.sheet("rapports/suivi.xlsx", "Contacts")
+    assert ["Foyer K7T4", "+257 79 00 00 00"] in [[line[0], line[2]] for line in sheet]
+    heard(sender, LastContact("", SINCE), LastContact("bi/k7t4", SINCE + 60, None, "+257 79 00 00 00"))
+    assert to_do(sender) == ""
+
+
+def test_an_office_that_has_sent_nothing_yet_learns_that_nothing_arrives(tmp_path: Path) -> None:
+    office = Office(tmp_path / "k7t4", language="en")
+    heard(office, LastContact("", SINCE, SINCE))
+    assert "Umuhuza does not reach the gateway any more" in to_do(office)
+    heard(office, LastContact("", SINCE + 60))
+    assert to_do(office) == ""
+
+
+def test_where_no_number_is_known_the_paper_list_is_named(sender: Office) -> None:
+    heard(sender, LastContact("", SINCE), LastContact("bi/r5w2", None, SINCE))
+    assert "Foyer R5W2 (numéro inconnu ici : votre liste sur papier)" in to_do(sender)
+    assert "jamais" in sender.words("rapports/suivi.xlsx", "Contacts")
+
+
+def test_what_was_never_acknowledged_stands_until_it_is(sender: Office) -> None:
+    batch = sender.collected()
+    assert batch == []
+    escalate(sender, "unacknowledged")
+    assert "sa machine n'a pas dit l'avoir : téléphonez à Foyer K7T4" in line_of(sender)[7]
+    escalate(sender, "undelivered")
+    assert "Jamais remis" in line_of(sender)[7]
+    assert to_do(sender).count("Foyer K7T4") == 1
+    asyncio.run(sender.connector.changed("evt-1", "Orientation!4", "sha256:0", "delivered", None))
+    sender.go_round()
+    assert (line_of(sender)[7], to_do(sender)) == ("", "")

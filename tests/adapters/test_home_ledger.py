@@ -4,83 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from adapters.home_ledger import Place, ReceiptedLedger
+from adapters.home_ledger import NO_LEDGER, Place, ReceiptedLedger, ToldLedger
+from adapters.receipt_book import ReceiptSource
 from adapters.runner import Runner
 from schemas.envelope import parse_record
-from schemas.errors import LogError
+from schemas.errors import AccessError, LogError
 from schemas.forms import Facts
-from schemas.keys import unb64url
-from schemas.notes import NoteSigner
 from schemas.plain.rights import DisclosureRequested
 from schemas.trust_policy import NONE, TrustedLog, TrustPolicy
 from tests.adapters.hand_made import MINISTRY, SHELTER, good
+from tests.adapters.town_ledger import Ledger
 from tests.agencies import Agencies, Agency, at, identified
 from tests.domain import MEMBERS
-from tests.topics.ledger_world import ORIGIN, SIGNERS, Registries
+from tests.topics.ledger_world import SIGNERS
 from tests.trees import log_signers
-from topics.ledger import Sequencer
-from topics.ledger_checkpoints import Checkpoints
-from topics.ledger_served import ServedLedger
-from topics.ledger_store import SqliteLedgerStore
-from topics.ledger_view import LedgerView
-from topics.receipt_maker import ReceiptMaker
 
 POLICY = TrustPolicy(tuple(TrustedLog(one.public) for one in SIGNERS), (), (), NONE)
-
-
-@dataclass
-class Ledger:
-    """The ledger of a town's log, which goes on only when a test says so; a `ReceiptSource`."""
-
-    town: Agencies
-    signers: Sequence[NoteSigner] = SIGNERS
-    asked: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.folder = self.town.folder / "ledger"
-        self.folder.mkdir()
-        self.store = SqliteLedgerStore.open(self.folder / "ledger.db", random_id=lambda: "store")
-        self.view = LedgerView.open(self.folder / "view.db", origin=ORIGIN, store_id=self.store.store_id)
-        self.sequencer = Sequencer(
-            self.town.log,
-            self.store,
-            self.view,
-            Registries(self.town.domain),
-            now_ms=lambda: int(self.town.now * 1000),
-            in_thread=False,
-        )
-        self.checkpoints = Checkpoints(self.folder, self.signers, lambda: self.town.now)
-        self.served = ServedLedger(self.folder)
-        self.maker = ReceiptMaker(self.folder, self.served)
-
-    def step(self) -> int:
-        """Everything in the log gets its place; the tree is signed. Returns its size."""
-
-        async def work() -> None:
-            await self.sequencer.start()
-            while await self.sequencer.step():
-                """More is due."""
-
-        self.town.run(work())
-        self.checkpoints.publish(self.view)
-        return self.view.size
-
-    async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
-        self.asked += l1_sha256
-        try:
-            return [self.maker.receipt(unb64url(one)) for one in l1_sha256]
-        except LogError:  # not one step yet
-            return [None] * len(l1_sha256)
-
-    def close(self) -> None:
-        self.served.close()
-        self.view.close()
-        self.store.close()
 
 
 @pytest.fixture
@@ -136,6 +79,80 @@ def test_without_a_ledger_to_ask_the_logs_time_decides_alone(town: Agencies) -> 
     revoke(town, -3600)
     shelter.receive()
     assert states(shelter) == [("quarantined", "key_revoked")]
+
+
+def told(agency: Agency, source: ReceiptSource, said: list[str]) -> Agency:
+    """The agency, not told whose ledger to believe."""
+    home = ToldLedger(source, lambda: said.append("unchecked"))
+    agency.runner = Runner(agency.runner.desk, agency.runner.log, [agency.system], home=home)
+    return agency
+
+
+def test_an_agency_without_trust_goes_by_the_ledgers_order_too_and_is_told_that_it_could_not_check_it(
+    town: Agencies, ledger: Ledger
+) -> None:
+    said: list[str] = []
+    shelter = told(town[SHELTER], ledger, said)
+    ledger.step()
+    town.put(good(town))
+    ledger.step()
+    shelter.receive()
+    assert said == [], "no key is revoked: nobody is asked"
+    town.put(good(town))
+    ledger.step()
+    revoke(town, -3600)
+    ledger.step()
+    shelter.receive()
+    assert [item.code for item in shelter.inbox()] == [None, None]
+    assert said == ["unchecked"]
+    revoke(town, +60)  # whoever owns the log has set its clock back
+    ledger.step()
+    town.put(good(town))
+    ledger.step()
+    shelter.receive()
+    assert states(shelter)[-1] == ("quarantined", "key_revoked")
+
+
+def test_an_agency_without_trust_believes_no_receipt_that_contradicts_itself(town: Agencies, ledger: Ledger) -> None:
+    first, second = good(town), good(town)
+    for record in (first, second):
+        town.put(record)
+    ledger.step()
+    one, other = (parse_record(record.value).digest for record in (first, second))
+
+    class Twisted:
+        async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+            [data] = await ledger.receipts(l1_sha256)
+            return [None if data is None else data.replace(b"index 0", b"index 1")]
+
+    class Exchanged:
+        async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+            return list(reversed(await ledger.receipts(l1_sha256)))
+
+    for liar, asked in ((Twisted(), [one]), (Exchanged(), [one, other])):
+        with pytest.raises(LogError, match="root_mismatch"):
+            town.run(ToldLedger(liar, lambda: None).places(asked))
+    assert town.run(ToldLedger(ledger, lambda: None).places([one])) == {one: Place(0, None)}
+
+
+def test_where_the_gateway_keeps_no_ledger_the_logs_time_decides(town: Agencies) -> None:
+    class WithoutLedger:
+        async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+            raise AccessError(*NO_LEDGER)
+
+    said: list[str] = []
+    shelter = told(town[SHELTER], WithoutLedger(), said)
+    before = good(town)
+    town.put(before)
+    town.wait(10)
+    revoke(town, -5)
+    shelter.receive()
+    town.wait(10)
+    town.put(good(town))
+    shelter.receive()
+    shelter.deliver()
+    assert states(shelter) == [("delivered", None), ("quarantined", "key_revoked")]
+    assert said == []
 
 
 def test_what_a_stolen_key_signs_afterwards_is_refused_although_the_log_dates_it_back(

@@ -369,3 +369,20 @@ def test_what_every_round_asks_reads_no_record_that_is_done_with(box: Mailbox) -
     assert len(plans) >= 15
     whole = {"SCAN incoming", "SCAN outgoing", "SCAN thread"}
     assert {sql: steps for sql, steps in plans.items() if whole.intersection(steps)} == {}
+
+
+def test_what_is_asked_again_and_again_is_planned_once_and_passes_over_what_nobody_waits_for(box: Mailbox) -> None:
+    """A bound LIMIT would have SQLite plan anew each time; receipts have no connector to tell, and there are as many of
+    them as of anything else."""
+    assert box._file._db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
+    plans: list[str] = []
+
+    def note(_: object, sql: str, __: object) -> bool:
+        plans.append(sql)
+        return True
+
+    box._file._db.exec_trace = note
+    box.untold(10)
+    box._file._db.exec_trace = None
+    steps = [step for *_, step in box._file._db.execute(f"EXPLAIN QUERY PLAN {plans[-1]}", (10,))]
+    assert steps == ["SCAN outgoing USING INDEX outgoing_untold"]

@@ -664,7 +664,9 @@ def test_many_records_go_in_requests_of_bounded_size(town: Agencies) -> None:
     sizes = []
     while sent := iom.send():
         sizes.append(sent)
-    assert sizes == [200, 200, 50]
+    assert sum(sizes) == 450
+    assert max(sizes) <= 200
+    assert sizes[0] < sizes[1]  # how fast the link is shows with the first
 
 
 def test_nothing_of_the_person_stands_in_the_outbox_file_but_the_reference(town: Agencies) -> None:
@@ -681,7 +683,7 @@ def test_a_line_without_signature_cannot_be_sent(town: Agencies) -> None:
     iom = town["bi/iom"]
     item = iom.outgoing(iom.draft("bi/k7t4", "referral.requested", referral()).evt)
     with pytest.raises(ValueError, match="unsigned"):
-        iom.runner.sender._entry(item)
+        iom.runner.sender.entry(item)
 
 
 def test_parts_of_the_manifest_are_those_that_were_sealed(town: Agencies) -> None:
@@ -696,6 +698,6 @@ def test_parts_of_the_manifest_are_those_that_were_sealed(town: Agencies) -> Non
     [stored] = town.run(town.log.read("bi.referral.k7t4", -1))
     assert isinstance(stored.value, bytes)
     assert stored.value == line1 + b"\n" + sealed.body
-    assert Entry(stored.topic, stored.key, stored.ident, stored.value, stored.headers) == iom.runner.sender._entry(
+    assert Entry(stored.topic, stored.key, stored.ident, stored.value, stored.headers) == iom.runner.sender.entry(
         iom.outgoing(evt)
     )

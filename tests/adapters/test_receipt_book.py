@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.receipt_book import ReceiptBook
+from adapters.receipt_book import ReceiptBook, ReceiptRounds
 from schemas.errors import LogError
 from schemas.keys import unb64url
 from schemas.notes import Checkpoint, NoteSigner, read_note, sign_checkpoint
@@ -92,6 +92,35 @@ def test_a_receipt_grows_with_its_witnesses_and_is_then_left_alone(tmp_path: Pat
         town.settle()
         assert len(book.due()) >= 1
         assert not {line.evt for line in book.due()} & {line.evt for line in lines}
+
+
+def test_while_a_witness_is_silent_the_same_receipts_are_asked_for_ever_less_often(tmp_path: Path) -> None:
+    with Agencies(tmp_path) as town:
+        iom = town["bi/iom"]
+        iom.draft("bi/k7t4", "referral.requested", referral())
+        town.settle()
+        book, ledger, clock = ReceiptBook(iom.box), Ledger(), [0.0]
+        rounds = ReceiptRounds(book, lambda: clock[0], every_s=60)
+
+        def asked_within(minutes: int) -> int:
+            before = len(ledger.asked)
+            for _ in range(minutes):
+                asyncio.run(rounds.turn(ledger, policy(), ORIGIN))
+                clock[0] += 60
+            return len(ledger.asked) - before
+
+        assert asked_within(3) == 3, "what has no receipt is asked for each time"
+        for line in book.due():
+            ledger.log(line)
+        ledger.by = witness_signers("bi")[:1]
+        assert asked_within(120) <= 8
+        assert asked_within(240) <= 4, "in the end once an hour"
+        ledger.by += witness_signers("tn")[:1]
+        asked_within(61)
+        assert book.unfinished() == 0
+        iom.draft("bi/k7t4", "referral.requested", referral())
+        town.settle()
+        assert asked_within(1) == 1, "what is new does not wait for that"
 
 
 def test_a_worse_receipt_does_not_replace_a_better_one(tmp_path: Path) -> None:

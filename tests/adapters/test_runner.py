@@ -16,7 +16,7 @@ from adapters.runner import Pace, Runner
 from schemas.envelope import chain_hash, parse_manifest, parse_record
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.registry import STALE_AFTER_S
-from tests.agencies import Agencies, Gate, InMemory, referral, said
+from tests.agencies import Agencies, Agency, Gate, InMemory, referral, said
 from topics.http_log import SentHead, SentManifest
 from topics.log import Entry, Stored
 from topics.sqlite_log import SqliteLog
@@ -516,3 +516,56 @@ def test_what_a_restored_log_lacks_is_sent_again_and_nothing_arrives_twice(town:
     assert {item.state for item in town["bi/iom"].sent("referral.requested")} == {"delivered"}
     assert town[SHELTER].inbox("quarantined") == []
     assert town["bi/iom"].inbox("quarantined") == []
+
+
+# -- links -------------------------------------------------------------------------------------------------------------
+
+
+def cut_off(iom: Agency, town: Agencies) -> tuple[str, Gate]:
+    """A referral that was tried so often that its next attempt is minutes away; and the link, still broken."""
+    iom.receive()
+    evt = iom.evt(iom.draft(SHELTER, "referral.requested", referral()))
+    link = Gate(town.log, breaks=LogError("unavailable", "gateway"))
+    iom.runner.log = link
+    for _ in range(9):
+        iom.send()
+        town.wait(1000)
+    iom.send()
+    assert iom.outgoing(evt).next_at > town.now + 300
+    return evt, link
+
+
+def test_what_waited_for_the_link_goes_as_soon_as_a_read_shows_that_it_is_back(town: Agencies) -> None:
+    iom = town["bi/iom"]
+    evt, link = cut_off(iom, town)
+    link.breaks = None
+    iom.runner.troubles["receive"] = "unavailable"  # as the loop has it after a read that failed
+    iom.receive()
+    assert iom.send() == 0, "not in the same second as everybody else"
+    town.wait(5)
+    assert iom.send() == 1
+    assert iom.outgoing(evt).state == "promised"
+
+
+def test_a_gateway_that_answers_reads_and_takes_nothing_is_not_asked_more_often_for_that(town: Agencies) -> None:
+    iom = town["bi/iom"]
+    evt, _ = cut_off(iom, town)
+    before = iom.outgoing(evt).next_at
+    iom.receive()
+    assert iom.outgoing(evt).next_at == before
+
+
+def test_nothing_is_sent_again_sooner_than_the_gateway_asked(town: Agencies) -> None:
+    iom = town["bi/iom"]
+    iom.receive()
+    evt = iom.evt(iom.draft(SHELTER, "referral.requested", referral()))
+    busy = LogError("storage_full")
+    busy.retry_after_s = 600
+    iom.runner.log = Gate(town.log, breaks=busy)
+    iom.send()
+    assert iom.outgoing(evt).next_at > town.now + 600
+    iom.runner.log = Gate(town.log)
+    town.wait(599)
+    assert iom.send() == 0
+    town.wait(10)
+    assert iom.send() == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.envelope import Acts
 from schemas.errors import LogError
 from tests.cheating.cheats import TO_IOM, TO_SHELTER, Town, shown
 from topics.audit import Report, audit
@@ -21,6 +22,7 @@ from topics.audit_export import Choice
 from topics.evidence_files import EvidenceSource
 from topics.ledger_entries import LedgerEntry
 from topics.tiles import pack_entries
+from umuhuza.audit_report import listed
 
 AGENCY = Choice(agency="bi/police")
 
@@ -103,6 +105,32 @@ def test_a_threads_excerpt_and_a_periods_hold_those_records_alone(town: Town, tm
     assert town.export(tmp_path / "before.zip", Choice(until_ms=town.world.at_ms)).records == 6
     for name in ("thread", "hour", "before"):
         assert audited(town, tmp_path / f"{name}.zip").findings.kept == ()
+
+
+def test_an_excerpt_holds_the_command_to_erase_and_the_word_that_it_was_executed(town: Town, tmp_path: Path) -> None:
+    """Both stand on other threads; a command may be logged before what it erases, since topics are read in turns."""
+    thread = "A" * 21 + "A"
+    first, second = (town.domain.record(thread=thread) for _ in range(2))
+    commands = [
+        town.domain.record("bi/iom", "bi/k7t4", "rights", "control", acts=Acts(erase=(one.manifest.ident,)))
+        for one in (first, second)
+    ]
+    for one in (first, *commands, second):
+        town.publish(one)
+        town.sequence()
+    town.wait(7200)
+    town.call_erased(commands[0])
+    assert town.export(tmp_path / "thread.zip", Choice(thread=thread)).records == 4
+    report = audited(town, tmp_path / "thread.zip")
+    assert report.findings.kept == ()
+    assert (report.kinds["event"], report.kinds["erasure"], report.kinds["erased"]) == (2, 2, 2)
+    source = EvidenceSource.open(tmp_path / "thread.zip")
+    executed = [(one.entry.kind, one.executed) for one in listed(source)]
+    source.close()
+    size = len(town.entries())
+    assert executed == [("event", None), ("erasure", size - 2), ("erasure", size - 1), ("event", None)]
+    town.export(tmp_path / "hour.zip", Choice(until_ms=town.world.at_ms))
+    assert audited(town, tmp_path / "hour.zip").kinds["erased"] == 2
 
 
 @pytest.mark.parametrize("choice", [Choice(), AGENCY], ids=["whole", "excerpt"])

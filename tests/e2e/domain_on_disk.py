@@ -39,6 +39,7 @@ from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Incoming, Outgoing
 from schemas.registry import Registry, Role
 from tests.e2e.commands import environment, until
+from tests.forked import Umuhuza
 from tests.kafka.conftest import _shared
 from tests.topics.kafka_harness import wipe
 from topics import kafka_admin
@@ -73,7 +74,7 @@ class DomainOnDisk:
     members: dict[str, Member] = field(default_factory=dict)
     root_key: str = ""
     address: str = ""
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, Umuhuza | subprocess.Popen[bytes]] = field(default_factory=dict)
     cluster: Cluster | None = None
     """Where the log is; None: in the gateway's folder."""
 
@@ -191,32 +192,33 @@ class DomainOnDisk:
         add_agency(self.registry_folder, read_enrolment(request))
         self.members[member.id] = member
 
-    def _start(self, name: str, *command: str, **more: str) -> None:
+    def _start(self, name: str, command: Sequence[str], more: Mapping[str, str], clock_s: float = 0.0) -> None:
         logs = self.root / "journaux"
         logs.mkdir(exist_ok=True)
-        with (logs / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, *command], stdout=log, stderr=log, env=environment(**more)
-            )
+        said = logs / f"{name}.log"
+        if not clock_s:
+            self.processes[name] = Umuhuza(*command, said=said, environment=environment(**more))
+            return
+        program = [sys.executable, str(Path(__file__).with_name("wrong_clock.py")), str(clock_s), *command]
+        with said.open("ab") as log:
+            self.processes[name] = subprocess.Popen(program, stdout=log, stderr=log, env=environment(**more))
 
     def start_gateway(self) -> None:
         """On the port it had before, if it ran before. Returns once it answers."""
         ready = self.gateway_folder / "adresse"
         ready.unlink(missing_ok=True)
         port = self.address.rpartition(":")[2] or "0"
-        command = ["-m", "umuhuza", "gateway", "run", "--dir", str(self.gateway_folder), "--port", port]
-        self._start("passerelle", *command, "--ready-file", str(ready), **self.gateway_settings)
+        command = ["gateway", "run", "--dir", str(self.gateway_folder), "--port", port, "--ready-file", str(ready)]
+        self._start("passerelle", command, self.gateway_settings)
         self.address = until("the gateway is ready", lambda: self._ready("passerelle", ready)).strip()
 
     def start_agency(self, agency: str, *, clock_s: float = 0.0, **more: str) -> None:
         """Start an agency's adapter, with a clock that is wrong by `clock_s`. Returns once it is connected."""
         ready = self.folder(agency) / "relie"
         ready.unlink(missing_ok=True)
-        program = ["-m", "umuhuza"] if not clock_s else [str(Path(__file__).with_name("wrong_clock.py")), str(clock_s)]
         name = self.members[agency].name
-        self._start(
-            name, *program, "agency", "run", "--dir", str(self.folder(agency)), "--ready-file", str(ready), **more
-        )
+        command = ["agency", "run", "--dir", str(self.folder(agency)), "--ready-file", str(ready)]
+        self._start(name, command, more, clock_s)
         until(f"{agency} is connected", lambda: self._ready(name, ready))
 
     def _ready(self, name: str, file: Path) -> str:

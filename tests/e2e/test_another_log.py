@@ -29,11 +29,11 @@ def log() -> HttpLog:
 
 def test_a_pause_ends_when_the_log_is_another_one(log: HttpLog) -> None:
     async def run() -> None:
-        log._log_id = "before"
+        log._calls.log_id = "before"
         pausing = asyncio.create_task(_pause_in(log, asyncio.Event(), 3600.0))
         await asyncio.sleep(0.1)
         assert not pausing.done()
-        log._log_id = "after"
+        log._calls.log_id = "after"
         async with asyncio.timeout(10):
             await pausing
         await log.close()

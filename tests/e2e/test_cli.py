@@ -15,12 +15,13 @@ import orjson
 import pytest
 
 from schemas.errors import CODES
-from tests.e2e.commands import Done, environment, umuhuza, until
+from tests.e2e.commands import Done, environment, until
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, on_one_log, referral, workbook
 from tests.e2e.shell import Shell
 
 COMMANDS: dict[tuple[str, ...], bool] = {
     ("demo",): True,
+    ("sandbox",): True,
     ("bench",): True,
     ("registry", "init"): True,
     ("registry", "add"): True,
@@ -35,12 +36,17 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("registry", "sign"): True,
     ("registry", "export"): True,
     ("registry", "agree"): True,
+    ("registry", "agreement", "draft"): True,
+    ("registry", "agreement", "read"): True,
+    ("registry", "agreement", "compare"): True,
     ("registry", "policy"): True,
     ("registry", "import"): True,
     ("gateway", "init"): True,
     ("gateway", "run"): False,
     ("gateway", "restored"): True,
     ("gateway", "protect"): True,
+    ("gateway", "import"): True,
+    ("gateway", "sealing-key"): True,
     ("ledger", "init"): True,
     ("ledger", "run"): False,
     ("ledger", "status"): True,
@@ -80,6 +86,8 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "words"): True,
     ("agency", "protect"): True,
     ("agency", "run"): False,
+    ("agency", "status"): True,
+    ("agency", "notices", "test"): True,
     ("agency", "send"): True,
     ("agency", "refusals"): True,
     ("agency", "inbox"): True,
@@ -89,8 +97,12 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "template"): True,
     ("agency", "attachments"): True,
     ("agency", "correct"): True,
+    ("agency", "export"): True,
+    ("agency", "import"): True,
+    ("agency", "carry"): True,
     ("agency", "retract"): True,
     ("agency", "erase"): True,
+    ("agency", "erasures"): True,
     ("agency", "disclosures"): True,
     ("agency", "disclose"): True,
     ("agency", "refuse-disclosure"): True,
@@ -644,20 +656,6 @@ def test_a_new_domain_is_made_with_the_commands_alone(sh: Shell, tmp_path: Path)
     assert all(path.stat().st_mode & 0o077 == 0 for path in (agency / "keys.json", registry / "holders" / "a.key"))
 
 
-def test_bench_gives_ratios_as_json() -> None:
-    done = umuhuza("bench", "--rounds", "1", "--events", "400", "--json", within_s=400)
-    assert done.code == 0, done.err
-    agency = {"receive_agency", "receive_and_answer"}
-    assert done.json["ratios"].keys() == {
-        "publish_single", "publish_batch", "receive", "ledger_append", "ledger", *agency
-    }  # fmt: skip
-    assert done.json["cpu_us_per_event"].keys() == {"publish_single", "publish_batch", "receive"}
-    assert all(ratio > 0 for ratio in done.json["ratios"].values())
-    assert all(done.json["audit"][name] > 0 for name in ("tree_to_sha256", "signatures_to_bare", "all_to_bare"))
-    assert done.json["per_second"]["validate"] > 0
-    assert done.json["validate_to_fhir_resources"] > 1
-
-
 @on_one_log
 def test_a_log_put_back_from_a_copy_gets_a_new_identity_only_when_asked(
     sh: Shell, domain: DomainOnDisk, tmp_path: Path
@@ -683,5 +681,4 @@ def test_output_that_nobody_reads_is_no_error(domain: DomainOnDisk) -> None:
         command, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60
     )
     os.close(writing)
-    assert "Traceback" not in done.stderr
-    assert "BrokenPipe" not in done.stderr
+    assert (done.returncode, done.stderr) == (141, "")

@@ -77,26 +77,47 @@ SCENES: dict[str, dict[str, Any]] = {
         "care": ["accepted", "accepted"],
         "new_referral": "consent_withdrawn",
     },
+    "border": {
+        "blocked": "agreement_missing",
+        "thread_state": ["accepted", "accepted"],
+        "logged": {"bi": 2, "tn": 2},
+        "seen_by": {"bi": ["bi", "iom", "tn"], "tn": ["bi", "tn"]},
+        "read_there": True,
+    },
     "altered": {
         "wrong_before": 0,
         "named": [{"code": "part_digest_mismatch", "part": "identity", "is_it": True}],
     },
-    "evidence": {"contradictions": 0, "seen_by": ["bi", "iom", "tn"]},
+    "evidence": {
+        "contradictions": 0,
+        "seen_by": ["bi", "iom", "tn"],
+        "abroad": {"records": 4, "seen_by": ["bi", "tn"], "contradictions": 0},
+    },
+    "both_checks": {
+        country: {"before": 0, "after": [{"code": "record_rewritten", "is_it": True}]} for country in ("bi", "tn")
+    },
 }
 """What each scene showed, as far as it is the same every time."""
 LONGEST_S = 420.0
-AGENCIES = ("police", "iom", "min-solidarity", "health", "k7t4", "r5w2")
+AGENCIES = {
+    **{f"bi/{name}": name for name in ("police", "iom", "min-solidarity", "health", "ccsprtp", "k7t4", "r5w2")},
+    "tn/inlctp": "tunisie/inlctp",
+}
+"""By their folders."""
 
 WHO_MAY_KNOW = {
     "Ndayishimiye": ("police", "iom", "k7t4", "health"),
     "Aline": ("police", "iom", "k7t4", "health"),
     "عائشة": ("iom", "r5w2"),
     "Nkurunziza": ("iom",),
+    "Habonimana": (),
+    "TN-2026-007": ("tunisie/inlctp",),
     "OIM-2026-014": ("iom",),
     "OIM-2026-015": ("iom",),
     "OIM-2026-016": ("iom",),
 }
-"""Of the story: its planted names, and the folders of the agencies concerned. Nobody else, and no file in between."""
+"""Of the story: its planted names, and the folders of the agencies concerned. Nobody else, and no file in between; who
+crosses the border is read in the two mailboxes, and stands in no file in clear."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +211,7 @@ def test_its_standard_output_is_one_object_with_exactly_these_values(story: Stor
     seconds, scenes = told.pop("seconds"), told.pop("scenes")
     assert 0 < seconds < LONGEST_S
     assert seconds >= sum(scene["seconds"] for scene in scenes.values()) - 1
-    boxes = {agency: records_in(story.root / agency / "mailbox.db") for agency in AGENCIES}
+    boxes = {agency: records_in(story.root / folder / "mailbox.db") for agency, folder in AGENCIES.items()}
     # Whatever stands in the log has arrived at one agency, once.
     records = told.pop("records")
     assert records == sum(len(idents) for _, idents in boxes.values()) > 60
@@ -198,7 +219,7 @@ def test_its_standard_output_is_one_object_with_exactly_these_values(story: Stor
     assert (ledger["records"], ledger["others"]) == (records, 0)
     assert ledger["entries"] > records, "the registry's versions are entries too"
     assert all(len(idents) == len(set(idents)) for _, idents in boxes.values())
-    assert told.pop("inbox") == {f"bi/{agency}": count for agency, (count, _) in boxes.items()}
+    assert told.pop("inbox") == {agency: count for agency, (count, _) in boxes.items()}
     assert told == {**EXPECTED, "log": story.log}
 
 
@@ -216,6 +237,13 @@ def test_it_ends_with_evidence_that_anybody_can_check(story: Story) -> None:
     done = umuhuza("audit", "verify", str(story.root / "preuve.zip"), "--json")
     assert done.json["contradictions"] == 0
     assert done.json["records"] == told["records"]
+    abroad = umuhuza("audit", "verify", str(story.root / "tunisie" / "preuve.zip"), "--json")
+    assert (abroad.json["contradictions"], abroad.json["records"]) == (0, 4)
+
+
+def test_what_blocks_at_the_border_is_told_by_its_rule(story: Story) -> None:
+    assert "[authorisations.tn.abroad]" in " ".join(story.done.err.split())
+    assert orjson.loads(story.done.out)["scenes"]["border"]["crossed_s"] < 60
 
 
 def test_the_police_read_advice_and_the_shelter_is_warned_in_seconds(story: Story) -> None:
@@ -292,7 +320,7 @@ def test_a_name_stands_in_no_file_outside_the_agencies_concerned(story: Story, w
     assert {"passerelle", "journaux", "registre", "min-solidarity"} <= looked_at
     assert traces([word], files) == []
     # ... while those concerned do have it: the search finds what is there.
-    assert traces([word], every_file(concerned[-1]))
+    assert not concerned or traces([word], every_file(concerned[-1]))
 
 
 def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> None:
@@ -306,16 +334,16 @@ def test_the_logs_and_the_gateways_files_were_really_written(story: Story) -> No
         assert sizes["log.db"] > 80 * 2_000
         assert not (story.root / "kafka").exists()
     names = {path.name for path in every_file(story.root / "journaux")}
-    assert names == {
-        f"{name}.log" for name in ("passerelle", "registre-de-preuve", "temoin-tunisie", "temoin-oim", *AGENCIES)
-    }
+    services = ("passerelle", "passerelle-tunisie", "registre-de-preuve", "registre-de-preuve-tunisie")
+    agencies = (Path(folder).name for folder in AGENCIES.values())
+    assert names == {f"{name}.log" for name in (*services, "pont-burundi", "pont-tunisie", "temoin-oim", *agencies)}
     assert b"/v1/records" in (story.root / "journaux" / "passerelle.log").read_bytes()
 
 
 def test_no_mailbox_holds_a_clear_name_not_even_of_those_concerned(story: Story) -> None:
-    boxes = sorted(story.root.glob("*/mailbox.db*"))
+    boxes = [*story.root.glob("*/mailbox.db*"), *story.root.glob("*/*/mailbox.db*")]
     assert len(boxes) >= len(AGENCIES)
-    assert traces(["Ndayishimiye", "Aline", "عائشة", "Nkurunziza"], boxes) == []
+    assert traces(["Ndayishimiye", "Aline", "عائشة", "Nkurunziza", "Habonimana"], boxes) == []
 
 
 def test_the_gateways_metrics_count_and_name_nobody(story: Story) -> None:
@@ -326,9 +354,8 @@ def test_the_gateways_metrics_count_and_name_nobody(story: Story) -> None:
 
 def test_nothing_private_is_readable_by_others(story: Story) -> None:
     for path in [
-        *story.root.glob("*/keys.json"),
-        *story.root.glob("*/mailbox.db"),
-        story.root / "registre/holders/a.key",
+        *(story.root / folder / name for folder in AGENCIES.values() for name in ("keys.json", "mailbox.db")),
+        *(story.root / folder / "registre/holders/a.key" for folder in (".", "tunisie")),
     ]:
         assert path.stat().st_mode & 0o077 == 0, path.name
 

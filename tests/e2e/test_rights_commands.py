@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
+from adapters.erasure_proofs import ErasureProofs
+from adapters.mailbox import Mailbox
+from schemas.keys import unb64url
+from schemas.notes import Checkpoint, sign_checkpoint
+from schemas.proof_texts import TlogProof
+from schemas.trust_policy import NONE, TrustedLog, TrustPolicy
 from tests.e2e.domain_on_disk import Member, on_one_log
 from tests.e2e.office import PLANTED, Offices, moment
 from tests.e2e.planted import every_file, traces
 from tests.e2e.shell import Shell
+from tests.topics.ledger_world import ORIGIN, SIGNERS
+from topics.ledger_entries import LedgerEntry
+from topics.proofs import leaf_hash
 
 MEMBERS = (
     Member("bi/iom", ("screener", "assistance", "facilitator"), folder=False),
@@ -72,7 +81,27 @@ def test_a_record_is_erased_on_both_sides_and_the_other_side_attests_it(offices:
     assert done["record"] == f"bi/iom/{evt}"
     offices.until("it is gone there", lambda: offices.item("k7t4", f"bi/iom/{evt}", "erased"))
     offices.until("it is attested", lambda: kinds(offices, "iom", "erasure.attested"))
+    [one] = [one for one in offices.json("iom", "erasures")["erasures"] if one["evt"] == done["evt"]]
+    assert (one["records"], one["state"], one["ledger"]) == ([f"bi/iom/{evt}"], "commanded", None)
+    assert "le registre de preuve ne l'a pas encore dit exécuté" in offices.words("iom", "erasures")
+    call_executed(offices, done["evt"])
+    [one] = [one for one in offices.json("iom", "erasures")["erasures"] if one["evt"] == done["evt"]]
+    assert (one["state"], one["ledger"]) == ("executed", {"index": 0, "seen": "logged"})
+    assert "Exécuté, prouvé par l'entrée 0 du registre de preuve" in offices.words("iom", "erasures")
+    assert "Executed, proven by entry 0 of the ledger (signed" in offices.words("iom", "erasures", language="en")
     assert "what a person must still do" in offices.words("k7t4", "erase", f"bi/iom/{evt}", language="en")
+
+
+def call_executed(offices: Offices, evt: str) -> None:
+    """The proof that a gateway with a ledger would have handed out."""
+    box = Mailbox.open(offices.folder("iom") / "mailbox.db")
+    proofs = ErasureProofs(box)
+    [(topic, l1)] = [(topic, l1) for due, topic, l1 in proofs.due() if due == evt]
+    entry = LedgerEntry("erased", topic, 0, l1_sha256=unb64url(l1)).encode()
+    note = sign_checkpoint(Checkpoint(ORIGIN, 1, leaf_hash(entry)), SIGNERS, 1)
+    policy = TrustPolicy(tuple(TrustedLog(one.public) for one in SIGNERS), (), (), NONE)
+    proofs.keep(evt, topic, l1, TlogProof(0, (), note, entry).dumps(), policy, ORIGIN)
+    box.close()
 
 
 def kinds(offices: Offices, agency: str, type_: str) -> list[str]:

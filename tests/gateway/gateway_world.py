@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import orjson
@@ -23,7 +23,7 @@ from schemas.sealing import make_grant
 from tests.domain import NOW, Domain, Signed, seeded, sign_registry
 from tests.topics.http_harness import write_gateway
 from topics.http_log import HttpLog
-from topics.log import grants_topic
+from topics.log import Log, grants_topic
 from topics.promise import Line, verify_promise
 
 PLANTED = "Nzeyimana-Bukuru"
@@ -36,6 +36,14 @@ class Clock:
 
     def __call__(self) -> float:
         return self.at
+
+
+class Ticks(Protocol):
+    """A clock that a test moves."""
+
+    at: float
+
+    def __call__(self) -> float: ...
 
 
 @dataclass
@@ -76,7 +84,7 @@ class Caller:
 class World:
     directory: Path
     domain: Domain = field(default_factory=lambda: Domain("gateway", extra_issuers=3))
-    clock: Clock = field(default_factory=Clock)
+    clock: Ticks = field(default_factory=Clock)
     said: io.BytesIO = field(default_factory=io.BytesIO)
     settings: dict[str, Any] = field(default_factory=dict)
     _tries: Any = field(default_factory=itertools.count)
@@ -101,12 +109,16 @@ class World:
         self.clock.at += 1.5
 
     @contextlib.asynccontextmanager
-    async def opened(self, **arguments: Any) -> AsyncIterator[Gateway]:
-        """A running gateway over the files in the directory."""
+    async def opened(self, over: Callable[[Log], Log] = lambda log: log, **arguments: Any) -> AsyncIterator[Gateway]:
+        """A running gateway over the files in the directory; `over` as `gateway.app.build` has it."""
         # Its records are checked in this process unless a test asks for others.
         settings = load_settings(self.write(), arguments={"checkers": 0, **arguments}, environment={})
         gateway = build(
-            settings, now=self.clock, random=seeded(f"gateway/{next(self._tries)}"), logger=json_line(self.said)
+            settings,
+            now=self.clock,
+            random=seeded(f"gateway/{next(self._tries)}"),
+            logger=json_line(self.said),
+            over=over,
         )
         await gateway.start()
         try:

@@ -252,9 +252,35 @@ def test_the_bridge_gets_nothing_that_is_for_members_and_members_are_no_bridge(b
             assert (
                 await commission.client.post("/v1/bridge/records", content=b"{}", headers=fields)
             ).status_code == 401
-            assert (
-                await commission.client.put("/v1/bridge/registry", content=b"{}", headers=fields)
-            ).status_code == 401
+            for path in ("/v1/bridge/registry", "/v1/bridge/checkpoint"):
+                assert (await commission.client.put(path, content=b"{}", headers=fields)).status_code == 401
+
+    border.run(call)
+
+
+def test_a_bridge_with_nothing_to_bring_is_heard_and_only_a_believed_checkpoint_counts(border: Border) -> None:
+    async def call(border: Border, gateway: Gateway) -> None:
+        neighbours = gateway.door.neighbours
+        assert neighbours is not None
+        good = border.ledger.checkpoint()
+        async with border.client(gateway) as client:
+            for bad, code in (
+                (border.ledger.checkpoint(by=()), "quorum_missing"),
+                (HomeLedger(list(border.ledger.entries), "bi").checkpoint(), "log_unknown"),
+                (good.replace(b"umuhuza/log", b"umuhuza/loh", 1), "log_unknown"),
+                (b"", "note_malformed"),
+            ):
+                answer = await client.put("/v1/bridge/checkpoint", content=bad)
+                assert answer.json()["code"] == code
+            assert neighbours.contact("tn") is None
+            answer = await client.put("/v1/bridge/checkpoint", content=good)
+            assert (answer.status_code, answer.json()) == (200, {"size": 1})
+        met = neighbours.contact("tn")
+        assert met is not None
+        assert (met.at, met.size) == (int(border.world.clock()), 1)
+        text = gateway.door.metrics.text().decode()
+        assert 'umuhuza_gateway_contacts_total{code="quorum_missing",domain="tn"} 1.0' in text
+        assert 'umuhuza_gateway_contacts_total{code="believed",domain="tn"} 1.0' in text
 
     border.run(call)
 

@@ -15,6 +15,7 @@ from schemas.errors import LogError
 from schemas.sealing import open_grant
 from tests.gateway.gateway_world import Caller, World, count_of, erasing, grant_for, grants_kept, line_of
 from topics.log import grant_key, grants_topic
+from topics.sqlite_log import SqliteLog
 
 
 def test_a_record_comes_with_its_keys_and_opens(tmp_path: Path) -> None:
@@ -167,6 +168,28 @@ def test_an_erasure_that_was_interrupted_is_finished_at_the_next_start(tmp_path:
         async with world.opened() as gateway, world.caller(gateway, "bi/k7t4") as k7t4:
             assert await grants_kept(gateway, one) == 0
             assert [line["grants"] for line in await k7t4.mailbox(flows="referral")] == [[]]
+
+    asyncio.run(run())
+
+
+def test_an_erasure_takes_the_grants_of_who_has_left_and_of_keys_that_nobody_names_any_more(tmp_path: Path) -> None:
+    """No registry says which keys a departed holder had; the ledger would find them, and never call it done."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        one, other = world.domain.record(), world.domain.record()
+        departed, rotated = (grant_key(one.manifest.ident, kid) for kid in ("departed", "rotated"))
+        kept = grant_key(other.manifest.ident, "departed")
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            await iom.send(one, other)
+            log = gateway.door.log
+            await log.put_grants("bi.grants.parti", {departed: b"{}", kept: b"{}"})
+            await log.put_grants(grants_topic("bi/k7t4"), {rotated: b"{}"})
+            await iom.send(erasing(world, one, "bi/iom", "bi/k7t4"))
+            assert await grants_kept(gateway, one) == 0
+            assert isinstance(log, SqliteLog)
+            assert await log.grants_left({one.manifest.ident, other.manifest.ident}) == {other.manifest.ident}
+            assert await log.get_grants("bi.grants.parti", [departed, kept]) == {kept: b"{}"}
 
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ from schemas.errors import LogError
 from schemas.registry import Agency
 from tests.domain import NOW, Domain, Signed
 from tests.gateway.gateway_world import World, count_of
-from tests.kafka.conftest import LEAKS, MakeCluster, kafka_cluster, kafka_clusters
+from tests.kafka.conftest import LEAKS, brokers_go_away, kafka_cluster, second_cluster
 from tests.topics.http_harness import GatewayProcess, connect, write_gateway
 from tests.topics.kafka_harness import random_id, wipe
 from topics import kafka_admin
@@ -33,7 +33,7 @@ from topics.settings import SettingsError
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
 
-__all__ = ["kafka_cluster", "kafka_clusters"]
+__all__ = ["kafka_cluster", "second_cluster"]
 
 TOPIC = "bi.referral.k7t4"
 
@@ -221,10 +221,10 @@ def test_one_gateway_killed_under_load_loses_nothing_that_was_acknowledged(groun
 
 @pytest.mark.filterwarnings(LEAKS)
 def test_without_its_broker_a_gateway_says_so_and_goes_on_when_it_is_back(
-    kafka_clusters: MakeCluster,
+    second_cluster: Cluster,
     tmp_path: Path,
 ) -> None:
-    cluster = kafka_clusters()
+    cluster = second_cluster
     ground = prepared(cluster, tmp_path)
 
     async def run() -> None:
@@ -251,7 +251,8 @@ def test_without_its_broker_a_gateway_says_so_and_goes_on_when_it_is_back(
                 seen = list(dict.fromkeys(one["ident"] for one in await shelter.mailbox(flows="referral")))
                 assert seen == [first.manifest.ident, second.manifest.ident]
 
-    asyncio.run(run())
+    with brokers_go_away():
+        asyncio.run(run())
 
 
 async def metric(caller: Any, name: str) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import httpx2
 import orjson
 import pytest
 
-from schemas.errors import LogError
+from adapters.home_ledger import NO_LEDGER
+from schemas.envelope import Acts
+from schemas.errors import AccessError, LogError
+from schemas.keys import unb64url
 from schemas.trust_policy import TrustPolicy, read_policy
 from tests.domain import NOW
 from tests.gateway.gateway_world import Caller, World
@@ -19,7 +23,9 @@ from tests.topics import ledger_world
 from tests.topics.ledger_world import ORIGIN, SIGNERS
 from tests.trees import witness_signers
 from topics.cosigning import POLICY_FILE, Cosignatures
+from topics.ledger_entries import LedgerEntry
 from topics.promise import Line
+from topics.receipt_maker import ReceiptMaker, ReceiptOf
 from topics.receipts import Receipt, check_receipt, kept
 from topics.witness import Witness, WitnessedLogs
 from umuhuza.ledger_witnesses import LocalLedger
@@ -101,8 +107,56 @@ def test_a_receipt_proves_more_with_every_witness(tmp_path: Path) -> None:
             assert found is not None
             assert none is None
             assert kept(lines[2], check_receipt(found, policy, ORIGIN))
+            acts = Acts(erase=(f"bi/iom/{lines[0].evt}",))
+            command = world.domain.record("bi/iom", "bi/k7t4", "rights", "control", acts=acts)
+            [commanded, *_] = await caller.send(command)
+            await ledger.sequenced(sequencer)
+            entry = LedgerEntry(
+                "erased", commanded["topic"], commanded["offset"], l1_sha256=unb64url(commanded["l1_sha256"])
+            )
+            log = world.log(gateway)
+            assert await log.erased([commanded["l1_sha256"]]) == [None], "commanded, not called done"
+            assert await sequencer.append([entry])
+            ledger.checkpoints().publish(sequencer.view)
+            [done, other] = await log.erased([commanded["l1_sha256"], lines[2].l1_sha256])
+            await log.close()
+            assert done is not None
+            assert other is None
+            assert check_receipt(done, policy, ORIGIN).entry == entry
             wrong = await caller.get("/v1/receipts?l1=abc")
             assert (wrong.status_code, wrong.json()["path"]) == (400, "query.l1")
+            sequencer.view.close()
+            await ledger.log.close()
+
+    asyncio.run(run())
+
+
+def test_nobody_waits_while_receipts_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    ledger = ledger_world.World(tmp_path, world.domain)
+    begun, answered, waited = threading.Event(), threading.Event(), list[bool]()
+    make = ReceiptMaker.receipt
+
+    def slow(maker: ReceiptMaker, l1_sha256: bytes, of: ReceiptOf = "record") -> bytes | None:
+        begun.set()
+        waited.append(answered.wait(10))
+        return make(maker, l1_sha256, of)
+
+    async def run() -> None:
+        async with world.opened(ledger=tmp_path) as gateway, world.caller(gateway) as caller:
+            [line, *_] = await caller.send(world.domain.record())
+            sequencer = ledger.sequencer()
+            await ledger.sequenced(sequencer)
+            ledger.checkpoints().publish(sequencer.view)
+            monkeypatch.setattr(ReceiptMaker, "receipt", slow)
+            asked = asyncio.create_task(receipts(caller, line["l1_sha256"]))
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            assert (await caller.get("/healthz")).status_code == 200
+            answered.set()
+            [one] = await asked
+            assert one["receipt"] is not None
+            assert waited == [True]
             sequencer.view.close()
             await ledger.log.close()
 
@@ -115,6 +169,11 @@ def test_a_gateway_without_a_ledger_has_no_receipts_and_a_stranger_gets_none(tmp
     async def run() -> None:
         async with world.opened() as gateway, world.caller(gateway) as caller:
             assert (await caller.get(f"/v1/receipts?l1={'A' * 43}")).status_code == 404
+            log = world.log(gateway)
+            with pytest.raises(AccessError) as caught:
+                await log.receipts(["A" * 43])
+            await log.close()
+            assert (caught.value.code, caught.value.path) == NO_LEDGER
             assert (await caller.client.get(f"/v1/receipts?l1={'A' * 43}")).status_code == 401
 
     asyncio.run(run())

@@ -110,6 +110,7 @@ def test_waiting_reads_are_limited_and_a_client_that_goes_gives_its_place_back(s
 def test_it_stops_within_two_seconds_although_a_read_waits(served: Served) -> None:
     async def run() -> None:
         log = connect(served.domain, "bi/k7t4", served.process.address, served.shift)
+        await log.ends("bi.referral.k7t4")  # has its token and its connection
         waiting = asyncio.ensure_future(log.poll({"bi.referral.k7t4": -1}, wait_s=30))
         await asyncio.sleep(0.3)
         before = time.monotonic()
@@ -180,11 +181,10 @@ def test_a_client_that_goes_in_the_middle_of_its_batch_leaves_nothing(served: Se
         _, writer = await asyncio.open_connection(served.host, served.port)
         writer.write(head + body)
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
         until = time.monotonic() + SOON_S
         while (await log.sent_heads()).get("bi.referral.k7t4") is None:
             assert time.monotonic() < until
+        writer.transport.abort()
         async with httpx2.AsyncClient(base_url=served.process.address, trust_env=False) as client:
             response = await client.post(
                 "/v1/records",

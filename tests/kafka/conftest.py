@@ -2,6 +2,7 @@
 """Real brokers for tests.
 
     kafka_cluster       one running node, the same for every test that takes it; leave it running
+    second_cluster      another one, for whoever needs two or takes one away for a while; leave it running
     kafka_clusters      makes clusters of one's own: `kafka_clusters(nodes=3)`, ended with the test
 
 Without Java or Maven, or where the jars cannot be fetched, these tests are skipped and say which is missing.
@@ -51,6 +52,11 @@ def needs_kafka() -> None:
         pytest.skip(missing)
 
 
+def kafka_is_here() -> bool:
+    """Whether a broker can run."""
+    return _missing() is None
+
+
 @cache
 def _missing() -> str | None:
     try:
@@ -63,6 +69,15 @@ def _missing() -> str | None:
 
 @cache
 def _shared() -> Cluster:
+    return _running()
+
+
+@cache
+def _second() -> Cluster:
+    return _running()
+
+
+def _running() -> Cluster:
     folder = Path(tempfile.mkdtemp(prefix="umuhuza-kafka-"))
     cluster = Cluster.open_or_make(folder, 1, java_options=QUICK)
     # One for the whole run, whichever of the fixture's importers asked first: ended with the process.
@@ -72,6 +87,12 @@ def _shared() -> Cluster:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cluster.start()
     return cluster
+
+
+@pytest.fixture(scope="session")
+def second_cluster() -> Cluster:
+    needs_kafka()
+    return _second()
 
 
 def _end(cluster: Cluster) -> None:
@@ -89,10 +110,6 @@ def kafka_cluster() -> Cluster:
 @contextmanager
 def clusters() -> Iterator[MakeCluster]:
     """Makes clusters that end with the context."""
-    # pytest keeps log records, with them their exceptions, and with these the sockets of LEAKS.
-    logger = logging.getLogger("kafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
     made: list[Cluster] = []
 
     def make(nodes: int = 1, *, start: bool = True) -> Cluster:
@@ -102,15 +119,28 @@ def clusters() -> Iterator[MakeCluster]:
             cluster.start()
         return cluster
 
+    with brokers_go_away():
+        try:
+            yield make
+        finally:
+            for cluster in made:
+                _end(cluster)
+
+
+@contextmanager
+def brokers_go_away() -> Iterator[None]:
+    """Whose sockets of LEAKS are nobody else's trouble."""
+    # pytest keeps log records, with them their exceptions, and with these the sockets.
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield make
+        yield
     finally:
-        for cluster in made:
-            _end(cluster)
         logger.setLevel(level)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "unclosed <(ssl|socket)", ResourceWarning)
-            gc.collect()  # here, so that the sockets of LEAKS are nobody else's trouble
+            gc.collect()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from adapters.keystore import Keys
 from adapters.mailbox_rows import Outgoing
 from schemas.envelope import chain_hash, parse_manifest, parse_record
-from schemas.errors import OrderError
+from schemas.errors import OrderError, RegistryError
 from schemas.keys import HYBRID, SealingKey, SigningKey
 from schemas.registry import Key
 from tests.agencies import Agencies, Gate, referral
@@ -115,6 +115,75 @@ def test_a_manifest_that_no_key_of_ours_has_signed_teaches_nothing(town: Agencie
     town.put(forged)
     assert town.run(town[IOM].runner.reconcile(Source(town))) == 0
     assert town[IOM].box.chains.head(TOPIC)[0] == 1
+
+
+# -- signed before the key was revoked, and not in the log yet ---------------------------------------------------------
+
+
+def counting(town: Agencies) -> Gate:
+    """A gateway that takes nothing that a revoked key has signed, as gateways do."""
+
+    def refuses(entry: Entry) -> RegistryError | None:
+        keys = town.domain.registry.agency(entry.ident.rpartition("/")[0]).keys
+        revoked = {key.kid for key in keys if key.revoked is not None}
+        return RegistryError("key_revoked") if parse_manifest(entry.value.partition(b"\n")[0])[0] in revoked else None
+
+    return Gate(town.log, refuses)
+
+
+def rotated(town: Agencies, agency: str) -> str:
+    """Its signing key is revoked; it goes on at once with a new one. Returns the new one's kid."""
+    town.wait(60)
+    now, old = int(town.now), town.domain.members[agency]
+    town.domain.revoke(agency, old.sig.kid, now)
+    sig = SigningKey.generate(town.domain.random)
+    owner = town.domain.registry.agency(agency)
+    key = Key(sig.kid, "sig", "ES256", sig.public.public, now, now + 86_400 * 365)
+    town.domain.registry = town.domain.registry.with_agency(replace(owner, keys=(*owner.keys, key)), now)
+    town.domain.members[agency] = replace(old, sig=sig)
+    town.open(agency)
+    town[agency].runner.log = counting(town)
+    return sig.kid
+
+
+def test_a_receipt_that_had_not_left_when_its_key_was_revoked_goes_with_the_new_one(town: Agencies) -> None:
+    """Found by the simulator: it was refused for good, and its sender never learnt that the record had arrived."""
+    [evt] = ask(town, 1)
+    town[IOM].send()
+    town[SHELTER].receive()
+    town[SHELTER].runner.sender.sign_waiting()
+    fresh = rotated(town, SHELTER)
+    town.settle()
+    [receipt] = town[SHELTER].sent("receipt.delivered")
+    assert (receipt.state, receipt.seq, receipt.voids) == ("promised", 2, (1,))
+    assert receipt.l1 is not None
+    assert parse_manifest(receipt.l1)[0] == fresh
+    assert town[IOM].outgoing(evt).state == "delivered"
+
+
+def test_a_referral_that_had_not_left_when_its_key_was_revoked_is_told_to_its_author(town: Agencies) -> None:
+    [evt] = ask(town, 1)
+    town[IOM].runner.sender.sign_waiting()
+    rotated(town, IOM)
+    town.settle()
+    assert (town[IOM].outgoing(evt).state, town[IOM].outgoing(evt).code) == ("refused", "key_revoked")
+    assert [item.type for item in town[SHELTER].inbox()] == ["chain.voided"]
+    [again] = ask(town, 1)
+    town.settle()
+    assert town[IOM].outgoing(again).state == "delivered"
+
+
+def test_a_receipt_of_which_the_log_says_that_its_newest_key_is_revoked_is_not_signed_for_ever(town: Agencies) -> None:
+    ask(town, 1)
+    town[IOM].send()
+    town[SHELTER].receive()
+    town[SHELTER].runner.sender.sign_waiting()
+    rotated(town, SHELTER)
+    town[SHELTER].runner.log = Gate(town.log, refuses=lambda _entry: RegistryError("key_revoked"))
+    for _ in range(3):
+        town[SHELTER].send()
+    [receipt] = town[SHELTER].sent("receipt.delivered")
+    assert (receipt.state, receipt.code) == ("refused", "key_revoked")
 
 
 # -- a number that was given up although the log has it ----------------------------------------------------------------

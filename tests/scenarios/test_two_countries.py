@@ -4,23 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.envelope import parse_record
+from adapters.bridge import Lag, lag
+from adapters.crossed_book import CrossedBook
+from gateway.settings import load_settings
+from schemas.envelope import chain_hash, parse_record
 from schemas.errors import LogError
 from schemas.forms import Authorisation, Birth, Consent, Facts, Lawful, Name, Referral
 from schemas.plain.transfer import ReturnCounselled, TransferAccepted, TransferRequested
 from tests.borders import NAME
 from tests.domain import Signed
 from tests.gateway.gateway_world import count_of
+from tests.kafka.conftest import kafka_cluster, second_cluster
 from tests.topics.ledger_world import shown
 from tests.two_countries import Both, Country, idents, run
-from topics.log import grants_topic
+from topics.http_log import Crossed
+from topics.log import Entry, grants_topic
 from topics.promise import verify_evidence
+from umuhuza.bridge_process import open_log
+from umuhuza.kafka.cluster import Cluster
+
+__all__ = ["kafka_cluster", "second_cluster"]
 
 PERSON = "Niyonzima-Inventée"
 THERE, BACK = "bi.bilateral.ccsprtp", "tn.bilateral.inlctp"
@@ -29,6 +39,10 @@ THERE, BACK = "bi.bilateral.ccsprtp", "tn.bilateral.inlctp"
 def request(both: Both, **more: Any) -> Signed:
     both.tn.domain.now = int(both.clock())
     return both.tn.domain.record("tn/inlctp", "bi/ccsprtp", "bilateral", agreement=NAME, **more)
+
+
+def record_hash(signed: Signed) -> str:
+    return chain_hash(signed.value.partition(b"\n")[0])
 
 
 def answer(both: Both, to: Signed) -> Signed:
@@ -49,7 +63,25 @@ async def grants_in(country: Country, signed: Signed) -> int:
     return len(found)
 
 
-def test_a_request_crosses_and_its_answer_returns(tmp_path: Path) -> None:
+@dataclass
+class Ways:
+    """On what each country's log and ledger are."""
+
+    bi: Cluster | None = None
+    tn: Cluster | None = None
+
+
+@pytest.fixture(params=["files to files", "files to brokers", "brokers to brokers"])
+def ways(request: pytest.FixtureRequest) -> Ways:
+    """From Tunisia to Burundi; the answer goes the other way. A topic for abroad has the name of the mailbox there: two
+    countries never share a cluster."""
+    if request.param == "files to files":
+        return Ways()
+    bi: Cluster = request.getfixturevalue("kafka_cluster")
+    return Ways(bi, request.getfixturevalue("second_cluster") if request.param == "brokers to brokers" else None)
+
+
+def test_a_request_crosses_and_its_answer_returns(ways: Ways, tmp_path: Path) -> None:
     async def story(both: Both) -> None:
         bi, tn = both.bi, both.tn
         asked = request(both)
@@ -82,8 +114,19 @@ def test_a_request_crosses_and_its_answer_returns(tmp_path: Path) -> None:
             turn = await country.carry()
             assert (turn.promised, turn.refused, turn.waiting, turn.code) == (0, 0, 0, None)
         assert await count_of(bi.gateway, THERE) == await count_of(tn.gateway, THERE) == 1
+        # What an operator's commands read of either log, by the gateway's settings.
+        for country, outgoing in ((bi, BACK), (tn, THERE)):
+            log = await open_log(load_settings(country.folder / "gateway.toml"), country.domain.name)
+            assert (await lag(log, None, [outgoing])).records == 1
+            assert await lag(log, country.book, [outgoing]) == Lag()
+            await log.close()
+        if ways.tn is not None:  # a broker may hold it a second time, which the home ledger calls a repeat
+            await tn.log.append([asked.entry])
+            turn = await tn.carry()
+            assert (turn.refused, turn.waiting, turn.code) == (0, 0, None)
+            assert tn.book.counts() == {"promised": 1}
 
-    run(tmp_path, story)
+    run(tmp_path, story, ways.bi, ways.tn)
 
 
 def transfer(both: Both, **changes: Any) -> Facts:
@@ -135,6 +178,15 @@ def test_two_focal_points_agree_on_a_return_each_at_its_own_desk(tmp_path: Path)
         sent = there.box.outgoing(asked.evt or "")
         assert sent is not None
         assert sent.state == "delivered", "Burundi's receipt came back over the border"
+        # And its gateway's promise, which the sender checks and keeps.
+        book, registry = CrossedBook(there.box), both.tn.neighbours.registry
+        assert book.of(sent.evt) is None
+        assert await book.ask(there.log, "tn", registry) == 1
+        assert await book.ask(there.log, "tn", registry) == 0
+        abroad = book.of(sent.evt)
+        assert abroad is not None
+        assert (abroad.domain, abroad.state, abroad.offset) == ("bi", "taken-in", 0)
+        verify_evidence(abroad.promise or b"", both.bi.domain.operator.sig.public, "bi")
         accepted = Facts(
             occurred_at=datetime.fromtimestamp(int(both.clock()), UTC),
             said=TransferAccepted(expected_from=datetime.fromtimestamp(int(both.clock()), UTC) + timedelta(days=3)),
@@ -261,6 +313,77 @@ def test_either_side_ends_it_and_everything_stops_with_the_reason(tmp_path: Path
     run(tmp_path, story)
 
 
+def test_a_record_that_home_logged_before_the_renewed_agreement_still_crosses(tmp_path: Path) -> None:
+    """It came into the log after it, and the ledger had not yet seen that version: who sent it is not in the excerpt
+    that Burundi was given of the version before."""
+
+    async def story(both: Both) -> None:
+        bi, tn = both.bi, both.tn
+        terms = {country.domain.name: country.domain.agreements for country in (bi, tn)}
+        for country in (bi, tn):
+            await both.ended(country)
+            await country.carry()
+        before = tn.domain.registry_file
+        for country in (bi, tn):
+            country.domain.agreements = terms[country.domain.name]
+            country.domain.registry = country.domain.registry.renewed(int(both.clock()))
+            country.published()
+        await bi.carry()  # brings Burundi's registry
+        both.wait()
+        asked = request(both)
+        [told, _] = await tn.send(asked)
+        assert told["topic"] == THERE
+        (tn.folder / "registry.json").write_bytes(before)  # as the ledger has it, which looks once a round
+        await tn.ledger_turn()
+        tn.published()
+        both.wait()
+        turn = await tn.carry()
+        assert (turn.promised, turn.waiting, turn.code) == (1, 0, None)
+        assert idents(await bi.mailbox("bi/ccsprtp")) == [asked.manifest.ident]
+
+    run(tmp_path, story)
+
+
+def test_a_log_with_another_identity_brings_nothing_twice_and_refuses_nothing(tmp_path: Path) -> None:
+    """Its cursors count no more, and the keys at home of what was promised are long gone."""
+
+    async def story(both: Both) -> None:
+        tn = both.tn
+        sent = [request(both), request(both)]
+        await tn.send(*sent)
+        assert (await tn.carry()).promised == 2
+        tn.book._db.execute("DELETE FROM cursor")
+        sent.append(request(both))
+        await tn.send(sent[-1])
+        turn = await tn.carry()
+        assert (turn.refused, turn.waiting, turn.code) == (0, 0, None)
+        assert tn.book.counts() == {"promised": 3}
+        assert idents(await both.bi.mailbox("bi/ccsprtp")) == [one.manifest.ident for one in sent]
+        assert await count_of(both.bi.gateway, THERE) == 3
+
+    run(tmp_path, story)
+
+
+def test_what_a_mirror_would_bring_counts_nowhere(tmp_path: Path) -> None:
+    """Every byte of it is good, but nothing says that home has logged it."""
+
+    async def story(both: Both) -> None:
+        asked = request(both)
+        await both.tn.send(asked)
+        await both.tn.ledger_turn()
+        [copied] = await both.tn.log.read(THERE, -1)
+        await both.bi.log.put_grants(grants_topic("bi/ccsprtp"), asked.grant_puts())
+        await both.bi.log.append([Entry(THERE, copied.key, copied.ident, copied.value, copied.headers)])
+        assert f"reject {THERE} 0 agency_unknown" in shown(await both.bi.ledger_turn())
+        here = both.bi.office("bi/ccsprtp")
+        await here.turn()
+        [arrival] = here.box.arrivals.all()
+        assert (arrival.state, arrival.code) == ("quarantined", "agency_unknown")
+        await here.close()
+
+    run(tmp_path, story)
+
+
 def test_a_record_that_home_refused_never_leaves(tmp_path: Path) -> None:
     """Written past the gateway, as somebody with the log's file can, with a key of nobody's."""
 
@@ -274,6 +397,13 @@ def test_a_record_that_home_refused_never_leaves(tmp_path: Path) -> None:
         assert (turn.promised, turn.refused) == (1, 1)
         [refusal] = tn.book.refusals()
         assert (refusal.code, refusal.path) == ("record_unlogged", "home.proof")
+        asking = tn.world.log(tn.gateway, "tn/inlctp")
+        told = await asking.crossed([record_hash(one) for one in (forged, honest, request(both))])
+        await asking.close()
+        assert told[0] == Crossed("bi", None, "record_unlogged", "home.proof")
+        assert told[1] is not None
+        assert told[1].promise is not None
+        assert told[2] is None, "nothing is known of it"
         [read] = await bi.mailbox("bi/ccsprtp")
         assert parse_record(read["record"].encode()).manifest == honest.manifest
 

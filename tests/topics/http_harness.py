@@ -50,10 +50,14 @@ def write_gateway(directory: Path, domain: Domain, **more: str | int | float | N
     if not key.exists():
         key.touch(mode=0o600)
         key.write_text(b64url(domain.operator.sig.private_bytes()), encoding="ascii")
+        opener = directory / "gateway.seal"
+        opener.touch(mode=0o600)
+        opener.write_text(b64url(domain.opens.private_bytes()), encoding="ascii")
     values: dict[str, str | int | float | None] = {
         "registry": "registry.json",
         "registry_root": domain.pin.text,
         "signing_key": "gateway.key",
+        "sealing_key": "gateway.seal",
         "agency": domain.operator.id,
         "log": "log.db",
         "index": "index.db",

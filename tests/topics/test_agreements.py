@@ -11,8 +11,10 @@ import pytest
 
 from schemas.data_files import read_together
 from schemas.registry import Agency, Registry, Role, empty_registry
+from tests.borders import Countries
 from tests.domain import NOW
 from tests.topics.claimed import Agreed, Claimed, Consent, Held, Safeguards
+from topics.borders import border, bordered
 from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may
 from topics.policy_file import policy, read_policy
 
@@ -110,6 +112,34 @@ def test_what_leaves_tunisia_needs_the_data_protection_authority() -> None:
     assert across(Agreed()) == refused
     assert across(Agreed(), sender="bi/ccsprtp", owner="tn/inlctp") == refused
     assert across(Agreed(authorisations=("data-protection-authority",))) == YES
+
+
+def over_a_border(countries: Countries, name: str, at: datetime = AT) -> Verdict:
+    """Tunisia's focal point asks Burundi's, under that agreement, as Tunisia's adapter sees it."""
+    ours = countries.published(countries.tn)
+    registry = bordered(ours.registry, [border(ours, countries.published(countries.bi))])
+    claims = claimed("bi/ccsprtp", Agreed(id=name, origin="ke", authorisations=("data-protection-authority",)))
+    claims = replace(claims, consent=Consent(at + timedelta(days=1)))
+    act = Act("send", "tn/inlctp", "bi.bilateral.ccsprtp", "request", "transfer.requested", claims, at)
+    return may(act, registry)
+
+
+def test_over_a_border_only_what_both_registries_hold_is_an_agreement() -> None:
+    """Whatever the policy names: there `demo-2026` is in force for years."""
+    countries = Countries()
+    signed = {one.name: countries.terms(one.name) for one in (countries.bi, countries.tn)}
+    countries.bi.agreements, countries.tn.agreements = ({"accord-2026": signed[name]} for name in ("bi", "tn"))
+    assert over_a_border(countries, "accord-2026").ok
+    assert over_a_border(countries, "demo-2026") == Verdict(False, "agreement_missing", "agreement.*")
+    later = AT + timedelta(days=91)
+    assert over_a_border(countries, "accord-2026", later).rule == "agreement.accord-2026.until"
+    countries.bi.agreements = {"accord-2026": countries.terms("bi", flows=["receipt"])}
+    countries.tn.agreements = {"accord-2026": countries.terms("tn", flows=["receipt"])}
+    assert over_a_border(countries, "accord-2026").rule == "agreement.accord-2026.flows"
+    countries.tn.agreements = {"accord-2026": signed["tn"], "other": signed["tn"]}
+    countries.bi.agreements = {"other": signed["bi"]}
+    assert over_a_border(countries, "other").ok
+    assert over_a_border(countries, "accord-2026").rule == "agreement.accord-2026.bi"
 
 
 def test_only_focal_points_and_facilitators_have_a_say() -> None:

@@ -118,6 +118,42 @@ def test_a_repeat_is_recognised_when_its_first_copy_is_past_retention_and_the_vi
     world.run(work)
 
 
+def test_the_keys_of_what_retention_removed_go_with_it_and_no_others(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def work() -> None:
+        old, young = world.domain.record(), world.domain.record()
+        await world.put(old, young)
+        for one in (old, young):
+            await world.log.put_grants("bi.grants.k7t4", one.grant_puts())
+        disclosed = f"{old.manifest.ident}|another-holders"
+        await world.log.put_grants("bi.grants.r5w2", {disclosed: b"{}"})
+        await world.log.trim(TO_SHELTER, 1)
+        both = {old.manifest.ident, young.manifest.ident}
+        assert await world.log.grants_left(both) == {young.manifest.ident}
+
+    world.run(work)
+
+
+def test_a_ledger_without_its_last_registry_file_says_which_file_to_bring(tmp_path: Path) -> None:
+    """One on another machine, that takes over: `registries/` was not copied."""
+    world = World(tmp_path)
+
+    async def work() -> None:
+        await world.put(world.domain.record())
+        last = [one for one in await world.sequenced() if one.kind == "registry"][-1]
+        assert last.value_sha256 is not None
+        world.registries.files.clear()
+        world.domain.registry = world.domain.registry.renewed(world.domain.now)
+        await world.put(world.domain.record())
+        with pytest.raises(LogError) as caught:
+            await world.sequenced(world.sequencer(view="again.db"))
+        told = (caught.value.code, caught.value.path, caught.value.expected)
+        assert told == ("unavailable", "registry", f"registries/{last.value_sha256.hex()}.json")
+
+    world.run(work)
+
+
 def test_what_was_removed_before_it_was_sequenced_is_a_gap(tmp_path: Path) -> None:
     world = World(tmp_path)
 

@@ -40,7 +40,7 @@ def test_what_its_owner_has_answered_and_everything_before_it_goes(tmp_path: Pat
         assert await found_by(world, sequencer) == [], "nothing is old"
         world.at_ms += 101_000
         found = await found_by(world, sequencer)
-        assert found == [Due(RECEIPTS, 0, 0, 1), Due(BOX, 0, 2, 2)]
+        assert found == [Due(RECEIPTS, 0, 0, 1, {"bi/k7t4": 1}), Due(BOX, 0, 2, 2, {"bi/iom": 2})]
         assert await execute(sequencer, world.log, world.log, found) == {BOX: 2}
         assert await world.log.ends(BOX) == Ends(2, 4)
         assert await world.log.ends(RECEIPTS) == Ends(0, 1)
@@ -48,7 +48,10 @@ def test_what_its_owner_has_answered_and_everything_before_it_goes(tmp_path: Pat
         assert shown(entries)[-1] == f"retention {BOX} 2"
         with pytest.raises(LogError, match="retention_passed"):
             await world.log.read(BOX, -1)
-        assert await found_by(world, sequencer) == [Due(RECEIPTS, 0, 0, 1), Due(BOX, 2, 2, 2)]
+        assert await found_by(world, sequencer) == [
+            Due(RECEIPTS, 0, 0, 1, {"bi/k7t4": 1}),
+            Due(BOX, 2, 2, 2, {"bi/iom": 2}),
+        ]
 
     world.run(work)
 
@@ -64,7 +67,7 @@ def test_only_the_owners_own_word_counts(tmp_path: Path) -> None:
         sequencer = world.sequencer()
         await world.sequenced(sequencer)
         world.at_ms += 101_000
-        assert Due(BOX, 0, 0, 1) in await found_by(world, sequencer)
+        assert Due(BOX, 0, 0, 1, {"bi/iom": 1}) in await found_by(world, sequencer)
 
     world.run(work)
 
@@ -125,6 +128,20 @@ def test_what_was_logged_and_not_removed_is_removed_by_the_next_run(tmp_path: Pa
         await world.sequenced(again)
         assert await execute(again, world.log, world.log, await found_by(world, again)) == {BOX: 1}
         assert [one.kind for one in entries_in(again.view)].count("retention") == 1
+
+    world.run(work)
+
+
+def test_the_keeper_is_told_whose_records_are_old_and_were_never_delivered(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    async def work() -> None:
+        await world.put(*(world.domain.record() for _ in range(2)))
+        sequencer = world.sequencer()
+        await world.sequenced(sequencer)
+        world.at_ms += 101_000
+        [one] = await found_by(world, sequencer)
+        assert (one.topic, one.overdue, one.senders) == (BOX, 2, {"bi/iom": 2})
 
     world.run(work)
 

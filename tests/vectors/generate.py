@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.vectors.body_cases import body_vectors
+from tests.vectors.bundle_cases import bundle_vectors
 from tests.vectors.evidence_cases import evidence_vectors
 from tests.vectors.grant_cases import RECORD, grant_vectors
 from tests.vectors.home_cases import home_vectors
-from tests.vectors.making import Vector, keys_file
+from tests.vectors.making import PLANTED, Vector, keys_file
 from tests.vectors.note_cases import note_vectors, post_quantum_vectors, proof_vectors
 from tests.vectors.record_cases import record_vectors
 from tests.vectors.registry_cases import registry_vectors
@@ -69,6 +70,13 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
         "registry version `version`, the only one that is here, tn/inlctp has the P-256 key `signer`, the only key.",
         home_vectors,
         {},
+    ),
+    "bundles.json": (
+        "`input` is a bundle's plaintext before its padding (schemas/bundle.py), in Unicode: pad it with spaces, "
+        "seal it to any key, open it. `result` is ok or the code of the first refusal, `path` where; `planted` must be "
+        "in no message. A good one has its `kind`, and how many `lines`; all are signed with `k7t4` of keys.json.",
+        bundle_vectors,
+        {"planted": PLANTED},
     ),
     "proofs.json": (
         "Merkle proofs (RFC 9162 2.1.3.2 and 2.1.4.2), hashes in base64. With the flag `inclusion`: `input` is the "

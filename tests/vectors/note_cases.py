@@ -6,8 +6,11 @@ Signatures are Ed25519 and follow from the seeds; those of ML-DSA-44 are random,
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from schemas.notes import Note, NoteSignature, NoteSigner, SignatureType, b64
 from tests.domain import NOW, seeded
@@ -40,6 +43,13 @@ def _told(by: Sequence[tuple[NoteSigner, int | None]], size: int = 7) -> dict[st
         "checkpoint": {"origin": LEDGER.origin, "size": size, "root": b64(LEDGER.head(size).root)},
         "signed": [[f"{signer.name}+{signer.public.key_id:08x}", at] for signer, at in by],
     }
+
+
+def _timeless() -> NoteSignature:
+    """The witness's over time 0, which `NoteSigner` does not make."""
+    seed = base64.b64decode(WITNESS.skey.split("+", 4)[4])[1:]
+    signed = ed25519.Ed25519PrivateKey.from_private_bytes(seed).sign(f"cosignature/v1\ntime 0\n{HEAD.text}".encode())
+    return NoteSignature(WITNESS.name, WITNESS.public.key_id, bytes(8) + signed)
 
 
 def note_vectors() -> list[Vector]:
@@ -123,6 +133,14 @@ def note_vectors() -> list[Vector]:
             Note(HEAD.text, (ED25519.signatures[0], retimed)).dumps().decode(),
             invalid,
             "note.signatures[1]",
+        ),
+        _note(
+            "note-time-zero",
+            "a witness that states no time does not say that it is the newest tree: not counted",
+            Note(HEAD.text, (ED25519.signatures[0], _timeless())).dumps().decode(),
+            "ok",
+            None,
+            **_told([(LOG, None), (WITNESS, None)]),
         ),
         _note("note-no-signature", "a checkpoint that nobody signed", HEAD.text, malformed, "note"),
         _note("note-no-blank-line", "no empty line before the signatures", HEAD.text + _LINE, malformed, "note"),

@@ -203,12 +203,15 @@ def test_a_key_that_a_browser_does_not_know_is_named_and_not_counted(verifier: V
     """ML-DSA-44: what cannot be checked here is said, and never taken for a signature."""
     vector = next(v for v in _load("notes-ml-dsa.json")["vectors"] if v["result"] == "ok")
     kinds = {base64.b64decode(vkey.split("+", 2)[2])[0]: vkey for vkey in vector["vkeys"]}
-    both, alone = verifier.answers(
-        [["checkpoint", _bytes(vector), *vector["vkeys"]], ["checkpoint", _bytes(vector), kinds[6]]]
+    both, alone, unknown = verifier.answers(
+        [["checkpoint", _bytes(vector), *keys] for keys in (vector["vkeys"], [kinds[6]], [kinds[1]])]
     )
     assert both[0] == "ok"
     assert kinds[6].partition("+")[0] in both[5].split(",")
     assert alone == ["signature_invalid", "note.signatures"]
+    assert unknown[0] == "ok"
+    named = [name.rpartition("+")[0] for name, at in vector["signed"] if at is not None]
+    assert unknown[5].split(",") == named, "whoever signed so is named, also where nobody gave that key"
 
 
 def test_every_golden_proof_holds_or_not_as_its_vector_says(verifier: Verifier) -> None:

@@ -3,7 +3,7 @@
 
     cursor     (log, topic) -> the last offset that was settled: promised abroad, refused for good, or never to go
     carried    one row per record that was settled: its promise (evidence), or the code and path of its refusal
-    given      versions of our registry that the other domain has taken
+    shown      versions of our registry that the other domain has taken, and with which agencies in them
     told       what hinders us now, and when we were last heard
 
 Invariants: a settled record and its cursor are one transaction, durable when it ends (WAL, synchronous=FULL); grants at
@@ -25,8 +25,10 @@ from typing import Any
 import apsw
 
 from schemas.errors import LogError
-from topics.sqlite_transaction import code_of, transaction
+from topics.sqlite_transaction import code_of, plan_once, transaction
 
+BOOK = "bridge.db"
+"""Its name in the neighbour's folder."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cursor (
     log TEXT, topic TEXT, offset INTEGER NOT NULL, PRIMARY KEY (log, topic)) WITHOUT ROWID, STRICT;
@@ -34,9 +36,12 @@ CREATE TABLE IF NOT EXISTS carried (
     n INTEGER PRIMARY KEY, log TEXT NOT NULL, topic TEXT NOT NULL, offset INTEGER NOT NULL, ident TEXT NOT NULL,
     state TEXT NOT NULL, at INTEGER NOT NULL, code TEXT, path TEXT, promise BLOB,
     grants TEXT,                           -- keys of its grants at home, until they are deleted; then NULL
+    l1 TEXT,                               -- base64url SHA-256 of its header.payload
     UNIQUE (log, topic, offset)) STRICT;
 CREATE INDEX IF NOT EXISTS carried_grants ON carried (n) WHERE grants IS NOT NULL;
-CREATE TABLE IF NOT EXISTS given (version INTEGER PRIMARY KEY) STRICT;
+CREATE INDEX IF NOT EXISTS carried_l1 ON carried (l1);
+DROP TABLE IF EXISTS given;                -- of earlier programs, without the agencies: all is shown once more
+CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, agencies TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS told (
     one INTEGER PRIMARY KEY CHECK (one = 1), heard INTEGER NOT NULL, code TEXT, path TEXT) STRICT;
 INSERT OR IGNORE INTO told VALUES (1, 0, NULL, NULL);
@@ -51,15 +56,19 @@ class Settled:
     offset: int
     ident: str
     promise: bytes | None = None
-    """The other domain's, as evidence (`topics.promise`); None: refused."""
+    """The other domain's, as evidence (`topics.promise`); None: refused, or a copy of what stands elsewhere."""
     code: str | None = None
     path: str | None = None
     grants: tuple[str, ...] = ()
     """Keys of its grants at home, which are to go."""
+    l1: str | None = None
+    """What it is known by: base64url SHA-256 of `header.payload`; None: it has none."""
 
     @property
     def state(self) -> str:
-        return "refused" if self.code is not None else "promised"
+        if self.code is not None:
+            return "refused"
+        return "copy" if self.promise is None else "promised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +88,40 @@ class BridgeBook:
         self._db = connection
 
     @classmethod
-    def open(cls, path: Path) -> BridgeBook:
-        """Raises LogError `unavailable`, `storage_full` (path `bridge`)."""
+    def open(cls, path: Path, *, vfs: str | None = None) -> BridgeBook:
+        """Raises LogError `unavailable`, `storage_full` (path `bridge`).
+
+        Args:
+            vfs: name of an apsw VFS without shared memory (tests: a disk that forgets what was not synced).
+        """
         connection: apsw.Connection | None = None
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = apsw.Connection(str(path))
+            if vfs is None:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = apsw.Connection(str(path), vfs=vfs)
+            plan_once(connection)
             connection.set_busy_timeout(10_000)
+            if vfs is not None:
+                connection.pragma("locking_mode", "EXCLUSIVE")
             connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON")
             with transaction(connection):
+                columns = [row[1] for row in connection.execute("PRAGMA table_info(carried)")]
+                if columns and "l1" not in columns:
+                    connection.execute("ALTER TABLE carried ADD COLUMN l1 TEXT")
                 connection.execute(_SCHEMA)
         except (apsw.Error, OSError) as error:
             if connection is not None:
                 connection.close()
+            raise LogError(code_of(error, None), "bridge") from None
+        return cls(connection)
+
+    @classmethod
+    def reading(cls, path: Path) -> BridgeBook:
+        """The file of a bridge that is another process's; nothing can be changed by it. Raises as `open`."""
+        try:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            connection.set_busy_timeout(1_000)
+        except apsw.Error as error:
             raise LogError(code_of(error, None), "bridge") from None
         return cls(connection)
 
@@ -111,11 +141,13 @@ class BridgeBook:
         with self._said(), transaction(self._db):
             for one in settled:
                 self._db.execute(
-                    """INSERT OR IGNORE INTO carried (log, topic, offset, ident, state, at, code, path, promise, grants)
-                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    """INSERT OR IGNORE INTO carried
+                       (log, topic, offset, ident, state, at, code, path, promise, grants, l1)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     (
                         *(log, one.topic, one.offset, one.ident, one.state, at, one.code, one.path, one.promise),
                         " ".join(one.grants) or None,
+                        one.l1,
                     ),
                 )
                 self._db.execute(
@@ -139,6 +171,17 @@ class BridgeBook:
         rows = self._rows("SELECT promise FROM carried WHERE ident = ? AND state = 'promised'", ident)
         return None if not rows else rows[0][0]
 
+    def settled(self, l1: str) -> Settled | None:
+        """What became of this record: promised, if it ever was; else refused; None: nothing yet."""
+        rows = self._rows(
+            "SELECT topic, offset, ident, promise, code, path FROM carried"
+            " WHERE l1 = ? AND state IN ('promised', 'refused') ORDER BY state, n LIMIT 1",
+            l1,
+        )
+        for topic, offset, ident, promise, code, path in rows:
+            return Settled(topic, offset, ident, promise, code, path, l1=l1)
+        return None
+
     def refusals(self, limit: int = 100) -> list[Settled]:
         """The newest first."""
         rows = self._rows(
@@ -148,19 +191,26 @@ class BridgeBook:
         return [Settled(topic, offset, ident, None, code, path) for topic, offset, ident, code, path in rows]
 
     def counts(self) -> dict[str, int]:
-        """State -> how many records: promised, refused."""
-        return dict(self._rows("SELECT state, count(*) FROM carried GROUP BY state"))
+        """State -> how many records: promised, refused; one that another log had again counts once."""
+        return dict(self._rows("SELECT state, count(DISTINCT ident) FROM carried WHERE state <> 'copy' GROUP BY state"))
+
+    def refused_by_code(self) -> dict[str, int]:
+        """Code -> how many records were refused with it."""
+        return dict(self._rows("SELECT code, count(DISTINCT ident) FROM carried WHERE state = 'refused' GROUP BY code"))
 
     # ---------------------------------------------------------------- the other side
 
-    def given(self, version: int) -> bool:
-        """Whether the other domain has taken this version of our registry."""
-        return bool(self._rows("SELECT 1 FROM given WHERE version = ?", version))
+    def shown(self, version: int, agencies: frozenset[str]) -> bool:
+        """Whether the other domain has taken this version of our registry with at least these agencies."""
+        rows = self._rows("SELECT agencies FROM shown WHERE version = ?", version)
+        return bool(rows) and agencies <= frozenset(rows[0][0].split())
 
-    def gave(self, version: int) -> None:
-        """Raises LogError."""
-        with self._said():
-            self._db.execute("INSERT OR IGNORE INTO given VALUES (?)", (version,))
+    def show(self, version: int, agencies: frozenset[str]) -> None:
+        """It has. What was shown of a version is held there together. Raises LogError."""
+        with self._said(), transaction(self._db):
+            rows = self._db.execute("SELECT agencies FROM shown WHERE version = ?", (version,)).fetchall()
+            whole = agencies.union(*(str(row[0]).split() for row in rows))
+            self._db.execute("INSERT OR REPLACE INTO shown VALUES (?, ?)", (version, " ".join(sorted(whole))))
 
     def tell(self, code: str | None, path: str | None, heard: int | None) -> None:
         """What hinders us now; `heard`: when the other domain answered, None if it did not. Raises LogError."""

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`GET /v1/crossed`: what became abroad of records that a bridge of this domain has carried.
+
+Asked for by the hash of a record's `header.payload`, as receipts are: whoever knows it has the record. The promise is
+the other domain's, as its gateway signed it; who gets it checks it against that domain's registry. A refusal is what
+the bridge was told. Nothing there: it waits, or went nowhere. A gateway without neighbours answers 404.
+
+Reads the bridge's files and never changes them. If we crash: it is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from fastapi import FastAPI, Query, Response
+from starlette.exceptions import HTTPException
+
+from gateway.pages import Caller, TheDoor
+from gateway.receipt_routes import MAX_HASHES, hash_of
+from schemas.keys import b64url
+from topics.bridge_book import BOOK, BridgeBook, Settled
+
+
+def add_crossed_routes(app: FastAPI) -> None:
+    """Add the route; `gateway.pages.add_pages` comes first."""
+
+    @app.get("/v1/crossed", tags=["ledger"], summary="What became abroad of records, by the hash of `header.payload`")
+    async def crossed(
+        door: TheDoor,
+        caller: Caller,
+        l1: Annotated[list[str], Query(min_length=1, max_length=MAX_HASHES)],
+    ) -> Response:
+        """NDJSON, in order: `l1`; `domain`, null while nothing is known; the other domain's `promise` as evidence, or
+        the `code` and `path` of its refusal."""
+        del caller  # any member of the domain
+        folder = door.settings.neighbours
+        if door.neighbours is None or folder is None:
+            raise HTTPException(404)
+        wanted = [hash_of(text) for text in l1]
+        found = await asyncio.to_thread(_read, folder, sorted(door.neighbours.domains()), wanted)
+        lines = []
+        for text, (domain, one) in zip(l1, found, strict=True):
+            told = {
+                "l1": text,
+                "domain": domain,
+                "promise": None if one is None or one.promise is None else orjson.Fragment(one.promise),
+                "code": None if one is None else one.code,
+                "path": None if one is None else one.path,
+            }
+            lines.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+        return Response(b"".join(lines), media_type="application/x-ndjson")
+
+
+def _read(folder: Path, domains: list[str], l1_sha256: list[bytes]) -> list[tuple[str | None, Settled | None]]:
+    """Per hash: which domain it went to, and how. In a thread of its own. Raises LogError (path `bridge`)."""
+    found: list[tuple[str | None, Settled | None]] = [(None, None)] * len(l1_sha256)
+    for domain in domains:
+        file = folder / domain / BOOK
+        if not file.exists():  # its bridge has never run
+            continue
+        book = BridgeBook.reading(file)
+        try:
+            for place, one in enumerate(l1_sha256):
+                settled = book.settled(b64url(one))
+                if settled is not None:
+                    found[place] = (domain, settled)
+        finally:
+            book.close()
+    return found
