@@ -139,10 +139,15 @@ async def send(relay: Relay, recipient: str, message: bytes) -> None:
     except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as exc:
         raise _meaning(exc) from None
     finally:
+        connection = client.transport
         with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
             if client.is_connected:
                 await client.quit(timeout=2.0)
         client.close()
+        if isinstance(connection, asyncio.WriteTransport):
+            # All is said, or nothing more is to be: TLS would keep the connection for half a minute to part in order.
+            connection.abort()
+            await asyncio.sleep(0)
 
 
 def _meaning(exc: Exception) -> MailError:

@@ -116,10 +116,11 @@ class MailServer:
         issued = _certificate(folder)
         ready, stop = threading.Event(), asyncio.Event()
         loop = asyncio.new_event_loop()
+        conversations: list[SMTP] = []
 
         def protocol() -> SMTP:
             starts = security == "starttls" and offers_tls
-            return SMTP(
+            made = SMTP(
                 server.hooks,
                 hostname="mail.invalid",
                 tls_context=issued if starts else None,
@@ -129,6 +130,8 @@ class MailServer:
                 authenticator=_let_in,
                 loop=loop,
             )
+            conversations.append(made)
+            return made
 
         async def serve() -> None:
             implicit = issued if security == "tls" else None
@@ -137,8 +140,13 @@ class MailServer:
                 server.port = listening.sockets[0].getsockname()[1]
                 ready.set()
                 await stop.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            for one in conversations:
+                if isinstance(one.transport, asyncio.WriteTransport):
+                    one.transport.abort()
+            at_work = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in at_work:
                 task.cancel()
+            await asyncio.gather(*at_work, return_exceptions=True)
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
         thread.start()

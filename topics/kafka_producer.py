@@ -5,9 +5,9 @@ Knows topics, bytes and how an attempt fails; nothing of the log's contract. Of 
 flight, since who calls waits. After a failed attempt the producer is closed and the same bytes go out once more, in the
 same order, through a new one.
 
-Facts of kafka-python 3.0 that it is built around: a producer whose batches are not done cannot be closed, so every
-produce is waited for up to the delivery timeout first; a topic that nobody knows blocks `send` until it times out, so
-topics are described before.
+Facts of kafka-python 3.0 that it is built around: a producer whose batches are not done cannot be closed, not even when
+it is collected, so every produce is waited for up to the delivery timeout first and its sender is told to give up then;
+a topic that nobody knows blocks `send` until it times out, so topics are described before.
 """
 
 from __future__ import annotations
@@ -158,11 +158,15 @@ class Producing:
             try:
                 producer.close(timeout=2)
             except kafka_errors.KafkaTimeoutError:
+                # `close` waits for what is under way before it would end the sender. The answer for that is given
+                # already, and the same bytes go out through the next producer: this one must not send them behind it.
+                if producer._sender is not None:
+                    producer._sender.force_close()
                 self._unfinished.append(producer)
+                self._close_unfinished(2)
 
     def _close_unfinished(self, wait_s: float) -> None:
-        """One with a batch still under way (a broker that hangs before it dies) cannot be closed, only asked again
-        later; forgotten, it would keep its thread and its connection."""
+        """Wait for senders that were told to give up; one that is forgotten would keep its thread and connection."""
         for producer in list(self._unfinished):
             with contextlib.suppress(kafka_errors.KafkaTimeoutError):
                 producer.close(timeout=wait_s)

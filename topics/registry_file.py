@@ -43,6 +43,10 @@ class RegistryFile:
         """Code of why the file on disk is not the one held; None when it is."""
         self._stamp, self._held = self._read(None)
 
+    def look_again(self) -> None:
+        """Whoever has just written it need not wait for the next look."""
+        self._looked = float("-inf")
+
     @property
     def trusted(self) -> TrustedRegistry:
         """The newest registry seen, with all that was signed."""

@@ -186,7 +186,8 @@ class _RegistryCopy:
         return self._file.trusted
 
     def reread(self) -> None:
-        self._file = None
+        if self._file is not None:
+            self._file.look_again()
 
     def present(self) -> TrustedRegistry:
         """Raises RegistryError `registry_invalid` before the first contact."""
@@ -334,6 +335,7 @@ async def refresh_registry(parts: AgencyParts, log: HttpLog, etag: str = "") -> 
     held = parts.trusted()
     if held is None or trusted(data, pin, held).data != held.data:
         take_registry_file(settings.registry, pin, data, int(parts.now()))
+        parts.reread()
     return new_etag
 
 

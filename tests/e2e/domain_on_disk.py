@@ -17,11 +17,12 @@ from __future__ import annotations
 import asyncio
 import io
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,9 +150,13 @@ class DomainOnDisk:
         return (self.root / "journaux" / f"{name}.log").read_text(encoding="utf-8")
 
     def written(self, topic: str) -> int:
-        """Bytes that the log holds on its disk; grows with every record of that topic, before it is acknowledged."""
-        files = [path for path in self.log_files() if not self.cluster or path.parent.name == f"{topic}-0"]
-        return sum(path.stat().st_size for path in files)
+        """What the log holds of that topic, the file in entries, the brokers in bytes: grows with every record, before
+        it is acknowledged."""
+        if self.cluster is not None:
+            return sum(path.stat().st_size for path in self.log_files() if path.parent.name == f"{topic}-0")
+        with closing(sqlite3.connect(f"file:{self.gateway_folder / 'log.db'}?mode=ro", uri=True)) as log:
+            found = log.execute("SELECT next FROM topic WHERE name = ?", (topic,)).fetchone()
+        return 0 if found is None else int(found[0])
 
     def log_files(self) -> list[Path]:
         """Where the log's records stand."""
@@ -212,14 +217,16 @@ class DomainOnDisk:
         self._start("passerelle", command, self.gateway_settings)
         self.address = until("the gateway is ready", lambda: self._ready("passerelle", ready)).strip()
 
-    def start_agency(self, agency: str, *, clock_s: float = 0.0, **more: str) -> None:
-        """Start an agency's adapter, with a clock that is wrong by `clock_s`. Returns once it is connected."""
+    def start_agency(self, agency: str, *, clock_s: float = 0.0, connected: bool = True, **more: str) -> None:
+        """Start an agency's adapter, with a clock that is wrong by `clock_s`. Returns once it is connected, or at once
+        where `connected` is not asked for."""
         ready = self.folder(agency) / "relie"
         ready.unlink(missing_ok=True)
         name = self.members[agency].name
         command = ["agency", "run", "--dir", str(self.folder(agency)), "--ready-file", str(ready)]
         self._start(name, command, more, clock_s)
-        until(f"{agency} is connected", lambda: self._ready(name, ready))
+        if connected:
+            until(f"{agency} is connected", lambda: self._ready(name, ready))
 
     def _ready(self, name: str, file: Path) -> str:
         assert self.processes[name].poll() is None, f"{name} ended: {self.log_of(name)[-2000:]}"

@@ -7,6 +7,7 @@ The gateway and one agency live on small file systems of their own where this pr
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -129,13 +130,21 @@ def test_a_gateway_killed_in_the_middle_of_two_hundred_loses_and_doubles_none(do
     first_contact(domain)
     wanted = queued(domain, "Deuxcents-Coupée", 200, "bi/r5w2")
     before = domain.written("bi.referral.r5w2")
-    domain.start_agency("bi/iom")
-    # The first byte of them on the log's disk: the gateway's answer cannot have arrived yet.
-    deadline = time.monotonic() + 60
-    while domain.written("bi.referral.r5w2") <= before:
-        assert time.monotonic() < deadline, "nothing reaches the gateway"
-    domain.kill("passerelle")
-    assert sent_states(domain, wanted) <= {"waiting", "signed"}
+
+    def kill_it() -> None:
+        # The first of them stands on the log's disk: what the gateway answers has hardly begun to arrive.
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if domain.written("bi.referral.r5w2") > before:
+                domain.kill("passerelle")
+                return
+
+    killing = threading.Thread(target=kill_it)
+    killing.start()
+    domain.start_agency("bi/iom", connected=False)
+    killing.join()
+    assert "passerelle" not in domain.processes, "nothing reaches the gateway"
+    assert sent_states(domain, wanted) & {"waiting", "signed"}, "it was not in the middle of them"
     until("the agency has noticed", lambda: "unavailable" in domain.log_of("iom") or troubled(domain, wanted))
     domain.start_gateway()
     assert umuhuza("agency", "retry", "--dir", domain.folder("bi/iom"), "--json").json["ok"]

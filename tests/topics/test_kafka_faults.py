@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,5 @@ def test_a_handle_closes_while_its_broker_is_gone(cluster: Cluster, gateway: Kaf
         return took
 
     assert asyncio.run(asyncio.wait_for(story(), 120)) < 40
+    # Nobody goes on sending behind it.
+    assert [one.name for one in threading.enumerate() if one.name.endswith("-network-thread")] == []
