@@ -151,11 +151,11 @@ class MailServer:
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
         thread.start()
         try:
-            assert ready.wait(10)
+            assert ready.wait(60)
             yield server
         finally:
             loop.call_soon_threadsafe(stop.set)
-            thread.join(10)
+            thread.join(60)
             loop.close()
 
 

@@ -136,6 +136,6 @@ def test_as_a_process_it_ends_when_it_is_told_to_and_goes_on_afterwards(folder: 
         url = f"{address}/add-checkpoint"
         assert httpx2.post(url, content=LEDGER.ask(0, 3), trust_env=False).status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     with client_of(folder) as client:
         assert client.post("/add-checkpoint", content=LEDGER.ask(3, 9)).status_code == 200

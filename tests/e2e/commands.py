@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 HERE = Path(__file__).parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _T = TypeVar("_T")
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.e2e.commands import environment
 
 COLUMNS, ROWS = 96, 40
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 Typed = str | Callable[[str], str]
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -107,7 +107,7 @@ def test_killed_and_started_again_it_goes_on_and_says_how_it_is(sh: Shell, tmp_p
         assert told["erasures"] == {"open": 0, "overdue": 0}
         assert "umuhuza_ledger_erasures_overdue 0.0" in httpx2.get(f"{address}/metrics", trust_env=False).text
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     dry = sh("ledger", "retention", "--dir", ledger, "--dry-run", "--json").json
     assert (dry["due"], dry["removed"]) == ([], {})
     view = LedgerView.reading(ledger / "view.db")

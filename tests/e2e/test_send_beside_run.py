@@ -25,7 +25,7 @@ from umuhuza.agency_command import send
 
 IOM = Member("bi/iom", ("screener", "assistance"))
 SHELTER = Member("bi/k7t4", ("assistance", "shelter"), protected=True)
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 A_MOMENT_S = 0.5
 """For what must not happen: if nobody keeps anybody out, it takes milliseconds."""
 

@@ -46,7 +46,7 @@ from umuhuza.agency import AgencyParts, open_agency, run_agency
 from umuhuza.kafka.cluster import Cluster
 
 MAILBOX = "bi.referral.k7t4"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def referral() -> Facts:

@@ -39,7 +39,7 @@ MAILBOXES: tuple[tuple[str, str, Kind], ...] = (
 )
 """Mailbox number -> owner, flow, kind of what is sent there. 0 and 1 have one reader, 2 another."""
 ISSUERS = 6
-SOON_S = 5.0
+SOON_S = 20.0
 """What should take milliseconds; generous, because two cores are shared."""
 
 T = TypeVar("T")

@@ -249,7 +249,7 @@ def test_another_handle_s_commit_ends_a_wait(tmp_path: Path) -> None:
             waiting = asyncio.ensure_future(reader.read(TOPIC, n - 1, wait_s=30))
             await asyncio.sleep(0.06)
             placed(await writer.append([entry(f"bi/iom/{n}")]))
-            [stored] = await asyncio.wait_for(waiting, 5)
+            [stored] = await asyncio.wait_for(waiting, 20)
             assert stored.offset == n
         await reader.close()
         await writer.close()
