@@ -35,6 +35,7 @@ from topics.policy_target import same_policy
 from topics.registry_file import RegistryFile, read_registry, replace_registry_file
 from umuhuza import registry_holder
 from umuhuza.agency_command import init_agency
+from umuhuza.children import until_alone
 from umuhuza.cli import build
 from umuhuza.registry_holder import (
     PROPOSAL_FILE,
@@ -397,6 +398,7 @@ def test_killed_while_a_domain_is_made_the_same_signature_completes_it(
     folder, made = tmp_path / "registre", tmp_path / "ailleurs"
     one = told("registry", "holder", "seul", "--dir", folder, CLEAR)["holder"]
     told("registry", "init", "--dir", made, "--domain", "bi", "--holder", one)
+    until_alone()
     child = os.fork()
     if child == 0:  # dies as on a power cut, after this file and before the next
         real = replace_registry_file

@@ -6,7 +6,9 @@ would take from the beginning, and run the same commands as an operator's. Each 
 
 Invariants: whatever was started is ended by `end`, by its own id, also when a start was interrupted. Nothing is forked
 while this process has a second thread or an open database: a lock that nobody will give back, or one that the child
-believes to have, would come along. Must never: be used by what runs in the field.
+believes to have, would come along. A thread that Python has forgotten counts too: while it ends, OpenSSL cleans up
+behind it under a lock, and a child that was forked then waits for that lock at its first connection, for ever. Must
+never: be used by what runs in the field.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +29,7 @@ import apsw
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 15.0
+_MOMENT_S = 0.5
 
 
 class Children:
@@ -50,6 +54,7 @@ class Children:
         process = multiprocessing.get_context("fork").Process(
             target=_become, args=(self._logs / f"{name}.log", work), name=name
         )
+        until_alone()
         with unhurried():
             process.start()
             self._running[name] = process
@@ -91,6 +96,16 @@ def _threads() -> list[threading.Thread]:
         for one in threading.enumerate()
         if one is not threading.current_thread() and not isinstance(one, threading.Timer)
     ]
+
+
+def until_alone() -> None:
+    """Those that Python has joined and the system has not: a moment. Where the system does not say, a moment is given;
+    what is still there after it was never Python's, and holds nothing of ours."""
+    tasks = Path("/proc/self/task")
+    known = threading.active_count()
+    until = time.monotonic() + _MOMENT_S
+    while time.monotonic() < until and not (tasks.exists() and len(list(tasks.iterdir())) <= known):
+        time.sleep(0.001)
 
 
 def _become(log: Path, work: Callable[[], object]) -> None:

@@ -348,6 +348,8 @@ def _arrival(stage: Stage, her: Her) -> None:
             "\n".join(words for kind, words in late if kind == "late-acceptance"),
         )
         stage.say(IOM, SHELTER, "referral.reopened", Facts(occurred_at=stage.today()), thread=her.stay)
+        # The shelter had believed in "accepted" all along, until it read that time had run out; then, that it counts.
+        stage.arrived(SHELTER, "referral.reopened")
         stage.reaches("accepted", her.stay, IOM, SHELTER)
         came = stage.today() - timedelta(hours=2, minutes=10)
         there = {"etape": "La personne est arrivée", "date": f"{came:%d/%m/%Y %H:%M}"}

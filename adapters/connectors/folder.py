@@ -106,7 +106,8 @@ class FolderConnector:
             SourceError: `storage_full`, or `source_unreadable` where the folder itself cannot be used.
         """
         try:
-            await asyncio.to_thread(self._prepare)
+            async with self._lock:
+                await asyncio.to_thread(self._prepare)
             async with aclosing(self._received.collect()) as answered:
                 async for batch in answered:
                     yield batch

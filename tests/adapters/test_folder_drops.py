@@ -13,6 +13,7 @@ from openpyxl import load_workbook
 
 from adapters.connectors import places
 from adapters.connectors.contract import Connector, Draft, NotNowError, Problem
+from adapters.connectors.folder import FolderConnector
 from schemas.errors import CODES, SourceError
 from tests.adapters.folder_office import CASE, PLANTED, ZONE, Office, drafts, filled, problems, row, table
 
@@ -376,3 +377,17 @@ def test_an_office_that_works_in_english_is_told_in_english_where(tmp_path: Path
         "sheet « Orientation », column X",
     }
     assert not any(re.search("ligne|colonne|feuille|fichier", where) for where in wheres)
+
+
+def test_a_new_folder_is_furnished_once_whoever_comes_first(tmp_path: Path) -> None:
+    """Every turn of an adapter looks at its folder at once when it begins; none of them may call it unusable."""
+
+    async def begin(connector: FolderConnector) -> None:
+        await asyncio.gather(*(_looked(connector), connector.contacts([])))
+
+    for n in range(20):
+        asyncio.run(begin(Office(tmp_path / str(n)).connector))
+
+
+async def _looked(connector: Connector) -> None:
+    assert [batch async for batch in connector.collect()] == []

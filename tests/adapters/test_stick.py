@@ -25,6 +25,7 @@ from tests.agencies import InMemory
 from tests.domain import seeded
 from tests.scenarios.by_stick import carried, contact, taken, to_agency, to_gateway
 from tests.scenarios.town import Town
+from umuhuza.children import until_alone
 
 IOM, SHELTER, OPERATOR = "bi/iom", "bi/k7t4", "bi/operator"
 NAME = "Personne-Inventée-S"
@@ -248,6 +249,7 @@ def test_killed_during_an_import_it_takes_the_rest_from_the_same_stick(town: Tow
             os.kill(os.getpid(), signal.SIGKILL)
 
     town[SHELTER].box.close()
+    until_alone()
     child = os.fork()
     if child == 0:  # nothing of the parent's loop and files is used here, but for their names
         try:

@@ -27,6 +27,7 @@ from topics.ledger_store import LedgerStore, SqliteLedgerStore, StoredBatch
 from topics.ledger_view import Applied, LedgerView
 from topics.proofs import leaf_hash
 from topics.tiles import GrowingTree
+from umuhuza.children import until_alone
 
 
 @dataclass
@@ -125,6 +126,7 @@ def sequence_until(folder: Path, die_at: int) -> int:
 
 def in_child(work: Callable[[], object]) -> int:
     """Runs it in a forked process; how that ended."""
+    until_alone()
     child = os.fork()
     if child == 0:
         work()
