@@ -12,43 +12,17 @@
 import { createHash, verify as ecdsaVerify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { compactDecrypt, compactVerify, importJWK } from "jose";
-import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from "hpke";
-import { AEAD_AES_256_GCM as AES_256_GCM, KDF_SHAKE256, KEM_MLKEM768_X25519 } from "@panva/hpke-noble";
+import { compactDecrypt } from "jose";
+import { bytes, hpkeOpened, need, sameMembers, sha256, verifiedBy } from "./parts.mjs";
 
-const SUITES = {
-  "647a-0011-0002": { suite: new CipherSuite(KEM_MLKEM768_X25519, KDF_SHAKE256, AES_256_GCM), enc: 1120 },
-  "0010-0001-0002": { suite: new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM), enc: 65 },
-};
 const directory = process.argv[2];
 const load = (name) => JSON.parse(readFileSync(join(directory, name), "utf8"));
 const keys = load("keys.json");
 
-const b64url = (data) => Buffer.from(data).toString("base64url");
-const bytes = (text) => new Uint8Array(Buffer.from(text, "base64url"));
-const sha256 = (...data) => data.reduce((hash, item) => hash.update(item), createHash("sha256")).digest("base64url");
 const joined = (pieces) =>
   typeof pieces === "string" ? pieces : pieces.map((p) => (typeof p === "string" ? p : p[0].repeat(p[1]))).join("");
 
-function need(condition, what) {
-  if (!condition) throw new Error(what);
-}
-
-function sameMembers(found, expected) {
-  need(found !== null && typeof found === "object" && !Array.isArray(found), "not an object");
-  need(Object.keys(found).sort().join() === Object.keys(expected).sort().join(), "members");
-  for (const [name, value] of Object.entries(expected)) need(found[name] === value, name);
-}
-
-async function verified(jws, signer, typ) {
-  const { kid, pub } = keys.signing[signer];
-  const point = Buffer.from(pub, "base64url");
-  need(kid === sha256(point).slice(0, 22), "kid");
-  const jwk = { kty: "EC", crv: "P-256", x: b64url(point.subarray(1, 33)), y: b64url(point.subarray(33)) };
-  const { payload, protectedHeader } = await compactVerify(jws, await importJWK(jwk, "ES256"), { algorithms: ["ES256"] });
-  sameMembers(protectedHeader, { alg: "ES256", kid, typ });
-  return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
-}
+const verified = (jws, signer, typ) => verifiedBy(keys.signing[signer], jws, typ);
 
 async function readRecord(vector) {
   const lines = joined(vector.input).split("\n");
@@ -81,16 +55,12 @@ async function readGrant(vector, record) {
   const key = keys.sealing[vector.opener];
   need(grant.v === 1 && grant.iss === manifest.iss && grant.evt === manifest.evt, "another record");
   need(grant.kid === key.kid && grant.suite === key.suite, "another key");
-  const { suite, enc } = SUITES[grant.suite];
-  const sealed = bytes(grant.ct);
   const info = ["umuhuza/1 grant", manifest.iss, manifest.to, manifest.topic, manifest.evt, grant.kid]
     .concat(manifest.parts.map((part) => part.kc))
     .map((line) => `${line}\n`)
     .join("");
-  const secret = await suite.DeserializePrivateKey(bytes(key.seed), true);
-  const options = { info: new TextEncoder().encode(info) };
-  const plaintext = await suite.Open(secret, sealed.slice(0, enc), sealed.slice(enc), options);
-  const opened = JSON.parse(Buffer.from(plaintext).toString("utf8"));
+  const plaintext = await hpkeOpened(grant.suite, key.seed, bytes(grant.ct), info);
+  const opened = JSON.parse(plaintext.toString("utf8"));
   for (const [name, text] of Object.entries(opened)) {
     const part = manifest.parts.find((candidate) => candidate.name === name);
     need(part !== undefined && bytes(text).length === 32, "key");

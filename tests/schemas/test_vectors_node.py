@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from schemas.bundle import seal_plaintext
+from schemas.keys import unb64url
 from tests.node_programs import NODE, node_with
+from tests.vectors.making import SEALERS
 
 TESTS = Path(__file__).parent.parent
 VECTORS = TESTS / "vectors"
@@ -76,3 +79,42 @@ def test_the_lock_file_names_no_registry() -> None:
     assert "resolved" not in text
     packages = json.loads(text)["packages"]
     assert all(entry["integrity"].startswith("sha512-") for name, entry in packages.items() if name)
+
+
+def _opened(node: str, reader: str, signer: str, *files: Path) -> list[dict[str, Any]]:
+    run = subprocess.run(
+        [node, "bundle.mjs", str(VECTORS / "keys.json"), reader, signer, *map(str, files)],
+        cwd=NODE,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("reader", ["k7t4", "police"], ids=["hybrid", "classical"])
+def test_the_other_language_opens_a_stick_and_refuses_what_is_not_whole_or_not_its_own(
+    node: str, tmp_path: Path, reader: str
+) -> None:
+    vectors = json.loads((VECTORS / "bundles.json").read_text(encoding="ascii"))["vectors"]
+    good = [one for one in vectors if one["result"] == "ok"]
+    faults = {"bundle-v2": "v", "bundle-digest": "sha256", "bundle-fewer": "n", "bundle-typ": "typ"}
+    wrong = [one for one in vectors if one["id"] in faults]
+    files = []
+    for vector in [*good, *wrong]:
+        files.append(tmp_path / f"{vector['id']}.lot")
+        files[-1].write_bytes(seal_plaintext(vector["input"].encode(), SEALERS[reader].public))
+    read = _opened(node, reader, "k7t4", *files)
+    for vector, told in zip(good, read, strict=False):
+        text, *lines = vector["input"].splitlines()
+        assert told["head"] == json.loads(unb64url(text.split(".")[1]))
+        assert told["head"]["kind"] == vector["kind"]
+        assert told["lines"] == [json.loads(line) for line in lines]
+    assert [told.get("refused") for told in read[len(good) :]] == [faults[one["id"]] for one in wrong]
+    spoilt = tmp_path / "half.lot"
+    spoilt.write_bytes(files[0].read_bytes()[:-1])
+    assert _opened(node, reader, "k7t4", spoilt) == [{"refused": "damaged"}]
+    assert _opened(node, f"{reader}-next", "k7t4", files[0]) == [{"refused": "unopenable"}]
+    assert _opened(node, reader, "iom", files[0]) == [{"refused": "ERR_JWS_SIGNATURE_VERIFICATION_FAILED"}]
