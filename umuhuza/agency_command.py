@@ -646,10 +646,13 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     machine = state_label("outgoing", item.state, language()) + (f" ({item.code})" if item.code else "")
     people = _thread_words(parts, item.thread)
     abroad = CrossedBook(parts.mailbox).of(item.evt)
-    if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
-        machine = _over_the_border(abroad, item.peer.partition("/")[0])
+    receipt = ReceiptBook(parts.mailbox).of(item.evt)
     if item.state == "delivered" and people:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
+    if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
+        machine = _over_the_border(abroad, item.peer.partition("/")[0])
+    elif receipt is not None and receipt.final and receipt.kind == "event":
+        machine += t(", preuve gardée", ", proof kept")
     return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
 
 

@@ -159,6 +159,8 @@ def _lines(took: Took) -> list[str]:
             f"Arrived: {took.arrived}; handed over: {took.delivered}",
         ),
     ]
+    if took.receipts:
+        lines.append(t(f"Preuves du registre de preuve : {took.receipts}", f"Proofs of the ledger: {took.receipts}"))
     if not (took.settled or took.arrived or took.delivered or took.receipts):
         lines = [t("Rien de nouveau : déjà importé.", "Nothing new: imported before.")]
     if took.more:
