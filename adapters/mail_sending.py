@@ -30,6 +30,7 @@ from adapters.mail_book import MailBook
 from adapters.mail_letter import letter
 from adapters.settings import AgencySettings
 from schemas.errors import MailError
+from topics.passphrase import MAIL_PASSWORD, given
 from topics.private_file import read_own
 from topics.settings import SettingsError
 
@@ -50,7 +51,7 @@ class Relay:
     recipients: tuple[str, ...]
     user: str | None = None
     password: Callable[[], str] = str
-    """Read at every connection: it may be changed under a running adapter. Raises SettingsError."""
+    """Read at every connection: its file may be changed under a running adapter. Raises SettingsError."""
     context: ssl.SSLContext | None = None
 
 
@@ -63,14 +64,14 @@ def relay_of(settings: AgencySettings) -> Relay | None:
         raise SettingsError(
             "mail_host: mail_from and mail_to are missing", "mail_host : il manque mail_from et mail_to"
         )
-    if (settings.mail_user is None) != (settings.mail_password is None):
+    password = _password_of(settings)
+    if (settings.mail_user is None) != (password is None):
         raise SettingsError("mail_user and mail_password belong together", "mail_user et mail_password vont ensemble")
     if security == "none" and (settings.mail_user is not None or not _is_this_machine(host)):
         raise SettingsError(
             "mail_security: without encryption only to this machine itself, and without a login",
             "mail_security : sans chiffrement, seulement vers cette machine même, et sans identifiant",
         )
-    file = settings.mail_password
     return Relay(
         host,
         settings.mail_port or PORTS[security],
@@ -78,7 +79,7 @@ def relay_of(settings: AgencySettings) -> Relay | None:
         settings.mail_from,
         settings.mail_to,
         settings.mail_user,
-        str if file is None else partial(_password, file),
+        password or str,
         None if security == "none" else _context(settings),
     )
 
@@ -101,6 +102,14 @@ def _is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _password_of(settings: AgencySettings) -> Callable[[], str] | None:
+    """From the file that the settings name; without one as passphrases come, once at the start."""
+    if settings.mail_password is not None:
+        return partial(_password, settings.mail_password)
+    told = given(MAIL_PASSWORD) if settings.mail_user is not None else None
+    return None if not told else lambda: told
 
 
 def _password(file: Path) -> str:

@@ -9,8 +9,9 @@ In this order, the first that is there:
     UMUHUZA_PASSPHRASE         the environment; taken out of it at once, so that no child inherits it
     the terminal               if there is one
 
-A new passphrase comes the same ways under UMUHUZA_NEW_PASSPHRASE (file `umuhuza-new-passphrase`). One line, UTF-8; what
-follows the first line feed does not count. Must never: take it from the command line, write it anywhere, or name it in
+A new passphrase comes the same ways under UMUHUZA_NEW_PASSPHRASE (file `umuhuza-new-passphrase`), a mail server's
+password under UMUHUZA_MAIL_PASSWORD (but for the terminal). One line, UTF-8; what follows the first line feed does not
+count. Must never: take it from the command line, write it anywhere, or name it in
 an error. Nothing is kept here: whoever asked keeps it as long as it has to.
 """
 
@@ -25,6 +26,7 @@ from schemas.locked import MAX_PASSPHRASE
 from topics.settings import SettingsError
 
 CURRENT, NEW = "UMUHUZA_PASSPHRASE", "UMUHUZA_NEW_PASSPHRASE"
+MAIL_PASSWORD = "UMUHUZA_MAIL_PASSWORD"
 _MAX_BYTES = 4 * MAX_PASSPHRASE + 2
 
 Ask = Callable[[], str | None]

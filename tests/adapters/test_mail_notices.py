@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import signal
@@ -181,6 +182,29 @@ def test_mail_is_encrypted_unless_the_settings_say_that_the_server_is_here(tmp_p
     assert relay.context.verify_mode is ssl.CERT_REQUIRED
     assert relay.context.check_hostname
     assert relay_of(told(tmp_path, {}).model_copy(update={"mail_host": None})) is None
+
+
+def test_the_password_may_come_as_a_passphrase_does_and_no_child_inherits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = told(tmp_path, {"mail_from": SENDER, "mail_to": OFFICE, "mail_user": USER})
+    monkeypatch.setenv("UMUHUZA_MAIL_PASSWORD", "secret-inventé")
+    relay = relay_of(settings)
+    assert relay is not None
+    assert [relay.password(), relay.password()] == ["secret-inventé"] * 2
+    assert "UMUHUZA_MAIL_PASSWORD" not in os.environ
+    assert "inventé" not in repr(relay)
+    (tmp_path / "umuhuza-mail-password").write_text("de-systemd\n", encoding="utf-8")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    relay = relay_of(settings)
+    assert relay is not None
+    assert relay.password() == "de-systemd"
+    file = tmp_path / "mot-de-passe.txt"
+    file.touch(mode=0o600)
+    file.write_text("du-fichier\n", encoding="utf-8")
+    relay = relay_of(settings.model_copy(update={"mail_password": file}))
+    assert relay is not None
+    assert relay.password() == "du-fichier", "what the settings name comes first"
 
 
 # -- when --------------------------------------------------------------------------------------------------------------
