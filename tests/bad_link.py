@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 _PIECE = 2048
+_PACKET = 1400
 _BUFFER = 8192
 
 
@@ -37,6 +38,10 @@ class Fault:
     """Connections break after a number of bytes between these two, counted in both directions."""
     stall: tuple[float, float] = (0.0, 0.0)
     """(probability per piece, longest seconds) of a wait: lost packets."""
+    loss: float = 0.0
+    """Probability that a packet of 1,400 bytes is lost; TCP sends it again after `timeout_s`, and waits twice as long
+    each time that this is lost, too (RFC 6298)."""
+    timeout_s: float = 1.0
 
 
 @dataclass
@@ -54,8 +59,11 @@ class BadLink:
     down: int = 0
     connections: int = 0
     broken: int = 0
+    losses: int = 0
     on_bytes: Callable[[BadLink], None] = lambda _link: None
-    """Called after each piece that was carried."""
+    """Called after each piece that was carried, before it reaches the other end."""
+    piece: tuple[str, bytes] = ("", b"")
+    """Which way the newest one goes, and what it is."""
     _busy_until: dict[str, float] = field(default_factory=dict)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -112,6 +120,16 @@ class BadLink:
                     with contextlib.suppress(OSError, asyncio.CancelledError):
                         await each.wait_closed()
 
+    def _lost(self, size: int, rng: random.Random) -> float:
+        """Seconds until all packets of a piece have come through."""
+        waited = 0.0
+        for _ in range(-(-size // _PACKET) if self.fault.loss else 0):
+            timeout = self.fault.timeout_s
+            while rng.random() < self.fault.loss:
+                self.losses += 1
+                waited, timeout = waited + timeout, 2 * timeout
+        return waited
+
     async def _carry(
         self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rng: random.Random, left: list[int]
     ) -> None:
@@ -123,6 +141,7 @@ class BadLink:
             quiet = self.fault.delay_s if now > self._busy_until.get(way, 0.0) else 0.0
             if self.fault.stall[0] and rng.random() < self.fault.stall[0]:
                 quiet += rng.uniform(0, self.fault.stall[1])
+            quiet += self._lost(len(data), rng)
             self._busy_until[way] = until = start + quiet + len(data) / self.fault.bytes_s
             if until > now:
                 await asyncio.sleep(until - now)
@@ -135,6 +154,7 @@ class BadLink:
                 self.up += len(data)
             else:
                 self.down += len(data)
+            self.piece = way, data
             self.on_bytes(self)
             writer.write(data)
             await writer.drain()
