@@ -81,8 +81,8 @@ def run(tool: str, access: KafkaAccess, *arguments: str, text: bytes = b"") -> s
             "ssl.truststore.location": access.ca,
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": pair,
-            "request.timeout.ms": 10_000,
-            "default.api.timeout.ms": 15_000,
+            "request.timeout.ms": 30_000,
+            "default.api.timeout.ms": 40_000,
         }
         properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="ascii")
         command = [artefacts.find_java(), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
@@ -90,4 +90,4 @@ def run(tool: str, access: KafkaAccess, *arguments: str, text: bytes = b"") -> s
         command.append(f"-Dlog4j2.configurationFile={folder}/log4j2.properties")
         command += ["-cp", f"{artefacts.resolve()}/*{os.pathsep}{_jar()}", tool]
         command += ["--bootstrap-server", ",".join(access.bootstrap), "--command-config", str(properties), *arguments]
-        return subprocess.run(command, input=text, capture_output=True, check=False, timeout=60)
+        return subprocess.run(command, input=text, capture_output=True, check=False, timeout=180)

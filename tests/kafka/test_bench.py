@@ -17,9 +17,9 @@ from tests.kafka.conftest import kafka_is_here, needs_kafka
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
-    command = [sys.executable, "-m", "umuhuza", "bench", "--json", "--rounds", "1", "--events", "400"]
+    command = [sys.executable, "-m", "umuhuza", "bench", "--json", "--rounds", "1", "--events", "200"]
     on_kafka = ["--kafka"] if kafka_is_here() else []
-    done = subprocess.run([*command, *on_kafka], capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run([*command, *on_kafka], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

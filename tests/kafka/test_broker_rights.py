@@ -66,7 +66,7 @@ def console(town: Town, agency: str, topic: str, *more: str) -> tuple[bytes, str
     """What the console consumer shows of a topic, and what it complains of."""
     kafka_tools.needs_tools()
     arguments = ["--topic", topic, *(more or ("--partition", "0", "--offset", "earliest"))]
-    arguments += ["--max-messages", "1", "--timeout-ms", "6000"]
+    arguments += ["--max-messages", "1", "--timeout-ms", "40000"]
     done = kafka_tools.run(kafka_tools.CONSUMER, town.cluster.access(agency), *arguments)
     return done.stdout, done.stderr.decode("utf-8", "replace")
 
