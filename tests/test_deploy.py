@@ -96,7 +96,7 @@ def test_systemd_takes_the_unit(path: Path, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace("/opt/umuhuza/.venv/bin/umuhuza", sys.executable)
     text = text.replace("ExecStart=/usr/bin/java", f"ExecStart={sys.executable}")
     copy.write_text(text, encoding="utf-8")
-    ran = subprocess.run([program, "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([program, "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=120)
     said = [line for line in ran.stderr.splitlines() if copy.name in line or "Unknown" in line]
     assert (ran.returncode, said) == (0, []), ran.stderr
 

@@ -56,7 +56,7 @@ def told(*words: str, lang: str = "en", code: int = 0) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert ran.returncode == code, ran.stderr
     return ran.stdout + ran.stderr

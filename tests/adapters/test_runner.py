@@ -339,7 +339,7 @@ QUICK = Pace(collect_s=0.01, wait_s=0.05, idle_s=0.01)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.005)
 

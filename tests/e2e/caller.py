@@ -41,7 +41,7 @@ class Caller:
         self.domain = domain
         self.agency = agency
         self.keys = domain.keys(agency)
-        self._http = httpx2.Client(base_url=domain.address, trust_env=False, timeout=30)
+        self._http = httpx2.Client(base_url=domain.address, trust_env=False, timeout=120)
         self._token = ""
 
     def __enter__(self) -> Caller:

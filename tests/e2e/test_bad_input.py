@@ -374,7 +374,7 @@ def test_a_gap_is_told_and_closes_when_the_missing_record_comes(caller: Caller) 
 @on_one_log
 def test_a_body_over_the_limit_is_refused_before_it_is_read(domain: DomainOnDisk, caller: Caller) -> None:
     where = urlsplit(domain.address)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=120)
     connection.putrequest("POST", "/v1/records")
     for name, value in {"authorization": f"Bearer {caller.token()}", "content-length": str(17 << 20)}.items():
         connection.putheader(name, value)

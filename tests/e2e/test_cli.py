@@ -678,7 +678,7 @@ def test_output_that_nobody_reads_is_no_error(domain: DomainOnDisk) -> None:
     os.close(reading)
     command = [sys.executable, "-m", "umuhuza", "registry", "show", "--dir", str(domain.registry_folder)]
     done = subprocess.run(
-        command, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        command, env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=180
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")

@@ -431,7 +431,7 @@ def test_its_clock_is_for_training_on_this_machine_only(tmp_path: Path, training
     )
     ready = tmp_path / "adresse"
     command = [sys.executable, "-m", "umuhuza.demo_clock", str(tmp_path / "passerelle"), str(ready), str(tmp_path)]
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 2
     assert word in ended.stderr
     assert not ready.exists()

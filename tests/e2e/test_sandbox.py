@@ -79,7 +79,7 @@ def lines(told: dict[str, Any], domain: str, agency: str, flow: str) -> list[dic
     answer = httpx2.get(
         f"{told['domains'][domain]['gateway']}/v1/mailbox?after={flow}:-1&wait=20",
         headers=bearer(told, domain, agency),
-        timeout=30,
+        timeout=120,
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
@@ -98,7 +98,7 @@ def publish(told: dict[str, Any]) -> dict[str, Any]:
         f"{told['domains']['bi']['gateway']}/v1/records",
         content=Path(told["files"]["record"]).read_bytes(),
         headers={**bearer(told, "bi", "bi/iom"), "content-type": "application/x-ndjson"},
-        timeout=30,
+        timeout=120,
         trust_env=False,
     )
     first: dict[str, Any] = orjson.loads(answer.content.splitlines()[0])

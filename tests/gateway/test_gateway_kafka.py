@@ -274,7 +274,7 @@ def test_a_member_whose_topics_are_not_made_yet_keeps_nobody_waiting(ground: Gro
             assert line["offset"] == 0
             missing = sorted(mailboxes_of(late))
             assert sorted(gateway.door.follower.troubled) == missing
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await metric(iom, "umuhuza_gateway_topics_missing") != len(missing):
                     await asyncio.sleep(0.05)
             assert (await iom.get("/readyz")).status_code == 200

@@ -84,7 +84,7 @@ def test_waiting_reads_are_limited_and_a_client_that_goes_gives_its_place_back(s
         token = await log.access_token()
         await log.close()
         fields = {"authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(base_url=served.process.address, trust_env=False, timeout=30) as client:
+        async with httpx2.AsyncClient(base_url=served.process.address, trust_env=False, timeout=120) as client:
 
             async def waiting_reads() -> bytes:
                 lines = (await client.get("/metrics")).content.splitlines()

@@ -220,7 +220,7 @@ def test_an_append_that_ends_in_a_bug_leaves_nobody_waiting(tmp_path: Path, monk
                 patched.setattr(gateway.door.index, "apply", broken)
                 asyncio.get_running_loop().set_exception_handler(lambda *_: None)
                 record = world.domain.record()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     [line, _] = await iom.send(record)
                 assert line["problem"]["code"] == "unavailable"
                 gc.collect()

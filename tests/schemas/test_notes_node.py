@@ -30,7 +30,7 @@ def stated(*asked: tuple[str, NoteSigner]) -> list[int | None]:
     node = node_with("@noble/post-quantum")
     questions = json.dumps([{"note": note, "vkey": signer.public.vkey} for note, signer in asked])
     done = subprocess.run(
-        [node, "ml_dsa.mjs"], cwd=NODE, input=questions, capture_output=True, text=True, encoding="utf-8", timeout=60
+        [node, "ml_dsa.mjs"], cwd=NODE, input=questions, capture_output=True, text=True, encoding="utf-8", timeout=180
     )
     if done.returncode:
         pytest.fail(done.stderr[-1000:])

@@ -198,7 +198,7 @@ def test_importing_the_driver_warns_of_nothing_and_keeps_other_warnings() -> Non
         "warnings.warn('read_text is deprecated. Use files() instead.', DeprecationWarning)"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith("DeprecationWarning: read_text is deprecated. Use files() instead.")

@@ -147,7 +147,7 @@ def _by_hand(
         env=environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -21,7 +21,7 @@ WITNESS = NoteSigner.generate("tn.umuhuza/witness", SignatureType.COSIGNATURE, s
 
 
 def _said(verifier: Verifier, folder: Path, *words: str) -> str:
-    ran = subprocess.run([*verifier.by_hand, *words], cwd=folder, capture_output=True, encoding="utf-8", timeout=60)
+    ran = subprocess.run([*verifier.by_hand, *words], cwd=folder, capture_output=True, encoding="utf-8", timeout=180)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
 
