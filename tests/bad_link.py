@@ -141,10 +141,10 @@ class BadLink:
             quiet = self.fault.delay_s if now > self._busy_until.get(way, 0.0) else 0.0
             if self.fault.stall[0] and rng.random() < self.fault.stall[0]:
                 quiet += rng.uniform(0, self.fault.stall[1])
-            quiet += self._lost(len(data), rng)
             self._busy_until[way] = until = start + quiet + len(data) / self.fault.bytes_s
-            if until > now:
-                await asyncio.sleep(until - now)
+            # What waits for a lost packet is this connection; the way is free for others.
+            if (wait := until - now + self._lost(len(data), rng)) > 0:
+                await asyncio.sleep(wait)
             while self.black:
                 await asyncio.sleep(0.05)
             left[0] -= len(data)
