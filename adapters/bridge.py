@@ -9,6 +9,8 @@ in a topic of ours, and so there is no loop.
 
 Invariants:
 - Nothing goes before a checkpoint of the home ledger covers it, and nothing that the home ledger refuses.
+- What the other domain signs of a record that it does not take is checked, kept and served to its sender
+  (`topics.refusal`); what is signed otherwise is passed by, and the refusal is the bridge's own word.
 - In order per topic: behind a record that has to wait, everything waits. Settled is a record that was promised, or was
   refused for what no waiting cures; then its keys at home are deleted, and never before. A copy, which Kafka may hold
   and the home ledger names, is passed by; so is what was promised when it stood in another log (it was given another
@@ -32,7 +34,7 @@ import orjson
 
 from adapters.border_watch import BorderWatch
 from schemas.envelope import split_topic
-from schemas.errors import LogError, RecordError, UmuhuzaError
+from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import CarriedLine, HomeProof
 from schemas.keys import b64url
 from schemas.registry_trust import TrustedRegistry
@@ -43,18 +45,18 @@ from topics.ledger_entries import l1_sha256_of
 from topics.log import Appended, Entry, Log, Stored, grant_key, grants_topic
 from topics.neighbours import Neighbours
 from topics.receipt_maker import HomeContact, ReceiptMaker
+from topics.refusal import NotTaken, check_refusal, waits
 
 BATCH_RECORDS = 200
 BATCH_BYTES = 4 << 20
 GREET_S = 300.0
 """A bridge that had nothing to say for so long shows the newest checkpoint: who is silent is not taken for idle."""
-_FINAL_OF_THE_LOG = frozenset(("record_unlogged", "topic_unknown", "too_large"))
 
 
 class Remote(Protocol):
     """The other domain's gateway (`topics.http_log.HttpLog`)."""
 
-    async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError]: ...
+    async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | NotTaken]: ...
 
     async def give_registry(self, data: bytes) -> None: ...
 
@@ -310,16 +312,35 @@ class Bridge:
         ]
         entries = [Entry(s.topic, s.key, s.ident, s.value, s.headers) for s in (one.stored for one in ready)]
         settled: list[Settled] = []
+        delayed: list[Settled] = []
         answers = await self._remote.carry(lines, entries)
         self._heard = self._now()
         for one, answer in zip(ready, answers, strict=True):
             if isinstance(answer, Appended):
                 settled.append(_promised(one.stored, answer.promise or b"", one.grants))
-            elif _waits(answer):
-                turn.hindered(answer)
-            else:
-                settled.append(_refused(one.stored, answer, one.grants))
+                continue
+            signed = self._signed_of(one.stored, answer)
+            refused = _refused(one.stored, answer.error, one.grants, signed)
+            if not waits(answer.error):
+                settled.append(refused)
+                continue
+            turn.hindered(answer.error)
+            if signed is not None:
+                delayed.append(refused)
+        self._book.delay(delayed)
         return settled
+
+    def _signed_of(self, one: Stored, answer: NotTaken) -> str | None:
+        """The other domain's word for this answer, where it has signed it so."""
+        l1 = _known_by(one)
+        if answer.jws is None or l1 is None:
+            return None
+        try:
+            told = check_refusal(answer.jws, l1, self.other, self._neighbours.registry)
+        except (LogError, RecordError, RegistryError):
+            return None
+        same = (told.code, told.final) == (answer.error.code, not waits(answer.error))
+        return answer.jws if same else None
 
     # ---------------------------------------------------------------- afterwards
 
@@ -331,19 +352,13 @@ class Bridge:
             self._book.grants_gone([number for number, _, _ in due])
 
 
-def _waits(error: UmuhuzaError) -> bool:
-    """Whether time, or people of both countries, may cure it; the sender need not do anything."""
-    if error.retriable or error.code in ("agreement_missing", "agency_unknown"):
-        return True
-    return isinstance(error, LogError) and error.code not in _FINAL_OF_THE_LOG
-
-
 def _promised(one: Stored, promise: bytes, grants: Mapping[str, bytes]) -> Settled:
     return Settled(one.topic, one.offset, one.ident, promise, grants=tuple(grants), l1=_known_by(one))
 
 
-def _refused(one: Stored, error: UmuhuzaError, grants: Mapping[str, bytes]) -> Settled:
-    return Settled(one.topic, one.offset, one.ident, None, error.code, error.path, tuple(grants), _known_by(one))
+def _refused(one: Stored, error: UmuhuzaError, grants: Mapping[str, bytes], signed: str | None = None) -> Settled:
+    at = (one.topic, one.offset, one.ident)
+    return Settled(*at, None, error.code, error.path, tuple(grants), _known_by(one), signed)
 
 
 def _known_by(one: Stored) -> str | None:

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became abroad of our own records: promised there, with proof, or refused; asked of our gateway and checked.
+"""What became abroad of our own records: promised there or refused, in writing; asked of our gateway and checked.
 
     logged at home   our gateway's promise, our ledger's receipt (`adapters.receipt_book`): nothing stands here
     taken in         the other domain's gateway has promised to log it: its promise, checked against the operators' keys
                      in that domain's registry, is kept as evidence
-    refused          the other gateway has refused it for good; only the bridge's word, and shown as that
+    refused          the other gateway has signed that it will never take it (`topics.refusal`): the item is refused,
+                     with its code, and its number is void
+    waiting          it has signed that it does not take it for now, and why: the bridge brings it again, we wait
+    unsigned         the bridge says that it was refused, and shows no signature: nothing of ours changes by that
 
-Nothing waits for it: an item's state is the promise's at home and the recipient's. It is a machine's word and says
-nothing of what the recipient reads. If we crash: what was asked is asked again. It must never keep a promise that it
-could not check, nor another record's.
+What is not final is asked for again, in turns, until it is or its reader has said something. It is a machine's word and
+says nothing of what the recipient reads. If we crash: what was asked is asked again. It must never keep a promise or
+a refusal that it could not check, nor another record's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from adapters.mailbox import Mailbox
 from schemas.envelope import chain_hash
 from schemas.errors import LogError, RecordError, RegistryError
 from schemas.keys import VerifyKey
-from schemas.registry import Key, Registry
+from schemas.registry import Registry
+from topics.borders import operators_key
 from topics.http_log import Crossed
 from topics.promise import Line, promise_kid, read_evidence, verify_evidence
+from topics.refusal import check_refusal
 
 PER_ROUND = 50
 _SENT = "('promised', 'delivered', 'rejected')"
@@ -44,15 +49,23 @@ class Abroad:
     offset: int | None
     """Where it stands in the mailbox there; None: it was refused."""
     at: int | None
-    """When that was promised, seconds since the epoch, by the other gateway's clock."""
+    """When that was promised or refused, seconds since the epoch, by the other gateway's clock; None: nobody signed."""
     code: str | None
     path: str | None
     promise: bytes | None
     """The evidence (`topics.promise`)."""
+    refusal: str | None
+    """That gateway's signed word."""
+    final: bool
+    """Nothing else will be said of it."""
 
     @property
-    def state(self) -> str:
-        return "refused" if self.promise is None else "taken-in"
+    def state(self) -> Literal["taken-in", "refused", "waiting", "unsigned"]:
+        if self.promise is not None:
+            return "taken-in"
+        if self.refusal is None:
+            return "unsigned"
+        return "refused" if self.final else "waiting"
 
 
 class CrossedBook:
@@ -63,54 +76,78 @@ class CrossedBook:
 
     def of(self, evt: str) -> Abroad | None:
         """What we know of this record; None: nothing yet, or it goes nowhere."""
-        rows = self._box.query("SELECT domain, place, at, code, path, promise FROM crossed WHERE evt = ?", evt)
-        return Abroad(*rows[0]) if rows else None
+        rows = self._box.query(
+            "SELECT domain, place, at, code, path, promise, refusal, final FROM crossed WHERE evt = ?", evt
+        )
+        for domain, offset, at, code, path, promise, refusal, final in rows:
+            return Abroad(domain, offset, at, code, path, promise, refusal, bool(final))
+        return None
 
     def due(self, domain: str, limit: int = PER_ROUND) -> list[Line]:
-        """Records that are logged at home, go to another domain than ours (`domain`), and of which nothing is known."""
+        """Records that are logged at home, go to another domain than ours (`domain`), and of which nothing final is
+        known; first those of which nothing is, then the one that was asked for longest ago."""
         rows = self._box.query(
-            "SELECT evt, l1, topic, log_offset FROM outgoing"
+            "SELECT outgoing.evt, l1, topic, log_offset FROM outgoing LEFT JOIN crossed ON crossed.evt = outgoing.evt"
             f" WHERE state IN {_SENT} AND log_offset IS NOT NULL AND substr(topic, 1, 3) <> ?"
-            " AND evt NOT IN (SELECT evt FROM crossed) ORDER BY n LIMIT ?",
+            " AND (crossed.evt IS NULL OR crossed.final = 0 AND state = 'promised')"
+            " ORDER BY coalesce(crossed.asked, 0), n LIMIT ?",
             f"{domain}.",
             limit,
         )
         return [Line(evt, chain_hash(l1), topic, offset) for evt, l1, topic, offset in rows]
 
-    def keep(self, line: Line, told: Crossed, registry: Registry) -> None:
-        """Check what became of this record and keep it.
+    def keep(self, line: Line, told: Crossed, registry: Registry, now: int) -> bool:
+        """Check what became of this record and keep it; where it was refused for good, in writing, the item is refused.
+        Durable when it returns. False: it was known.
 
         Args:
             line: at home.
             registry: ours, with its borders.
+            now: seconds since the epoch.
 
         Raises:
-            LogError: root_mismatch, it is another record's promise, or holds for another one.
+            LogError: root_mismatch, it is another record's promise or refusal, or holds for another one.
             RecordError: record_malformed, header_forbidden, signature_invalid.
             RegistryError: agency_unknown, that domain is no neighbour; key_unknown, no operator of it signed;
                 key_revoked, the key did not count then.
         """
         offset = at = None
+        code, path, final = told.code, told.path, False
+        if told.promise is None and told.refusal is not None:
+            if told.domain != line.topic.partition(".")[0]:
+                raise LogError("root_mismatch", "crossed")
+            refusal = check_refusal(told.refusal, line.l1_sha256, told.domain, registry)
+            at, code, path, final = refusal.at, refusal.code, refusal.path, refusal.final
         if told.promise is not None:
             read = read_evidence(told.promise)
             same = (read.line.evt, read.line.l1_sha256, read.line.topic) == (line.evt, line.l1_sha256, line.topic)
             if not same or told.domain != line.topic.partition(".")[0]:
                 raise LogError("root_mismatch", "crossed")
-            key = _operators_key(registry, told.domain, promise_kid(read.promise))
+            key = operators_key(registry, told.domain, promise_kid(read.promise))
             promised, promise = verify_evidence(told.promise, VerifyKey(key.public), told.domain)
             if not key.counts_at(promise.at):
                 raise RegistryError("key_revoked", "promise.kid")
-            offset, at = promised.offset, promise.at
-        self._box.change(
-            "INSERT OR REPLACE INTO crossed(evt, domain, place, at, code, path, promise) VALUES(?, ?, ?, ?, ?, ?, ?)",
-            *(line.evt, told.domain, offset, at, told.code, told.path, told.promise),
-        )
+            offset, at, final = promised.offset, promise.at, True
+        with self._box.transaction():
+            known = self.of(line.evt)
+            if known is not None and known.promise == told.promise:
+                before = (known.code, known.path, known.final, known.refusal is None)
+                if before == (code, path, final, told.refusal is None):
+                    return False
+            self._box.change(
+                "INSERT OR REPLACE INTO crossed(evt, domain, place, at, code, path, promise, refusal, final, heard_at)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *(line.evt, told.domain, offset, at, code, path, told.promise, told.refusal, int(final), now),
+            )
+            if final and told.promise is None and code is not None:
+                self._box.refuse_abroad(line.evt, code, path, now)
+        return True
 
-    async def ask(self, source: CrossedSource, domain: str, registry: Registry) -> int:
-        """One round. Returns of how many something came to be known.
+    async def ask(self, source: CrossedSource, domain: str, registry: Registry, now: int) -> int:
+        """One round. Returns of how many something new came to be known.
 
         Raises:
-            UmuhuzaError: the gateway does not answer; a promise is wrong: the others are kept.
+            UmuhuzaError: the gateway does not answer; a promise or a refusal is wrong: the others are kept.
         """
         lines = self.due(domain)
         if not lines:
@@ -122,21 +159,13 @@ class CrossedBook:
             if told is None:
                 continue
             try:
-                self.keep(line, told, registry)
-                count += 1
+                count += self.keep(line, told, registry, now)
             except (LogError, RegistryError, RecordError) as exc:
                 trouble = exc
+        with self._box.transaction():
+            turn = "UPDATE crossed SET asked = (SELECT max(asked) + 1 FROM crossed) WHERE evt = ? AND final = 0"
+            for line in lines:
+                self._box.change(turn, line.evt)
         if trouble is not None:
             raise trouble
         return count
-
-
-def _operators_key(registry: Registry, domain: str, kid: str) -> Key:
-    border = registry.borders.get(domain)
-    if border is None:
-        raise RegistryError("agency_unknown", "domain")
-    for one in border.agencies.values():
-        for key in one.keys:
-            if "operator" in one.roles and key.use == "sig" and key.kid == kid:
-                return key
-    raise RegistryError("key_unknown", "promise.kid")

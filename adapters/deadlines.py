@@ -13,7 +13,8 @@ The deadline of a referral or a transfer is decided in one place, the initiator'
 
 Where machines are silent, people telephone: a peer of which nothing was seen for hours though something waits for it;
 our own gateway, when it has not answered for as long; a record that the log has and that its recipient, though alive,
-never said to have, louder once its time in the log is over (retention removes none of these).
+never said to have, louder once its time in the log is over (retention removes none of these); what the other country
+has refused in writing.
 
 Nothing here counts time in memory: what is due is asked of the mailbox at every turn, so a timer is right after a
 restart and after days offline. The time is `Desk.now`, corrected by the gateway's clock; only expiries wait for the log
@@ -32,6 +33,7 @@ from typing import Literal, cast
 
 from adapters import access
 from adapters.connectors.contract import (
+    REFUSED_TOLD_S,
     Connector,
     Draft,
     Escalation,
@@ -143,6 +145,9 @@ def alarms(box: Mailbox, now: float, grace_s: float = ARRIVAL_GRACE_S) -> list[A
         if now >= journey.expected_at + grace_s:
             found.append(Alarm("not-arrived", thread.peer, thread.id, journey.evt, journey.expected_at))
     found += _undelivered(box, now)
+    for one in box.dues.not_taken_abroad(int(now) - REFUSED_TOLD_S):
+        told: EscalationKind = "refused-abroad" if one.final else "held-abroad"
+        found.append(Alarm(told, one.peer, one.thread, one.evt, one.heard_at))
     for peer, since in box.dues.unsent().items():
         waits_since[peer] = min(since, waits_since.get(peer, since))
     for peer, since in waits_since.items():
@@ -329,12 +334,16 @@ class Deadlines:
                 with suppress(NotNowError):
                     await connector.contacts(known)
         for notice in box.dues.untold_notices():
-            thread = box.thread(notice.thread)
-            if thread is None:
+            thread, item = box.thread(notice.thread), box.outgoing(notice.about)
+            kind = cast("EscalationKind", notice.kind)
+            if thread is not None:
+                peer = thread.peer
+            elif kind == "refused-abroad" and item is not None:
+                peer = item.peer  # with its request, the thread was never there
+            else:
                 box.dues.mark_notice_told(notice.n)  # the request it was about was taken back
                 continue
-            kind = cast("EscalationKind", notice.kind)
-            escalation = Escalation(kind, notice.thread, notice.about, thread.peer, notice.due_at)
+            escalation = Escalation(kind, notice.thread, notice.about, peer, notice.due_at)
             try:
                 for connector in connectors:
                     if isinstance(connector, HearsEscalations):

@@ -37,6 +37,8 @@ URGENT = frozenset(
         "owed-overdue",
         "unacknowledged",
         "undelivered",
+        "held-abroad",
+        "refused-abroad",
         "telephone",
         "cut-off",
     )

@@ -404,24 +404,49 @@ class Mailbox:
                 self._void(item)
                 self._file.run("UPDATE outgoing SET state = 'waiting', seq = NULL, l1 = NULL WHERE evt = ?", evt)
                 return []
-            waiting = [one for one in behind if one.state == "waiting"]
-            given_up = [item, *waiting]
-            for one in given_up:
-                self._file.run(
-                    "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
-                )
-                self._void(one)
-            if not any(one.state in ("signed", "promised", "delivered") for one in behind):
-                # Refused one after the other, as they were sent: back to before the first of them.
-                first = item
-                for one in reversed([one for one in thread if one.n < item.n]):
-                    if one.state != "refused" or self._state_after(one) != first.thread_before:
-                        break
-                    first = one
-                self._restore_thread(first, given_up[-1], at)
-            elif waiting:
-                self._restore_thread(waiting[0], waiting[-1], at)
-            return given_up
+            return self._gave_up(item, thread, behind, code, path, at)
+
+    def refuse_abroad(self, evt: str, code: str, path: str | None, at: int) -> list[Outgoing]:
+        """Our log has it, and the domain that it is for has signed that it will never take it: as `refuse`. The next
+        manifest on its topic names its number as void, so that nobody over there takes it for missing.
+
+        Not where its reader has said something of it. Returns as `refuse`.
+        """
+        with self._file.transaction():
+            item = self.outgoing(evt)
+            if item is None or item.state != "promised":
+                return []
+            thread = [one for one in self._outgoing("thread = ? ORDER BY n", item.thread) if one.speaks]
+            behind = [one for one in thread if one.n > item.n] if item.speaks else []
+            return self._gave_up(item, thread, behind, code, path, at)
+
+    def _gave_up(
+        self,
+        item: Outgoing,
+        thread: Sequence[Outgoing],
+        behind: Sequence[Outgoing],
+        code: str,
+        path: str | None,
+        at: int,
+    ) -> list[Outgoing]:
+        waiting = [one for one in behind if one.state == "waiting"]
+        given_up = [item, *waiting]
+        for one in given_up:
+            self._file.run(
+                "UPDATE outgoing SET state = 'refused', code = ?, path = ? WHERE evt = ?", code, path, one.evt
+            )
+            self._void(one)
+        if not any(one.state in ("signed", "promised", "delivered") for one in behind):
+            # Refused one after the other, as they were sent: back to before the first of them.
+            first = item
+            for one in reversed([one for one in thread if one.n < item.n]):
+                if one.state != "refused" or self._state_after(one) != first.thread_before:
+                    break
+                first = one
+            self._restore_thread(first, given_up[-1], at)
+        elif waiting:
+            self._restore_thread(waiting[0], waiting[-1], at)
+        return given_up
 
     def _void(self, item: Outgoing) -> None:
         if item.seq is not None:
@@ -542,7 +567,8 @@ class Mailbox:
         *,
         logged: bool = True,
     ) -> None:
-        """What the other machine's receipt says. The first word counts. Who confirms what was stopped has it.
+        """What the other machine's receipt says. The first word counts. Who confirms what was stopped has it, and so
+        has who confirms what its domain's gateway had refused in writing: the reader's word counts.
 
         Args:
             logged: False for a receipt from a stick: what it confirms may be in no log, and is still to be sent there.
@@ -551,6 +577,11 @@ class Mailbox:
             had_left = self._file.run(
                 "UPDATE stopped SET state = 'had-left', settled = 0 WHERE evt = ? AND state <> 'had-left'", evt
             )
+            untrue = "evt = ? AND state = 'refused' AND evt IN (SELECT evt FROM crossed WHERE refusal IS NOT NULL)"
+            for item in self._outgoing(untrue, evt):
+                had_left = 1
+                if item.seq is not None:
+                    self.chains.stands(item.topic, item.seq, unless_named=True)
             first = "signed" if logged else "promised"
             states = (first, "promised", "refused" if had_left else "promised")
             self._file.run(

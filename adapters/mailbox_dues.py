@@ -56,6 +56,19 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class NotTakenAbroad:
+    """One event of ours that the domain that it is for has refused in writing."""
+
+    evt: str
+    thread: str
+    peer: str
+    heard_at: int
+    """When we heard that, by our clock."""
+    final: bool
+    """False: it waits there for what people of both countries can cure."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """One escalation, raised once. Content-free: which thread, about which event, and why."""
 
@@ -220,6 +233,16 @@ class Dues:
             before,
         )
         return [Undelivered(*row) for row in rows]
+
+    def not_taken_abroad(self, since: int) -> list[NotTakenAbroad]:
+        """Refused for good and heard of since then, or not taken for now; the oldest word first. `crossed_book`."""
+        rows = self._rows(
+            "SELECT evt, thread, peer, heard_at, final FROM crossed JOIN outgoing USING (evt)"
+            f" WHERE refusal IS NOT NULL AND {_SPEAKS} AND (final = 0 AND state = 'promised'"
+            " OR final = 1 AND state = 'refused' AND heard_at > ?) ORDER BY heard_at, n",
+            since,
+        )
+        return [NotTakenAbroad(evt, thread, peer, at, bool(final)) for evt, thread, peer, at, final in rows]
 
     def last_seen(self, peer: str) -> int | None:
         """The log's time of the last record that certainly came from that agency, whatever it was."""

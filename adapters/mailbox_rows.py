@@ -203,6 +203,15 @@ MIGRATIONS = (
     CREATE TABLE letter(recipient TEXT PRIMARY KEY, kind TEXT NOT NULL, ident TEXT NOT NULL, made_at INTEGER NOT NULL,
         attempts INTEGER NOT NULL, next_at REAL NOT NULL, code TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # adapters/crossed_book.py: what the bridge alone has said is asked again
+    """
+    ALTER TABLE crossed ADD COLUMN refusal TEXT;
+    ALTER TABLE crossed ADD COLUMN final INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE crossed ADD COLUMN heard_at INTEGER;
+    ALTER TABLE crossed ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+    UPDATE crossed SET final = 0 WHERE promise IS NULL;
+    CREATE INDEX crossed_open ON crossed(evt) WHERE final = 0;
+    """,
 )
 
 CARRIED, NOT_TAKEN = "carried/", "refused/"

@@ -28,7 +28,11 @@ from topics.receipts import LEVELS, Level, Receipt, check_receipt, kept
 PER_ROUND = 50
 LONGEST_S = 3600.0
 """Between two questions for a better receipt."""
-_SENT = "('promised', 'delivered', 'rejected')"
+_SENT = (
+    "(outgoing.state IN ('promised', 'delivered', 'rejected')"
+    " OR outgoing.state = 'refused' AND outgoing.evt IN (SELECT evt FROM crossed))"
+)
+"""What our log has, refused abroad or not."""
 
 
 class ReceiptSource(Protocol):
@@ -87,7 +91,7 @@ class ReceiptBook:
             "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
             " LEFT JOIN receipt ON receipt.evt = outgoing.evt"
             " WHERE outgoing.n > (SELECT n FROM receipts_final)"
-            f" AND outgoing.state IN {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
+            f" AND {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
             f" AND {'TRUE' if again else 'receipt.evt IS NULL'}"
             " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
             limit,
@@ -99,7 +103,8 @@ class ReceiptBook:
         self._box.change(
             "UPDATE receipts_final SET n = max(n, coalesce((SELECT min(outgoing.n) - 1 FROM outgoing"
             " LEFT JOIN receipt ON receipt.evt = outgoing.evt WHERE outgoing.n > (SELECT n FROM receipts_final)"
-            " AND coalesce(receipt.final, 0) = 0 AND outgoing.state NOT IN ('refused', 'cancelled')),"
+            " AND coalesce(receipt.final, 0) = 0 AND (outgoing.state NOT IN ('refused', 'cancelled')"
+            " OR outgoing.evt IN (SELECT evt FROM crossed))),"
             " (SELECT max(n) FROM outgoing), 0))"
         )
 

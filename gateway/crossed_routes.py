@@ -2,8 +2,9 @@
 """`GET /v1/crossed`: what became abroad of records that a bridge of this domain has carried.
 
 Asked for by the hash of a record's `header.payload`, as receipts are: whoever knows it has the record. The promise is
-the other domain's, as its gateway signed it; who gets it checks it against that domain's registry. A refusal is what
-the bridge was told. Nothing there: it waits, or went nowhere. A gateway without neighbours answers 404.
+the other domain's, as its gateway signed it, and so is a refusal; who gets one checks it against that domain's
+registry. A refusal without a signature is what the bridge says. Nothing there: it waits, or went nowhere. A gateway
+without neighbours answers 404.
 
 Reads the bridge's files and never changes them. If we crash: it is asked again.
 """
@@ -34,7 +35,8 @@ def add_crossed_routes(app: FastAPI) -> None:
         l1: Annotated[list[str], Query(min_length=1, max_length=MAX_HASHES)],
     ) -> Response:
         """NDJSON, in order: `l1`; `domain`, null while nothing is known; the other domain's `promise` as evidence, or
-        the `code` and `path` of its refusal."""
+        the `code` and `path` of its refusal, with the `refusal` as it signed it (JWS, typ umuhuza-refusal+jws), null
+        where only the bridge says so."""
         del caller  # any member of the domain
         folder = door.settings.neighbours
         if door.neighbours is None or folder is None:
@@ -49,6 +51,7 @@ def add_crossed_routes(app: FastAPI) -> None:
                 "promise": None if one is None or one.promise is None else orjson.Fragment(one.promise),
                 "code": None if one is None else one.code,
                 "path": None if one is None else one.path,
+                "refusal": None if one is None else one.refusal,
             }
             lines.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
         return Response(b"".join(lines), media_type="application/x-ndjson")

@@ -17,7 +17,7 @@ from typing import Literal
 
 import orjson
 
-from schemas.envelope import MAX_RECORD_BYTES, Manifest, Record, parse_manifest, parse_record
+from schemas.envelope import MAX_RECORD_BYTES, Manifest, Record, chain_hash, parse_manifest, parse_record
 from schemas.errors import LogError, OrderError, PolicyError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import CarriedLine
 from schemas.keys import b64url
@@ -68,9 +68,11 @@ class Refused:
     flow: str = ""
     kind: str = ""
     manifest: Manifest | None = None
-    """Of a record that names the caller as its issuer or its reader. Nothing of it is verified: it may be compared, not
-    believed."""
+    """Of a record that names the caller as its issuer or its reader, or that a bridge has brought. Nothing of it is
+    verified: it may be compared, not believed."""
     hash: str = ""
+    """Of a record from another domain, set only where what it was refused for is its own, and not how it was
+    brought."""
 
 
 class Rules:
@@ -196,19 +198,24 @@ def examine_carried(line: CarriedLine, task: Task, trust: HomeTrust, newest: Reg
         trust: of the domain whose bridge it is.
         newest: that domain's registry, as we have it now.
     """
-    flow = kind = ""
+    flow = kind = named = ""
+    m: Manifest | None = None
     try:
-        m = parse_manifest(line.record.partition(b"\n")[0])[3]
+        line1 = line.record.partition(b"\n")[0]
+        m = parse_manifest(line1)[3]
         flow, kind = m.flow, m.kind
         if m.to.partition("/")[0] != task.rules.registry.domain:
             raise LogError("topic_unknown", "L1.topic")  # what goes on to a third domain goes there from its home
+        named = chain_hash(line1)
         _agreed(m, task)  # first: whoever is refused for an agreement that was ended is told so
+        named = ""  # what the bridge can spoil by itself is not signed: proof, signature, body
         found = check_home(line.record, m.topic, line.home, trust)
+        named = b64url(found.verified.l1_sha256)
         refuse_doubted(newest, found)
         taken = _allowed(task, parse_record(line.record), list(line.grants))
         return replace(taken, home=line.home.dumps())
     except UmuhuzaError as exc:
-        return Refused(exc.with_traceback(None), flow, kind)
+        return Refused(exc.with_traceback(None), flow, kind, m if named else None, named)
 
 
 def _agreed(m: Manifest, task: Task) -> None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.checking import Checks
 from gateway.committing import Committer, Logged
@@ -41,6 +41,7 @@ from topics.catalogue import mailboxes_of
 from topics.home_check import HomeTrust
 from topics.log import Log
 from topics.promise import MAX_LINES, Line, Promised, make_promise
+from topics.refusal import make_refusal
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +106,8 @@ class Intake:
     async def carry(self, agency: str, lines: Sequence[bytes], trust: HomeTrust, newest: Registry) -> Answer:
         """Take the lines of one contact from an authenticated bridge of another domain (`schemas.home_proof`).
 
-        Accepted means durable, the home proof beside the record. Cancelled: as `publish`.
+        Accepted means durable, the home proof beside the record; what is refused for its own sake is refused in
+        writing. Cancelled: as `publish`.
         """
         checkpoint = b""
 
@@ -123,7 +125,17 @@ class Intake:
                 await asyncio.sleep(0)  # a signature or two at a time: others have requests too
             return found
 
-        return await self._published(agency, lines, examine_all)
+        answer = await self._published(agency, lines, examine_all)
+        return replace(answer, refusals=tuple(self._refusal(one) for one in answer.outcomes))
+
+    def _refusal(self, outcome: Outcome) -> str | None:
+        """Signed, where it is the record's own fault, and not one that is gone the next time."""
+        if not isinstance(outcome, Refused) or not outcome.hash or outcome.error.retriable:
+            return None
+        at, domain = int(self._now()), self._checks.rules.registry.domain
+        return make_refusal(
+            outcome.error, outcome.hash, self._key, iss=self._agency, at=at, domain=domain, origin=self._origin()
+        )
 
     async def _published(
         self,

@@ -133,7 +133,7 @@ class Judge:
 
     def judge(self, one: Examined, request: Request) -> Accepted | Refused | Pending | Same:
         """Replay, chain, targets. Accepted is `Pending`: reserved (a record), and to be committed by whoever asked."""
-        m = one.manifest
+        m, named = one.manifest, one.hash
         place = (m.iss, m.topic)
         try:
             known = self._index.event(m.ident)
@@ -153,9 +153,10 @@ class Judge:
             if one.must_answer:
                 self._answers(m)
             if one.grants_problem is not None:
+                named = ""  # grants come beside the record
                 raise one.grants_problem
         except UmuhuzaError as exc:
-            return Refused(exc.with_traceback(None), m.flow, m.kind)
+            return Refused(exc.with_traceback(None), m.flow, m.kind, hash=named)
         pending = Pending(one, finding, [request])
         request.left += 1
         events, chains = (request.manifests, request.chains) if one.alone else (self._events, self._chains)

@@ -129,7 +129,14 @@ _SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["line", "problem"],
         "additionalProperties": False,
-        "properties": {"line": {"type": "integer"}, "problem": _PROBLEM},
+        "properties": {
+            "line": {"type": "integer"},
+            "problem": _PROBLEM,
+            "refusal": {
+                "type": "string",
+                "description": "To another domain's bridge: the refusal, signed; JWS, typ umuhuza-refusal+jws.",
+            },
+        },
     },
     "PromiseLine": {
         "type": "object",

@@ -53,3 +53,5 @@ class Answer:
 
     outcomes: tuple[Outcome, ...]
     promised: Promised | None
+    refusals: tuple[str | None, ...] = ()
+    """Per line, to another domain's bridge: the refusal, signed (`topics.refusal`)."""

@@ -278,7 +278,10 @@ def answer_lines(answer: Answer, tongue: Language) -> list[bytes]:
         elif isinstance(outcome, Granted):
             lines.append(_granted_line(number, outcome))
         else:
-            lines.append({"line": number, "problem": problem(outcome.error, tongue)})
+            told: dict[str, Any] = {"line": number, "problem": problem(outcome.error, tongue)}
+            if answer.refusals and (signed := answer.refusals[number]) is not None:
+                told["refusal"] = signed
+            lines.append(told)
     lines.append({"promise": None if answer.promised is None else answer.promised.jws})
     return _chunks([orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines])
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from adapters.contact_book import ContactBook
 from adapters.mailbox import Mailbox
 from adapters.mailbox_rows import Outgoing, Thread
+from schemas.errors import CODES
 from tests.domain import Domain
 from umuhuza import agency_status_command
 from umuhuza.agency_command import app, init_agency
@@ -139,3 +140,44 @@ def test_status_says_when_the_adapter_does_not_run(tmp_path: Path, monkeypatch: 
     box.close()
     shown = " ".join(CliRunner().invoke(STATUS, ["--dir", str(folder)]).output.split())
     assert "L'adaptateur ne tourne pas depuis le" in shown
+
+
+ABROAD = {
+    "refused": (
+        ("jws", 1),
+        "Refusé par l'autre domaine (tn), preuve gardée",
+        "Refused by the other domain (tn), proof kept",
+    ),
+    "waiting": (("jws", 0), "ne le prend pas pour l'instant", "does not take it for now"),
+    "unsigned": ((None, 0), "sans signature de l'autre domaine (tn)", "without the other domain's (tn) signature"),
+}
+
+
+@pytest.mark.parametrize("state", ABROAD)
+def test_what_another_country_refused_is_said_with_the_reason_and_who_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    (refusal, final), *words = ABROAD[state]
+    folder = agency(tmp_path / "oim", 72 * 3600)
+    box = Mailbox.open(folder / "mailbox.db")
+    box.change("UPDATE outgoing SET topic = 'tn.bilateral.inlctp', peer = 'tn/inlctp'")
+    now = int(time.time())
+    signed_at = None if refusal is None else now
+    box.change(
+        "INSERT INTO crossed(evt, domain, at, code, refusal, final, heard_at) VALUES(?, 'tn', ?, ?, ?, ?, ?)",
+        *(EVT, signed_at, "not_permitted", refusal, final, now),
+    )
+    if final:
+        box.refuse_abroad(EVT, "not_permitted", None, now)
+    box.close()
+    for language, said in zip(("fr", "en"), words, strict=True):
+        monkeypatch.setenv("UMUHUZA_LANG", language)
+        shown = " ".join(CliRunner().invoke(app, ["outbox", "--dir", str(folder)]).output.split())
+        assert said in shown
+        assert CODES["not_permitted"].advice("fr" if language == "fr" else "en") in shown
+        found = json.loads(CliRunner().invoke(app, ["outbox", "--dir", str(folder), "--json"]).stdout)
+        told = {one["kind"] for one in found["overdue"] if one["evt"] == EVT and one["kind"].endswith("-abroad")}
+        assert told == {"refused": {"refused-abroad"}, "waiting": {"held-abroad"}, "unsigned": set()}[state]
+        [item] = found["items"]
+        assert (item["abroad"]["state"], item["abroad"]["signed"]) == (state, refusal is not None)
+        assert item["state"] == ("refused" if final else "promised")

@@ -27,8 +27,8 @@ from types import MappingProxyType
 
 from schemas.agreements import Agreement
 from schemas.envelope import Kind, Manifest, split_topic
-from schemas.errors import PolicyError
-from schemas.registry import Agency, Border, Registry
+from schemas.errors import PolicyError, RegistryError
+from schemas.registry import Agency, Border, Key, Registry
 from schemas.registry_bundle import RootPin, root_path
 from schemas.registry_trust import TrustedRegistry, excerpt_of
 from topics.agreement_cover import named_in, uncovered
@@ -135,6 +135,22 @@ def operator_of(registry: Registry, agency: str) -> Agency | None:
     found = registry.borders.get(agency.partition("/")[0])
     one = None if found is None else found.agencies.get(agency)
     return one if one is not None and "operator" in one.roles else None
+
+
+def operators_key(registry: Registry, domain: str, kid: str) -> Key:
+    """The key of that name with which an operator of that neighbour signs.
+
+    Raises:
+        RegistryError: agency_unknown, it is no neighbour; key_unknown, no operator of it has that key.
+    """
+    border = registry.borders.get(domain)
+    if border is None:
+        raise RegistryError("agency_unknown", "domain")
+    for one in border.agencies.values():
+        for key in one.keys:
+            if "operator" in one.roles and key.use == "sig" and key.kid == kid:
+                return key
+    raise RegistryError("key_unknown", "kid")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

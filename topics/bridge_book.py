@@ -2,7 +2,9 @@
 """What a bridge knows of its way: cursors, promises of the other domain, refusals; one SQLite file, mode 0600.
 
     cursor     (log, topic) -> the last offset that was settled: promised abroad, refused for good, or never to go
-    carried    one row per record that was settled: its promise (evidence), or the code and path of its refusal
+    carried    one row per record that was settled: its promise (evidence), or the code and path of its refusal, and the
+               other domain's signed word for it where there is one (`topics.refusal`)
+    delayed    what the other domain has refused in writing for now, and what for; gone when it is settled
     shown      versions of our registry that the other domain has taken, and with which agencies in them
     told       what hinders us now, and when we were last heard
 
@@ -37,9 +39,13 @@ CREATE TABLE IF NOT EXISTS carried (
     state TEXT NOT NULL, at INTEGER NOT NULL, code TEXT, path TEXT, promise BLOB,
     grants TEXT,                           -- keys of its grants at home, until they are deleted; then NULL
     l1 TEXT,                               -- base64url SHA-256 of its header.payload
+    refusal TEXT,
     UNIQUE (log, topic, offset)) STRICT;
 CREATE INDEX IF NOT EXISTS carried_grants ON carried (n) WHERE grants IS NOT NULL;
 CREATE INDEX IF NOT EXISTS carried_l1 ON carried (l1);
+CREATE TABLE IF NOT EXISTS delayed (
+    l1 TEXT PRIMARY KEY, topic TEXT NOT NULL, offset INTEGER NOT NULL, ident TEXT NOT NULL,
+    code TEXT NOT NULL, path TEXT, refusal TEXT NOT NULL) WITHOUT ROWID, STRICT;
 DROP TABLE IF EXISTS given;                -- of earlier programs, without the agencies: all is shown once more
 CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, agencies TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS told (
@@ -63,6 +69,8 @@ class Settled:
     """Keys of its grants at home, which are to go."""
     l1: str | None = None
     """What it is known by: base64url SHA-256 of `header.payload`; None: it has none."""
+    refusal: str | None = None
+    """What the other domain has signed of it; None: it is the bridge's own word."""
 
     @property
     def state(self) -> str:
@@ -106,8 +114,9 @@ class BridgeBook:
             connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON")
             with transaction(connection):
                 columns = [row[1] for row in connection.execute("PRAGMA table_info(carried)")]
-                if columns and "l1" not in columns:
-                    connection.execute("ALTER TABLE carried ADD COLUMN l1 TEXT")
+                for name in ("l1", "refusal") if columns else ():
+                    if name not in columns:
+                        connection.execute(f"ALTER TABLE carried ADD COLUMN {name} TEXT")
                 connection.execute(_SCHEMA)
         except (apsw.Error, OSError) as error:
             if connection is not None:
@@ -142,18 +151,34 @@ class BridgeBook:
             for one in settled:
                 self._db.execute(
                     """INSERT OR IGNORE INTO carried
-                       (log, topic, offset, ident, state, at, code, path, promise, grants, l1)
-                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                       (log, topic, offset, ident, state, at, code, path, promise, grants, l1, refusal)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                     (
                         *(log, one.topic, one.offset, one.ident, one.state, at, one.code, one.path, one.promise),
                         " ".join(one.grants) or None,
                         one.l1,
+                        one.refusal,
                     ),
                 )
+                self._db.execute("DELETE FROM delayed WHERE l1 = ?", (one.l1,))
                 self._db.execute(
                     """INSERT INTO cursor VALUES (?, ?, ?)
                        ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)""",
                     (log, one.topic, one.offset),
+                )
+
+    def delay(self, delayed: Sequence[Settled]) -> None:
+        """The other domain does not take these for now, and has signed why; said again for the same reason, the first
+        word stays. Raises LogError."""
+        if not delayed:
+            return
+        with self._said(), transaction(self._db):
+            for one in delayed:
+                self._db.execute(
+                    """INSERT INTO delayed VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+                       SET code = excluded.code, path = excluded.path, refusal = excluded.refusal
+                       WHERE (code, path) IS NOT (excluded.code, excluded.path)""",
+                    (one.l1, one.topic, one.offset, one.ident, one.code, one.path, one.refusal),
                 )
 
     def grants_due(self) -> list[tuple[int, str, list[str]]]:
@@ -172,14 +197,14 @@ class BridgeBook:
         return None if not rows else rows[0][0]
 
     def settled(self, l1: str) -> Settled | None:
-        """What became of this record: promised, if it ever was; else refused; None: nothing yet."""
+        """What became of this record: promised, if it ever was; else refused, for good, for now; None: nothing yet."""
         rows = self._rows(
-            "SELECT topic, offset, ident, promise, code, path FROM carried"
+            "SELECT topic, offset, ident, promise, code, path, refusal FROM carried"
             " WHERE l1 = ? AND state IN ('promised', 'refused') ORDER BY state, n LIMIT 1",
             l1,
-        )
-        for topic, offset, ident, promise, code, path in rows:
-            return Settled(topic, offset, ident, promise, code, path, l1=l1)
+        ) or self._rows("SELECT topic, offset, ident, NULL, code, path, refusal FROM delayed WHERE l1 = ?", l1)
+        for topic, offset, ident, promise, code, path, refusal in rows:
+            return Settled(topic, offset, ident, promise, code, path, l1=l1, refusal=refusal)
         return None
 
     def refusals(self, limit: int = 100) -> list[Settled]:

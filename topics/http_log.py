@@ -36,6 +36,7 @@ from topics.gateway_calls import GatewayCalls, error_of
 from topics.link_pace import Portion
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, grant_key, grants_topic
 from topics.promise import Line, Promise, check_line, evidence, read_promise
+from topics.refusal import NotTaken
 from topics.tiles import TileId
 
 _REQUEST_LINES = 1000
@@ -94,6 +95,8 @@ class Crossed:
     """That domain's, as evidence (`topics.promise`), not checked; None: it was refused."""
     code: str | None = None
     path: str | None = None
+    refusal: str | None = None
+    """That domain's signed word (`topics.refusal`), not checked; None: the bridge alone says so."""
 
 
 def _crossed(told: Mapping[str, Any]) -> Crossed | None:
@@ -105,9 +108,10 @@ def _crossed(told: Mapping[str, Any]) -> Crossed | None:
         raise ValueError
     if promise is not None:
         return Crossed(domain, orjson.dumps(promise))
-    if code not in CODES or not isinstance(path, str | None):
+    refusal = told.get("refusal")  # gateways of earlier versions have none
+    if code not in CODES or not isinstance(path, str | None) or not isinstance(refusal, str | None):
         raise ValueError
-    return Crossed(domain, None, code, path)
+    return Crossed(domain, None, code, path, refusal)
 
 
 class HttpLog:
@@ -249,16 +253,21 @@ class HttpLog:
     def _grants_of(self, entry: Entry) -> list[orjson.Fragment]:
         return [orjson.Fragment(data) for data in self._staged.get(entry.ident, {}).values()]
 
-    async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | UmuhuzaError]:
-        """As another domain's bridge: lines of one contact (`schemas.home_proof`), answered as `append` answers.
+    async def carry(self, lines: Sequence[bytes], entries: Sequence[Entry]) -> list[Appended | NotTaken]:
+        """As another domain's bridge: lines of one contact (`schemas.home_proof`), answered as `append` answers, and
+        with what the gateway has signed of those that it refuses.
 
         Args:
             lines: at most 1,000 and 12 MiB; the first has the checkpoint.
             entries: what each of them holds.
         """
         self._calls.refuse_closed()
-        answers = await self._post([line + b"\n" for line in lines], entries, "/v1/bridge/records")
-        return [LogError("unavailable", "gateway") if answer is None else answer for answer in answers]
+        refusals: list[str | None] = []
+        answers = await self._post([line + b"\n" for line in lines], entries, "/v1/bridge/records", refusals)
+        return [
+            answer if isinstance(answer, Appended) else NotTaken(answer or LogError("unavailable", "gateway"), refusal)
+            for answer, refusal in zip(answers, refusals, strict=True)
+        ]
 
     async def give_registry(self, data: bytes) -> None:
         """As another domain's bridge: the newest excerpt of its registry; durable when it returns. Raises what it is
@@ -283,8 +292,13 @@ class HttpLog:
         )
 
     async def _post(
-        self, lines: Sequence[bytes], entries: Sequence[Entry], path: str = "/v1/records"
+        self,
+        lines: Sequence[bytes],
+        entries: Sequence[Entry],
+        path: str = "/v1/records",
+        refusals: list[str | None] | None = None,
     ) -> list[Appended | UmuhuzaError | None]:
+        """`refusals`: filled with what was signed of each line."""
         response = await self._calls.call(
             "POST", path, body=b"".join(lines), headers={"content-type": "application/x-ndjson"}
         )
@@ -294,6 +308,9 @@ class HttpLog:
             raise LogError("unavailable", "gateway") from None
         if len(told) != len(entries) + 1 or not all(isinstance(one, dict) for one in told) or "promise" not in told[-1]:
             raise LogError("unavailable", "gateway")
+        if refusals is not None:
+            signed = [one.get("refusal") for one in told[:-1]]
+            refusals += [one if isinstance(one, str) else None for one in signed]
         text = told[-1]["promise"]
         keys = self._gateway_keys()
         promise = promise_in(text, keys) if keys and isinstance(text, str) else None

@@ -543,7 +543,7 @@ async def _keep_crossed(
     book = CrossedBook(parts.mailbox)
     while not stop.is_set():
         try:
-            while await book.ask(log, parts.settings.domain, parts.registry()) == PER_ROUND:
+            while await book.ask(log, parts.settings.domain, parts.registry(), int(parts.now())) == PER_ROUND:
                 """More are due."""
         except UmuhuzaError as exc:
             on_trouble("crossed", exc)

@@ -555,7 +555,9 @@ def outbox(
         for alarm in overdue:
             if alarm.evt not in {item.evt for item in items}:  # about a peer, about what came, or not in this list
                 say(alarm_words(alarm, telephones))
-        for code in sorted({item.code for item in items if item.code}):
+        crossed = (CrossedBook(parts.mailbox).of(item.evt) for item in items)
+        codes = {item.code for item in items} | {abroad.code for abroad in crossed if abroad is not None}
+        for code in sorted(code for code in codes if code):
             say(f"{code}: {advice_for(code)}")
 
 
@@ -651,6 +653,11 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
     if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
         machine = _over_the_border(abroad, item.peer.partition("/")[0])
+    elif item.state == "refused" and abroad is not None and abroad.state == "refused":
+        machine = t(
+            f"Refusé par l'autre domaine ({abroad.domain}), preuve gardée ({item.code})",
+            f"Refused by the other domain ({abroad.domain}), proof kept ({item.code})",
+        )
     elif receipt is not None and receipt.final and receipt.kind == "event":
         machine += t(", preuve gardée", ", proof kept")
     return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
@@ -660,9 +667,17 @@ def _over_the_border(abroad: Abroad | None, domain: str) -> str:
     """How far what we sent over a border is, before its reader's machine has said anything."""
     if abroad is None:
         return t(f"Inscrit ici ; pas encore pris en charge ({domain})", f"Logged here; not taken in yet ({domain})")
-    if abroad.at is None:
-        return t(f"Refusé par l'autre domaine ({domain})", f"Refused by the other domain ({domain})") + (
-            f" ({abroad.code})"
+    if abroad.state == "unsigned" or abroad.at is None:
+        return t(
+            f"Inscrit ici ; le pont dit, sans signature de l'autre domaine ({domain}), qu'il est refusé "
+            f"({abroad.code})",
+            f"Logged here; the bridge says, without the other domain's ({domain}) signature, that it is refused "
+            f"({abroad.code})",
+        )
+    if abroad.state == "waiting":
+        return t(
+            f"Inscrit ici ; l'autre domaine ({domain}) ne le prend pas pour l'instant ({abroad.code}) : il attend",
+            f"Logged here; the other domain ({domain}) does not take it for now ({abroad.code}): it waits",
         )
     when = _when(abroad.at)
     return t(
@@ -719,6 +734,7 @@ def _abroad_json(abroad: Abroad) -> dict[str, Any]:
     return {
         "domain": abroad.domain,
         "state": abroad.state,
+        "signed": abroad.at is not None,
         "offset": abroad.offset,
         "at": abroad.at,
         "code": abroad.code,

@@ -80,6 +80,19 @@ def alarm_words(alarm: Alarm | Escalation, telephones: Mapping[str, str] = Mappi
                 f"Jamais remis à {peer}, et son temps dans le journal est passé ({at}). Téléphonez.",
                 f"Never delivered to {peer}, and its time in the log is over ({at}). Telephone.",
             )
+        case "held-abroad":
+            return t(
+                f"L'autre pays ne le prend pas pour l'instant (su le {at}) ; il attend chez nous et part dès que c'est "
+                f"réglé. Prévenez le point focal ; ce qui presse : téléphonez à {peer}.",
+                f"The other country does not take it for now (known since {at}); it waits with us, and goes as soon as "
+                f"that is settled. Tell the focal point; what is urgent: telephone {peer}.",
+            )
+        case "refused-abroad":
+            return t(
+                f"Refusé par l'autre pays (su le {at}), n'arrivera pas. Corrigez et renvoyez, ou téléphonez à {peer}.",
+                f"Refused by the other country (known since {at}), will not arrive. Correct it and send it again, or "
+                f"telephone {peer}.",
+            )
         case "cut-off":
             return t(
                 f"La passerelle ne répond plus depuis {at} : rien ne part, rien n'arrive. Ce qui presse : par "

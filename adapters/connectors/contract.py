@@ -126,11 +126,16 @@ EscalationKind = Literal[
     "answered",
     "unacknowledged",
     "undelivered",
+    "held-abroad",
+    "refused-abroad",
 ]
 """Half of the time for an answer has passed; all of it; an acceptance came too late and must be confirmed or revoked;
 she left and has not arrived in time. Half of the time has passed in which we owe somebody an answer; all of it; we have
 answered, and the two before are over. The log has had something of ours for a day, and the machine that it is for,
-though it was heard since, does not say that it has it; and it still does not when its time in the log is over."""
+though it was heard since, does not say that it has it; and it still does not when its time in the log is over. The
+other country does not take something of ours for now, and has signed why; or it never will."""
+REFUSED_TOLD_S = 14 * 86_400
+"""So long a refusal abroad is an alarm; the item and its row say it for as long as they are there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,7 +323,7 @@ class FolderConnector:
     def _write_to_do(self) -> dict[str, str]:
         """`A-TRAITER.txt` as it is now, or gone; and what has to be done, by the evt of ours that it is about."""
         names, zone = dict(self._recipients()), self._now().tzinfo
-        standing = notices.standing(self._journal, self._received.arrivals())
+        standing = notices.standing(self._journal, self._received.arrivals(), self._now())
         path = self.places.reports / TO_DO
         telephones = {one.agency: one.telephone for one in self._contacts if one.telephone is not None}
         silent = [one for one in self._contacts if one.silent_since is not None]

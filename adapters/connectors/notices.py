@@ -15,7 +15,7 @@ import datetime
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
-from adapters.connectors.contract import LastContact
+from adapters.connectors.contract import REFUSED_TOLD_S, LastContact
 from adapters.connectors.tracking import Came, Journal, Noticed, day_in_words, moment
 from schemas.errors import Language
 
@@ -49,6 +49,14 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "Jamais remis, et son temps dans le journal est passé : téléphonez à",
         "Never delivered, and its time in the log is over: telephone",
     ),
+    "held-abroad": (
+        "L'autre pays ne le prend pas pour l'instant, il attend chez nous : prévenez le point focal, téléphonez à",
+        "The other country does not take it for now, it waits with us: tell the focal point, telephone",
+    ),
+    "refused-abroad": (
+        "Refusé par l'autre pays, n'arrivera pas : corrigez et renvoyez, ou téléphonez à",
+        "Refused by the other country, will not arrive: correct it and send it again, or telephone",
+    ),
 }
 _SILENT = (
     "Aucun signe depuis, et quelque chose l'attend : téléphonez à",
@@ -69,11 +77,12 @@ _SETTLED = frozenset(("delivered", "rejected", "refused", "cancelled"))
 _NO_ANSWER = frozenset(("referral.received", "information.requested", "consent.acknowledged"))
 
 
-def standing(journal: Journal, arrived: frozenset[str]) -> list[Noticed]:
+def standing(journal: Journal, arrived: frozenset[str], now: datetime.datetime) -> list[Noticed]:
     """Those that still are so, in the order in which they fell due.
 
     Args:
         arrived: threads on which this agency has said itself that she is there.
+        now: with its zone.
     """
     came: dict[str, list[Came]] = {}
     for one in journal.came.values():
@@ -83,17 +92,22 @@ def standing(journal: Journal, arrived: frozenset[str]) -> list[Noticed]:
         one
         for one in journal.noticed.values()
         if (one.thread, one.evt) not in answered
-        and _stands(one, came.get(one.thread, []), arrived, journal.moves.get(one.evt, {}))
+        and _stands(one, came.get(one.thread, []), arrived, journal.moves.get(one.evt, {}), now)
     ]
     worse = {(one.thread, one.evt, _HALF_OF[one.kind]) for one in found if one.kind in _HALF_OF}
     left = (one for one in found if (one.thread, one.evt, one.kind) not in worse)
     return sorted(left, key=lambda one: (one.due_at, one.kind))
 
 
-def _stands(notice: Noticed, came: Sequence[Came], arrived: frozenset[str], moves: Collection[str]) -> bool:
+def _stands(
+    notice: Noticed, came: Sequence[Came], arrived: frozenset[str], moves: Collection[str], now: datetime.datetime
+) -> bool:
     match notice.kind:
-        case "unacknowledged" | "undelivered":
+        case "unacknowledged" | "undelivered" | "held-abroad":
             return not _SETTLED.intersection(moves)
+        case "refused-abroad":
+            told = now - datetime.datetime.fromisoformat(notice.due_at)
+            return told.total_seconds() < REFUSED_TOLD_S and "delivered" not in moves
         case "not-arrived":
             return notice.thread not in arrived and all(one.type not in _ARRIVED for one in came)
         case "owed" | "owed-overdue":

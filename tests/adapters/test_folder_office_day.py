@@ -334,3 +334,22 @@ def test_what_was_never_acknowledged_stands_until_it_is(sender: Office) -> None:
     asyncio.run(sender.connector.changed("evt-1", "Orientation!4", "sha256:0", "delivered", None))
     sender.go_round()
     assert (line_of(sender)[7], to_do(sender)) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("held-abroad", "L'autre pays ne le prend pas pour l'instant"),
+        ("refused-abroad", "Refusé par l'autre pays, n'arrivera pas"),
+    ],
+)
+def test_what_the_other_country_does_not_take_stands_beside_its_row(
+    sender: Office, kind: EscalationKind, words: str
+) -> None:
+    assert sender.collected() == []
+    escalate(sender, kind)
+    assert words in line_of(sender)[7]
+    assert words in to_do(sender)
+    asyncio.run(sender.connector.changed("evt-1", "Orientation!4", "sha256:0", "refused", "not_permitted"))
+    sender.go_round()
+    assert (words in to_do(sender)) is (kind == "refused-abroad"), "refused for good, it waits no longer"

@@ -16,13 +16,17 @@ import orjson
 import pytest
 
 from gateway.app import Gateway
+from schemas.envelope import chain_hash
 from schemas.home_proof import HOME_HEADER, HomeProof, read_home_proof
+from schemas.registry import Registry
 from tests.borders import NAME, TUNISIA, Countries, HomeLedger, carried, trust_policy
 from tests.domain import NOW, Signed
 from tests.gateway.gateway_world import World, count_of, grants_kept, line_of
-from topics.borders import excerpt_for
+from topics.borders import border as bordering
+from topics.borders import bordered, excerpt_for
 from topics.home_check import HomeTrust, check_home
 from topics.http_log import HttpLog
+from topics.refusal import check_refusal
 
 TOPIC, OUTGOING = "bi.bilateral.ccsprtp", "tn.bilateral.inlctp"
 Call = Callable[["Border", Gateway], Awaitable[None]]
@@ -193,6 +197,67 @@ def test_only_what_the_agreement_names_comes_in(border: Border) -> None:
         assert told_line["problem"]["code"] == "topic_unknown"
 
     border.run(call)
+
+
+def test_what_is_refused_for_its_own_sake_is_refused_in_writing(border: Border) -> None:
+    """And nothing else is: whoever holds a bridge must not get a signature for what it has spoilt itself."""
+
+    async def call(border: Border, gateway: Gateway) -> None:
+        async def told(line: bytes) -> dict[str, Any]:
+            [answer, promise] = await border.bring(gateway, line)
+            assert promise["promise"] is None
+            return answer
+
+        first = border.request()
+        await border.bring(gateway, carried(first, border.logged(first)))
+        twin = border.countries.tn.record("tn/inlctp", "bi/ccsprtp", "bilateral", agreement=NAME, seq=1, prev="")
+        for signed, code, final in (
+            (border.request(agreement=None), "agreement_missing", False),
+            (twin, "chain_broken", True),
+        ):
+            answer = await told(carried(signed, border.logged(signed)))
+            assert answer["problem"]["code"] == code
+            known_by = chain_hash(signed.value.partition(b"\n")[0])
+            refusal = check_refusal(answer["refusal"], known_by, "bi", registry_of_bi(border))
+            assert (refusal.code, refusal.final) == (answer["problem"]["code"], final) == (code, final)
+            assert (refusal.path, refusal.at) == (answer["problem"].get("path"), int(border.world.clock()))
+        honest, other = border.request(), border.request()
+        proof = border.logged(honest)
+        body = bytearray(honest.value)
+        body[-30] ^= 1
+        for line, code in (
+            (carried(honest, border.logged(other)), "record_unlogged"),
+            (carried(replace(honest, grants=other.grants), proof), "not_permitted"),
+            (carried(replace(honest, value=bytes(body)), proof), "record_unlogged"),
+            (line_of(honest), "record_unlogged"),
+        ):
+            answer = await told(line)
+            assert (answer["problem"]["code"], "refusal" in answer) == (code, False)
+
+    border.run(call)
+
+
+def test_what_is_here_already_is_never_refused_in_writing(border: Border) -> None:
+    """The answer was lost, and the agreement ended before it was brought again."""
+
+    async def call(border: Border, gateway: Gateway) -> None:
+        signed = border.request()
+        line = carried(signed, border.logged(signed))
+        await border.bring(gateway, line)
+        border.countries.tn.agreements = {}
+        border.countries.tn.registry = border.countries.tn.registry.renewed(NOW + 1)
+        border.changed()
+        [again, promise] = await border.bring(gateway, line)
+        assert (again.get("copy"), again.get("offset")) == (True, 0)
+        border.world.check_promise(again, promise["promise"])
+
+    border.run(call)
+
+
+def registry_of_bi(border: Border) -> Registry:
+    """Tunisia's, with its border to Burundi: as whoever sent it checks."""
+    ours = border.countries.published(border.countries.tn)
+    return bordered(ours.registry, [bordering(ours, border.countries.published(border.countries.bi))])
 
 
 def test_an_agreement_that_one_side_ends_stops_everything_at_once_and_says_who(border: Border) -> None:

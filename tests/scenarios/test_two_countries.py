@@ -181,8 +181,8 @@ def test_two_focal_points_agree_on_a_return_each_at_its_own_desk(tmp_path: Path)
         # And its gateway's promise, which the sender checks and keeps.
         book, registry = CrossedBook(there.box), both.tn.neighbours.registry
         assert book.of(sent.evt) is None
-        assert await book.ask(there.log, "tn", registry) == 1
-        assert await book.ask(there.log, "tn", registry) == 0
+        assert await book.ask(there.log, "tn", registry, int(both.clock())) == 1
+        assert await book.ask(there.log, "tn", registry, int(both.clock())) == 0
         abroad = book.of(sent.evt)
         assert abroad is not None
         assert (abroad.domain, abroad.state, abroad.offset) == ("bi", "taken-in", 0)
