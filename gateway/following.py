@@ -170,7 +170,7 @@ class Follower:
 
         What could not be deleted now stays to be done; it is not served meanwhile.
         """
-        rules = self._checks.rules
+        rules, blind = self._checks.rules, False
         for ident in self._index.erasures_to_do():
             known = self._index.event(ident)
             holders = self._index.disclosed_to(ident)
@@ -178,11 +178,17 @@ class Follower:
                 holders.add(known.recipient)
             try:
                 for agency in sorted(filter(rules.knows, holders)):
-                    keys = [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
-                    await self._log.delete_grants(grants_topic(agency), keys)
+                    topic, keys = grants_topic(agency), [grant_key(ident, kid) for kid in rules.seal_kids(agency)]
+                    # Asked first: what stays to be done is tried at every turn, and would write each time on Kafka.
+                    await self._log.delete_grants(topic, list(await self._log.get_grants(topic, keys)))
                 # Who has left is no holder that anybody knows, and a key that was rotated away is nobody's.
                 if isinstance(self._log, FindsGrants):
-                    for topic, left in (await self._log.grant_keys(ident)).items():
+                    if blind:
+                        continue
+                    blind = True  # until it has answered: what fails here fails for each record
+                    found = await self._log.grant_keys(ident)
+                    blind = False
+                    for topic, left in found.items():
                         await self._log.delete_grants(topic, left)
             except LogError:
                 continue

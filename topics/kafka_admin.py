@@ -5,7 +5,8 @@
 crash in the middle of itself; with `dry_run` it says what it would do. The order is the safe one: topics first, then
 what is allowed too much is taken away, then what is missing is given.
 
-It touches only what is the domain's: topics of the registry's agencies and those that it hosts for neighbours, ACLs
+It touches only what is the domain's: topics of the registry's agencies, also of those that have left it, for what was
+sent to them is still erased; those that it hosts for neighbours; ACLs
 whose principal is one of the domain's (`User:bi.*`), quotas of its agencies. It never deletes a topic, never changes a
 setting that the catalogue does not name, never shrinks or moves a topic. What it finds and may not mend by itself, it
 names in `Applied.findings`.
@@ -20,7 +21,15 @@ from dataclasses import dataclass, field
 
 from schemas.registry import Registry
 from topics.kafka_access import KafkaAccess
-from topics.kafka_catalogue import KafkaAcl, KafkaTopic, hosted_for, kafka_acls, kafka_quotas, kafka_topics
+from topics.kafka_catalogue import (
+    KafkaAcl,
+    KafkaTopic,
+    hosted_for,
+    kafka_acls,
+    kafka_quotas,
+    kafka_topic,
+    kafka_topics,
+)
 from topics.kafka_clients import Clients, Described
 from topics.kafka_identity import establish
 from topics.kafka_log import recorder
@@ -57,6 +66,8 @@ class Applied:
     dry_run: bool
     quotas: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Principal's name -> quotas that differed, as they are now."""
+    departed: tuple[str, ...] = ()
+    """Topics of agencies that have left the registry: they stay, with their settings, and nobody new may use them."""
 
     @property
     def changed(self) -> bool:
@@ -96,11 +107,13 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
         wanted = {name: one for name, one in kafka_topics(registry, nodes).items() if name not in withheld}
         done = establish(clients, recorder(clients), registry.domain, wanted, random_id=random_id, dry_run=dry_run)
         described = clients.describe()
-        there = {name: topic for name, topic in wanted.items() if name in described}
+        departed = [name for name in done.departed if not _anothers(name, registry, described)]
+        topics = {**wanted, **{name: kafka_topic(name, nodes) for name in departed}}
+        there = {name: topic for name, topic in topics.items() if name in described}
         settings = _differing(there, clients.settings(sorted(there)))
         found = clients.acls()
         ours = {acl for acl in found if acl.principal.startswith(f"User:{registry.domain}.")}
-        needed = kafka_acls(registry, withheld)
+        needed = kafka_acls(registry, withheld, departed)
         limited = clients.quotas()
         quotas = {
             user: {key: value for key, value in wanted_of.items() if limited.get(user, {}).get(key) != value}
@@ -112,12 +125,12 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
             clients.change_settings(settings)
             clients.remove_acls(_sorted(ours - needed))
             clients.add_acls(_sorted(needed - ours))
-        findings = [Finding("replaced", name) for name in done.replaced]
+        findings = [Finding("replaced", name) for name in done.replaced if name in topics]
         findings += [finding for name, topic in there.items() for finding in _shape(topic, described[name])]
-        findings += _foreign(found - ours, wanted)
+        findings += _foreign(found - ours, topics)
         findings += [Finding("shared", registry_topic(domain)) for domain in shared]
         allowed, removed = _sorted(needed - ours), _sorted(ours - needed)
-        return Applied(done.created, settings, allowed, removed, tuple(findings), dry_run, quotas)
+        return Applied(done.created, settings, allowed, removed, tuple(findings), dry_run, quotas, tuple(departed))
     finally:
         clients.close_producer()
         clients.close()
@@ -126,6 +139,12 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
 def _shared(registry: Registry, described: Collection[str]) -> list[str]:
     """Neighbours whose own log is on this cluster."""
     return sorted(domain for domain in registry.borders if registry_topic(domain) in described)
+
+
+def _anothers(name: str, registry: Registry, described: Collection[str]) -> bool:
+    """Whether a topic that our log has recorded is by now that of another domain's own log on this cluster."""
+    domain = name.partition(".")[0]
+    return domain != registry.domain and registry_topic(domain) in described
 
 
 def _differing(wanted: Mapping[str, KafkaTopic], found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:

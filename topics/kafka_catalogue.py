@@ -101,7 +101,9 @@ def hosted_for(registry: Registry, domain: str) -> frozenset[str]:
     return frozenset(outgoing | {grants_topic(split_topic(name)[1]) for name in outgoing})
 
 
-def kafka_acls(registry: Registry, withheld: Collection[str] = ()) -> frozenset[KafkaAcl]:
+def kafka_acls(
+    registry: Registry, withheld: Collection[str] = (), departed: Collection[str] = ()
+) -> frozenset[KafkaAcl]:
     """Every ACL of a domain's agencies; what is not here is denied.
 
     An agency reads its own mailboxes, its own grants and the log's identity. One that has opted in (`direct`) writes
@@ -115,11 +117,14 @@ def kafka_acls(registry: Registry, withheld: Collection[str] = ()) -> frozenset[
     whose certificate the bridge has, and the ledger reads them; no agency does anything there, not even one that has
     opted in: whether an agreement covers a record today is asked for each, and no broker can.
 
-    An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate.
+    An agency whose signing keys are all revoked has no rights: whoever took them may have its certificate. One that has
+    left the registry has none either, but its topics stay: the ledger goes on reading them, and gateways delete from
+    its grants topic what is erased, to which nobody adds anything.
 
     Args:
         registry: with its borders, where something passes them.
         withheld: topics on which nobody gets any right: they are another log's on these brokers.
+        departed: topics of the log that are nobody's in the registry any more.
     """
     shared = registry_topic(registry.domain)
     mailboxes = [topic for agency in registry.agencies.values() for topic in mailboxes_of(agency)]
@@ -128,7 +133,7 @@ def kafka_acls(registry: Registry, withheld: Collection[str] = ()) -> frozenset[
     keeper, ledger = ledger_client(registry), ledger_topic(registry.domain)
     if keeper is not None:
         who = kafka_principal(keeper)
-        read = (*everything, shared, ledger)
+        read = (*everything, *departed, shared, ledger)
         acls |= {KafkaAcl(who, "read", name) for name in read} | {KafkaAcl(who, "write", ledger)}
     for agency in registry.agencies.values():
         who = kafka_principal(agency.id)
@@ -138,7 +143,7 @@ def kafka_acls(registry: Registry, withheld: Collection[str] = ()) -> frozenset[
         if agency.direct:
             acls |= {KafkaAcl(who, "write", topic) for topic in mailboxes if _may_send_any(agency.id, topic, registry)}
         if "operator" in agency.roles:
-            for topic in everything:
+            for topic in (*everything, *filter(is_grants_topic, departed)):
                 acls |= {KafkaAcl(who, "read", topic), KafkaAcl(who, "write", topic)}
     return frozenset(acls)
 

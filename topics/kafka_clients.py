@@ -420,15 +420,18 @@ class Clients:
                     sizes[place.topic] += sum(len(record.value or b"") for record in records)
         return gone or found
 
-    def through(self, topic: str, start: int) -> Iterator[tuple[list[tuple[bytes, bytes | None]], int]]:
-        """What a compacted topic holds from `start` to the end that it has now: keys and values in pieces, with the
-        offset behind each piece.
+    def through(
+        self, topic: str, start: int, end: int | None = None
+    ) -> Iterator[tuple[list[tuple[bytes, bytes | None]], int]]:
+        """What a compacted topic holds from `start` to `end`, None: the one that it has now: keys and values in pieces,
+        with the offset behind each piece.
 
         A `start` that is not there means 0: the first piece then has an offset below `start`, or the topic is empty.
         Raises LogError `unavailable` when nothing comes.
         """
         place = TopicPartition(topic, 0)
-        end = self.ends([topic])[topic]
+        if end is None:
+            end = self.ends([topic])[topic]
         at = start if start <= end else 0
         if at == end:
             return

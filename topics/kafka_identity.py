@@ -65,7 +65,9 @@ class Established:
     created: tuple[str, ...]
     recorded: tuple[str, ...]
     replaced: tuple[str, ...]
-    """There with another id than recorded, or made again just now: refused until the identity is renewed."""
+    """There with another id than recorded, gone, or made again just now: refused until the identity is renewed."""
+    departed: tuple[str, ...] = ()
+    """Recorded, and not among those that were asked for: of agencies that have left. None of these is made again."""
 
 
 class Identity:
@@ -204,9 +206,10 @@ def establish(
         except LogError as error:
             if error.path != "log_id":
                 raise
+    departed = tuple(sorted(filter(_is_named_as_ours, identity.names - {*topics, registry})))
     if dry_run:
         new = tuple(name for name in sorted(topics) if identity.recorded(name) is None)
-        return Established(tuple(missing), new, _replaced(identity, topics, described))
+        return Established(tuple(missing), new, _replaced(identity, {*topics, *departed}, described), departed)
     made = clients.create([topics[n] if n in topics else kafka_topic(n, clients.nodes()) for n in missing])
     if not identity.log_id:
         _found(identity, record, registry, random_id, alone=registry in made)
@@ -214,7 +217,16 @@ def establish(
     new = tuple(name for name in sorted({*topics, registry}) if identity.recorded(name) is None and name in described)
     if new:
         record(registry, {_TOPIC + name.encode("ascii"): described[name].id.encode("ascii") for name in new})
-    return Established(tuple(sorted(made)), new, _replaced(identity, topics, described))
+    return Established(tuple(sorted(made)), new, _replaced(identity, {*topics, *departed}, described), departed)
+
+
+def _is_named_as_ours(name: str) -> bool:
+    """`renew` records whatever begins with the domain's name, also what another program made there."""
+    try:
+        kafka_topic(name, 1)
+    except LogError:
+        return False
+    return True
 
 
 def _replaced(identity: Identity, topics: Iterable[str], described: Mapping[str, Described]) -> tuple[str, ...]:

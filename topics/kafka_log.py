@@ -29,8 +29,9 @@ Who waits for whom; no call of the library ever runs on the event loop:
 - **Erased bytes.** Kafka compacts no segment that is still being written, and begins another only when something is
   written: what was erased last would stay on the disks until somebody writes there again. So a handle that may write a
   grants topic writes a tombstone of no grant (`TICK`) behind an erasure, once the segment is old enough, and again
-  until a read from the topic's beginning finds nothing erased. It asks the cluster once, soon after it was opened;
-  afterwards nothing as long as nothing was erased. Several gateways may do it side by side.
+  until a read from the topic's beginning finds nothing erased. It looks what others have erased soon after it was
+  opened and every ten minutes, also in the topics of who has left; a handle that may write no grants asks once, and
+  afterwards nothing as long as it sees nothing erased. Several gateways may do it side by side.
 
 Identity. Kafka remembers no log, and a topic that an administrator deleted and made again looks like an empty old one.
 So the topic `{domain}.registry.log` holds a random `log_id` and the Kafka id of every topic. A topic that has another
@@ -62,7 +63,7 @@ from topics.kafka_clients import IDENT_HEADER, READERS, Clients, Follower
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
 from topics.kafka_producer import BATCH_BYTES, Item, Producing
 from topics.kafka_view import TICK, GrantsView
-from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
+from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored, ident_of
 from topics.policy_file import policy
 from topics.topic_names import is_grants_topic, is_mailbox_topic
 
@@ -79,6 +80,8 @@ PAUSE_S = 0.25
 SWEEP_FIRST_S = 30.0
 SWEEP_S = 600.0
 """After opening, and from then on: when erasures are looked after."""
+_ASKED = 10_000
+"""Records that are asked about at once."""
 GROUP_ITEMS = 5_000
 GROUP_BYTES = 16 << 20
 """Of one produce, all topics together."""
@@ -140,7 +143,8 @@ class KafkaLog:
         self._turns = count()
         self._closed = False
         self._sweeping: asyncio.Task[None] | None = None
-        self._swept = False
+        self._sweeps_grants: bool | None = None
+        """Whether there are grants topics that this principal may write; None: not asked yet."""
         self._next_sweep: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -294,6 +298,15 @@ class KafkaLog:
         self._refuse_closed()
         return found
 
+    async def grant_keys(self, ident: str) -> dict[str, list[str]]:
+        """As `topics.log.FindsGrants`, of every grants topic of the domain, also of who has left: this principal has to
+        be allowed to read them all. Raises also `not_permitted`, `unavailable` with a topic that may not be read or was
+        deleted or made again: then nobody knows."""
+        self._refuse_closed()
+        found = await self._in(self._grants, self._grant_keys_now, ident)
+        self._refuse_closed()
+        return found
+
     async def close(self) -> None:
         """As the contract. A produce in progress is awaited and answered truly; calls behind it were not made."""
         if self._closed:
@@ -329,6 +342,17 @@ class KafkaLog:
     async def trim(self, topic: str, before: int) -> int:
         """Retention: remove entries with offset < `before`; returns the first offset kept."""
         return await self._read(self._clients.trim, topic, before)
+
+    async def remove_grants(self, gone: Callable[[Sequence[str]], Collection[str]]) -> None:
+        """As `topics.ledger_retention.RemovesGrants`: reads every grants topic of the domain, who has left or not, from
+        its earliest offset, one after another. Raises LogError; what was done before it is done."""
+        self._refuse_closed()
+        for topic in await self._in(self._grants, self._grants_topics):
+            keys = await self._in(self._grants, self._granted_now, topic)
+            idents = sorted({ident_of(key) for key in keys})
+            away = {one for start in range(0, len(idents), _ASKED) for one in gone(idents[start : start + _ASKED])}
+            if away:
+                await self._change_grants(topic, {key: None for key in keys if ident_of(key) in away})
 
     async def delete_topic(self, topic: str) -> None:
         """Remove a topic with its entries. Its name stays refused until `renew_identity`, even if it is made again."""
@@ -445,20 +469,31 @@ class KafkaLog:
     def _get_grants_now(self, topic: str, keys: Sequence[str]) -> dict[str, bytes]:
         return self._read_on(topic).get(topic, keys)
 
-    def _read_on(self, topic: str) -> GrantsView:
-        self._raise_wrong([topic])
+    def _grant_keys_now(self, ident: str) -> dict[str, list[str]]:
+        topics = self._grants_topics()
+        return self._read_on(*topics).keys_of(topics, ident)
+
+    def _grants_topics(self) -> list[str]:
+        """Every grants topic of the log, of who has left too; as recorded now."""
+        self._identity.load()  # topics of members who came since
+        return sorted(filter(is_grants_topic, self._identity.names))
+
+    def _read_on(self, *topics: str) -> GrantsView:
+        """Up to the topics' ends as they are now."""
+        self._raise_wrong(topics)
         if self._view is None:
             self._view = GrantsView(self._view_path)
-        # Of the log too: a disk put back from a copy keeps its topics' ids, and what follows is another history.
-        generation = f"{self._identity.log_id}/{self._identity.recorded(topic) or ''}"
         at_ms = _now_ms()
-        start = self._view.next(topic, generation, at_ms)
-        for pairs, following in self._clients.through(topic, start):
-            if following <= start:  # the topic is shorter than it was: put back from a copy
-                self._view.forget(topic)
-            changes = ((key.decode("utf-8", "replace"), value) for key, value in pairs)
-            self._view.apply(topic, generation, changes, following, at_ms)
-            start = following
+        for topic, end in (self._clients.ends(topics) if topics else {}).items():
+            # Of the log too: a disk put back from a copy keeps its topics' ids, and what follows is another history.
+            generation = f"{self._identity.log_id}/{self._identity.recorded(topic) or ''}"
+            start = self._view.next(topic, generation, at_ms)
+            for pairs, following in self._clients.through(topic, start, end):
+                if following <= start:  # the topic is shorter than it was: put back from a copy
+                    self._view.forget(topic)
+                changes = ((key.decode("utf-8", "replace"), value) for key, value in pairs)
+                self._view.apply(topic, generation, changes, following, at_ms)
+                start = following
         return self._view
 
     # ---------------------------------------------------------------- erased bytes
@@ -479,10 +514,10 @@ class KafkaLog:
 
     def _sweep_now(self) -> list[str]:
         """Topics that need a tick now. In the grants' thread."""
-        if not self._swept:  # what was erased while nobody looked
-            for topic in self._grants_of_ours():
-                self._read_on(topic)
-            self._swept = True
+        if self._sweeps_grants is not False:  # what was erased while nobody looked, or by another
+            ours = self._grants_of_ours()
+            self._read_on(*sorted(ours - self._identity.check(ours).keys()))
+            self._sweeps_grants = bool(ours)
         if self._view is None:
             return []
         waiting = self._view.erased(_now_ms() - _rolls_after_ms())
@@ -496,8 +531,7 @@ class KafkaLog:
 
     def _grants_left_now(self, idents: frozenset[str]) -> set[str]:
         left: set[str] = set()
-        self._identity.load()  # topics of members who came since
-        for topic in sorted(filter(is_grants_topic, self._identity.names)):
+        for topic in self._grants_topics():
             self._raise_wrong([topic])
             for pairs, _ in self._clients.through(topic, 0):
                 if self._closed:
@@ -505,6 +539,20 @@ class KafkaLog:
                 keys = (key.partition(b"|")[0].decode("ascii", "replace") for key, value in pairs if value is not None)
                 left |= idents.intersection(keys)
         return left
+
+    def _granted_now(self, topic: str) -> list[str]:
+        """Keys under which a grant is there, in the topic's order."""
+        self._raise_wrong([topic])
+        there: dict[bytes, None] = {}
+        for pairs, _ in self._clients.through(topic, 0):
+            if self._closed:
+                raise LogError("log_closed")
+            for key, value in pairs:
+                if value is None:
+                    there.pop(key, None)
+                else:
+                    there[key] = None
+        return [key.decode("utf-8", "replace") for key in there]
 
     def _grants_of_ours(self) -> set[str]:
         """Grants topics that this principal may write."""

@@ -135,6 +135,16 @@ class GrantsView:
                     found[key] = row[0]
         return found
 
+    def keys_of(self, topics: Iterable[str], ident: str) -> dict[str, list[str]]:
+        """Topic -> keys of that record's grants, of those topics that have any. Raises LogError `unavailable`."""
+        asked = "SELECT key FROM granted WHERE topic = ? AND key >= ? AND key < ?"
+        with self._said():
+            found = {
+                topic: [str(key) for (key,) in self._db.execute(asked, (topic, f"{ident}|", f"{ident}}}"))]
+                for topic in topics
+            }
+        return {topic: keys for topic, keys in found.items() if keys}
+
     def erased(self, before_ms: int) -> list[str]:
         """Topics in which something was erased, or last looked after, before then; sorted."""
         with self._said():

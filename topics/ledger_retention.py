@@ -18,21 +18,25 @@ What is old and not delivered stays, and is counted as overdue. Its sender hears
 that nobody has acknowledged it and whom to telephone (`adapters.deadlines`, alarm `undelivered`); the keeper of the log
 is told here, and whose it is: a sender that has lost its adapter too can be telephoned.
 
-    log entry `retention` (first offset kept) -> read back -> remove from the log
+    log entry `retention` (first offset kept) -> read back -> remove the grants -> remove from the log
 
-If we crash between the two: the entry says what may be removed, and the next run removes it. It must never remove what
-no entry says or what is not due by the rule above, whatever an entry says, nor decide by anything that is not signed
-or in the log.
+Grants of what is removed go with it, whoever's they are: a key to what nobody is handed any more is only a danger.
+SQLite does both in one transaction; on Kafka the grants go first, while it is still known whose they are. There the
+grants of a record that did not count stay.
+
+If we crash between: the entry says what may be removed, and the next run removes it. It must never remove what no entry
+says or what is not due by the rule above, whatever an entry says, nor decide by anything that is not signed or in the
+log.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.envelope import split_topic
 from schemas.errors import LogError
@@ -53,6 +57,19 @@ class Trims(Protocol):
     """A log from whose topics beginnings can be removed; on Kafka an administrator's."""
 
     async def trim(self, topic: str, before: int) -> int: ...
+
+
+@runtime_checkable
+class RemovesGrants(Protocol):
+    """One whose `trim` leaves the grants where they are: on Kafka they stand in other topics than their records."""
+
+    async def remove_grants(self, gone: Callable[[Sequence[str]], Collection[str]]) -> None:
+        """Durably delete every grant of every record that is gone, whoever's it is, also of who has left.
+
+        Args:
+            gone: those of these records ("<iss>/<evt>") that retention removes; asked on the event loop.
+
+        Raises LogError; what was done before it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +155,8 @@ async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[
     while not await sequencer.append(entries):
         """Another sequencer's batch came first."""
     allowed = {one.topic: one.keep_from for one in found}
-    removed: dict[str, int] = {}
+    goes: dict[str, int] = {}
+    keep_from: dict[str, int] = {}
     for name, state in sorted(sequencer.view.topics.items()):
         try:
             ends = await log.ends(name)
@@ -147,10 +165,18 @@ async def execute(sequencer: Sequencer, log: Log, trims: Trims, found: Sequence[
                 raise
             continue
         # Whoever may append to the store can have an entry there that says anything: it removes nothing by itself.
-        before = min(state.start, allowed.get(name, ends.first))
-        if ends.first < before:
-            removed[name] = await trims.trim(name, before)
-    return removed
+        keep_from[name] = min(state.start, allowed.get(name, ends.first))
+        if ends.first < keep_from[name]:
+            goes[name] = keep_from[name]
+
+    def gone(idents: Sequence[str]) -> list[str]:
+        """Also what an earlier run removed and whose grants it left."""
+        places = sequencer.view.places(idents)
+        return [ident for ident, (name, offset) in places.items() if offset < keep_from.get(name, 0)]
+
+    if goes and isinstance(trims, RemovesGrants):
+        await trims.remove_grants(gone)
+    return {name: await trims.trim(name, before) for name, before in goes.items()}
 
 
 class Scheduled:

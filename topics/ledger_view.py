@@ -268,6 +268,17 @@ class LedgerView:
                     found[ident] = f"{domain}/{owner}"
         return found
 
+    def places(self, idents: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Ident -> mailbox topic and offset of the event that has it, as far as that was learned. Raises LogError."""
+        found: dict[str, tuple[str, int]] = {}
+        asked = "SELECT name, offset FROM event JOIN topic ON topic.id = event.topic WHERE ident = ?"
+        with self._said():
+            for ident in idents:
+                row = self._db.execute(asked, (_short(ident),)).fetchone()
+                if row is not None:
+                    found[ident] = (str(row[0]), int(row[1]))
+        return found
+
     def known(self, l1: Sequence[bytes]) -> set[bytes]:
         """Those of these `header.payload` hashes that an event or erasure has."""
         found: set[bytes] = set()

@@ -199,3 +199,8 @@ def grants_topic(agency: str) -> str:
 def grant_key(ident: str, kid: str) -> str:
     """The grants topic's key of one grant: `<iss>/<evt>|<kid>`."""
     return f"{ident}|{kid}"
+
+
+def ident_of(key: str) -> str:
+    """The record that a grant's key names: `<iss>/<evt>`."""
+    return key.partition("|")[0]

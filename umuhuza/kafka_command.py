@@ -456,6 +456,7 @@ def applied_json(applied: Applied) -> dict[str, Any]:
         "quotas": {user: dict(values) for user, values in applied.quotas.items()},
         "allowed": [_line(acl) for acl in applied.allowed],
         "removed": [_line(acl) for acl in applied.removed],
+        "departed": list(applied.departed),
         "findings": [{"what": one.what, "topic": one.topic, "principal": one.principal} for one in applied.findings],
     }
 
@@ -478,6 +479,11 @@ def applied_lines(applied: Applied) -> list[str]:
         ]
     else:
         lines = [t("Sujets et droits étaient déjà ainsi.", "Topics and rights were so already.")]
+    if applied.departed:
+        names = ", ".join(applied.departed)
+        lines.append(
+            t(f"Sujets d'agences parties, gardés : {names}.", f"Topics of agencies that have left, kept: {names}.")
+        )
     meanings = {
         "replaced": t(
             "supprimé ou refait par quelqu'un ; si c'est voulu : umuhuza kafka restored",

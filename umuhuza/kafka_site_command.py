@@ -20,7 +20,7 @@ from schemas.registry import Registry
 from topics.kafka_catalogue import kafka_topics, ledger_client
 from umuhuza.kafka.certificates import write_file
 from umuhuza.kafka.production import Hosts, Site
-from umuhuza.kafka.strimzi import resources
+from umuhuza.kafka.strimzi import resources, topics_in
 from umuhuza.kafka_command import (
     Addresses,
     Folder,
@@ -154,7 +154,9 @@ def strimzi(
 ) -> None:
     members = read_members(registry, registry_root, neighbours)
     out.mkdir(parents=True, exist_ok=True)
-    made = resources(members, storage)
+    before = out / "topics.yaml"
+    known = topics_in(before.read_text(encoding="utf-8")) if before.is_file() else ()
+    made = resources(members, storage, known)
     for name, text in made.items():
         write_file(out / name, text.encode("utf-8"))
     result(
@@ -207,7 +209,7 @@ def _apply(access: KafkaAccess, members: Registry, rights: bool, dry_run: bool) 
             wanted = kafka_topics(members, nodes)
             done = establish(clients, recorder(clients), members.domain, wanted, random_id=_log_id, dry_run=dry_run)
             findings = tuple(Finding("replaced", topic) for topic in done.replaced)
-            return Applied(done.created, {}, (), (), findings, dry_run)
+            return Applied(done.created, {}, (), (), findings, dry_run, departed=done.departed)
     finally:
         clients.close_producer()
         clients.close()

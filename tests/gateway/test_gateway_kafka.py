@@ -9,8 +9,9 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import apsw
@@ -20,15 +21,23 @@ from gateway.app import Gateway
 from schemas.errors import LogError
 from schemas.registry import Agency
 from tests.domain import NOW, Domain, Signed
-from tests.gateway.gateway_world import World, count_of
+from tests.gateway.gateway_world import World, count_of, erasing, grants_kept
 from tests.kafka.conftest import LEAKS, brokers_go_away, kafka_cluster, second_cluster
 from tests.topics.http_harness import GatewayProcess, connect, write_gateway
 from tests.topics.kafka_harness import random_id, wipe
-from topics import kafka_admin
+from tests.topics.ledger_world import ORIGIN, Registries, entries_in, shown
+from tests.topics.test_kafka_admin import raw
+from topics import kafka_admin, kafka_log
 from topics.catalogue import mailboxes_of
 from topics.kafka_access import KafkaAccess
+from topics.kafka_catalogue import KafkaAcl
+from topics.kafka_clients import Clients
 from topics.kafka_log import KafkaLog
-from topics.log import Appended, grants_topic
+from topics.ledger import Sequencer
+from topics.ledger_erasures import Erasures
+from topics.ledger_store import SqliteLedgerStore
+from topics.ledger_view import LedgerView
+from topics.log import Appended, grant_key, grants_topic
 from topics.settings import SettingsError
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
@@ -314,6 +323,84 @@ def test_a_topic_that_was_deleted_is_refused_and_the_others_go_on(ground: Ground
             assert await metric(caller, "umuhuza_gateway_log_up") == 1
 
     asyncio.run(run())
+
+
+DEPARTED = "bi.grants.r5w2"
+
+
+def ends_of_grants(admin: Clients) -> dict[str, int]:
+    return admin.ends([DEPARTED, "bi.grants.k7t4"])
+
+
+def test_an_erasure_takes_the_keys_of_who_has_left_and_the_ledger_calls_it_done(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over SQLite, and also where an earlier `apply` had taken the gateway's rights on what the departed left."""
+    monkeypatch.setattr(kafka_log, "SWEEP_FIRST_S", 0.2)
+    monkeypatch.setattr(kafka_log, "SWEEP_S", 0.5)
+    monkeypatch.setattr(kafka_log, "_rolls_after_ms", lambda: 2000)
+    domain, admin = ground.domain, ground.cluster.access(ADMIN)
+    one, other = domain.record(), domain.record()
+    both = {one.manifest.ident, other.manifest.ident}
+    departed, rotated = (grant_key(one.manifest.ident, kid) for kid in ("departed", "rotated"))
+    kept = grant_key(other.manifest.ident, "departed")
+    left = {name: agency for name, agency in domain.registry.agencies.items() if name != "bi/r5w2"}
+    domain.registry = replace(domain.registry.renewed(domain.now), agencies=MappingProxyType(left))
+    apply(ground.cluster, domain)
+    rights = [KafkaAcl("User:bi.operator", operation, DEPARTED) for operation in ("read", "write")]
+
+    async def erased() -> None:
+        world = ground.world("one")
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            log = gateway.door.log
+            await iom.send(one, other)
+            await log.put_grants(DEPARTED, {departed: b"{}", kept: b"{}"})
+            await log.put_grants("bi.grants.k7t4", {rotated: b"{}"})
+            with raw(admin) as clients:
+                clients.remove_acls(rights)
+                await iom.send(erasing(world, one, "bi/iom", "bi/k7t4"))
+                assert await grants_kept(gateway, one) == 0
+                before = ends_of_grants(clients)
+                for _ in range(3):
+                    await gateway.door.follower.follow()
+                assert gateway.door.index.erasures_to_do() == [one.manifest.ident], "it is not forgotten"
+                assert ends_of_grants(clients) == before, "nor written over and over"
+                clients.add_acls(rights)
+                # So that it is compacted while somebody watches.
+                quick: dict[str, str | None] = {"segment.ms": "1000", "max.compaction.lag.ms": "1000"}
+                clients.change_settings(dict.fromkeys(before, quick))
+            async with asyncio.timeout(60):
+                while gateway.door.index.erasures_to_do():
+                    await gateway.door.follower.follow()
+                    await asyncio.sleep(0.2)
+            assert await log.get_grants(DEPARTED, [departed, kept]) == {kept: b"{}"}
+            assert await log.get_grants("bi.grants.k7t4", [rotated]) == {}
+            await called_done()
+
+    async def called_done() -> None:
+        store = SqliteLedgerStore.open(ground.folder / "ledger.db", random_id=lambda: "store")
+        view = LedgerView.open(ground.folder / "ledger-view.db", origin=ORIGIN, store_id=store.store_id)
+        log = await KafkaLog.open(ground.cluster.access("bi/ledger"), domain="bi", random_id=random_id, sweeps=False)
+        sequencer = Sequencer(log, store, view, Registries(domain), now_ms=lambda: NOW * 1000, in_thread=False)
+        erasures = Erasures(log, sequencer, now_ms=lambda: time.time_ns() // 1_000_000, every_s=2.0)
+        try:
+            await sequencer.start()
+            async with asyncio.timeout(120):
+                while not any(line.startswith("erased") for line in shown(entries_in(view))):
+                    await sequencer.step()
+                    await erasures.turn()
+                    assert erasures.problem is None
+                    await asyncio.sleep(0.2)
+            await erasures.turn()
+            assert (erasures.open, erasures.overdue) == (0, 0)
+            assert await log.grants_left(both) == {other.manifest.ident}
+        finally:
+            await erasures.close()
+            await log.close()
+            view.close()
+            store.close()
+
+    asyncio.run(erased())
 
 
 def test_no_log_or_two_logs_are_refused_before_anything_listens(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +29,7 @@ from umuhuza.kafka.certificates import Credentials
 from umuhuza.kafka.cluster import _free_ports
 from umuhuza.kafka.probe import NoAnswerError, ask
 from umuhuza.kafka.production import ETC, LIBS, LOGS, Hosts, Site, format_arguments, node_properties
+from umuhuza.kafka.strimzi import resources, topics_in
 from umuhuza.publish import deployment_differing, main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -443,6 +445,32 @@ def test_strimzis_topics_and_rights_are_the_catalogues_to_the_letter() -> None:
     assert rights == {(acl.principal, acl.operation, acl.name) for acl in kafka_acls(registry)}
     limited = {user["metadata"]["name"] for user in documents("users.yaml") if "quotas" in user["spec"]}
     assert limited == kafka_quotas(registry).keys()
+
+
+def test_strimzis_topics_of_an_agency_that_has_left_stay_and_its_user_goes() -> None:
+    """Strimzi deletes the records with a KafkaTopic that is taken away, and the ledger's rights with its line."""
+    registry = deployment.example_registry()
+    gone = next(agency for agency in registry.agencies if agency.endswith("/k7t4"))
+    left = replace(registry, agencies={name: one for name, one in registry.agencies.items() if name != gone})
+    before = resources(registry)
+    after = resources(left, known=topics_in(before["topics.yaml"]))
+    assert after["topics.yaml"] == before["topics.yaml"]
+    users = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(after["users.yaml"])}
+    assert "bi.k7t4" not in users
+    may = {
+        (who, operation, acl["resource"]["name"])
+        for who, spec in users.items()
+        for acl in spec.get("authorization", {"acls": []})["acls"]
+        for operation in acl["operations"]
+        if acl["resource"]["name"] in ("bi.grants.k7t4", "bi.referral.k7t4")
+    }
+    assert may == {
+        ("bi.operator", "Read", "bi.grants.k7t4"),
+        ("bi.operator", "Write", "bi.grants.k7t4"),
+        ("bi.ledger", "Read", "bi.grants.k7t4"),
+        ("bi.ledger", "Read", "bi.referral.k7t4"),
+    }
+    assert "bi.grants.k7t4" not in resources(left)["topics.yaml"]
 
 
 def test_strimzis_cluster_asks_for_certificates_denies_by_default_and_is_told_nothing_that_it_refuses() -> None:

@@ -15,11 +15,12 @@ The API is kafka.strimzi.io/v1. Pure: no I/O.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from schemas.registry import Registry
-from topics.kafka_catalogue import kafka_acls, kafka_quotas, kafka_topics, ledger_client
+from topics.kafka_catalogue import KafkaTopic, kafka_acls, kafka_quotas, kafka_topic, kafka_topics, ledger_client
 from umuhuza.kafka.certificates import ADMIN, principal_of
 from umuhuza.kafka.production import Hosts, node_properties
 
@@ -51,13 +52,29 @@ _QUOTAS = {
 _GENERATED = "Made by `umuhuza kafka strimzi` from the registry and the catalogue: make it again, do not edit."
 
 
-def resources(registry: Registry, storage: str = "20Gi") -> dict[str, str]:
-    """File name -> YAML. `storage`: of each node."""
+def resources(registry: Registry, storage: str = "20Gi", known: Collection[str] = ()) -> dict[str, str]:
+    """File name -> YAML.
+
+    Args:
+        storage: of each node.
+        known: topics that were made before (`topics_in`). Those of agencies that have left stay: a KafkaTopic that is
+            taken away takes its records with it, and what was sent to them is still erased.
+
+    Raises LogError `topic_unknown`: a known one's name is no topic's.
+    """
+    topics = kafka_topics(registry, NODES)
+    departed = sorted(set(known) - topics.keys())
+    topics |= {name: kafka_topic(name, NODES) for name in departed}
     return {
         "kafka.yaml": _documents([_pool("controller", "2Gi"), _pool("broker", storage), _kafka()]),
-        "topics.yaml": _documents(_topics(registry)),
-        "users.yaml": _documents(_users(registry)),
+        "topics.yaml": _documents(_topics(topics)),
+        "users.yaml": _documents(_users(registry, departed)),
     }
+
+
+def topics_in(text: str) -> set[str]:
+    """Names of the topics in a `topics.yaml` that was made here."""
+    return {json.loads(name) for name in re.findall(r'^  name: ("[^"\n]+")$', text, re.MULTILINE)}
 
 
 def _kafka() -> dict[str, Any]:
@@ -103,22 +120,22 @@ def _pool(role: str, size: str) -> dict[str, Any]:
     )
 
 
-def _topics(registry: Registry) -> list[dict[str, Any]]:
+def _topics(topics: Mapping[str, KafkaTopic]) -> list[dict[str, Any]]:
     return [
         _resource(
             "KafkaTopic",
             name,
             {"partitions": 1, "replicas": topic.replication, "config": dict(sorted(topic.settings.items()))},
         )
-        for name, topic in sorted(kafka_topics(registry, NODES).items())
+        for name, topic in sorted(topics.items())
     ]
 
 
-def _users(registry: Registry) -> list[dict[str, Any]]:
+def _users(registry: Registry, departed: Collection[str]) -> list[dict[str, Any]]:
     keeper = ledger_client(registry)
     clients = (*registry.agencies, *(() if keeper is None else (keeper,)))
     rights: dict[str, dict[str, set[str]]] = {f"User:{principal_of(client)}": {} for client in clients}
-    for acl in kafka_acls(registry):
+    for acl in kafka_acls(registry, departed=departed):
         rights[acl.principal].setdefault(acl.name, set()).add(acl.operation.capitalize())
     agencies = {f"User:{principal_of(agency)}": agency for agency in registry.agencies}
     quotas = kafka_quotas(registry)
