@@ -225,7 +225,7 @@ class Disclosures:
             raise LogError("ledger_behind", "said.record")
         if place is None or place.refused is not None:
             raise RegistryError("key_revoked", "said.record")
-        return registry.signing_key(iss, record.kid, claimed, place.index)
+        return registry.signing_key(iss, record.kid, claimed, place.index, place.ledger)
 
     def _granted_keys(self, record: Record, said: DisclosureGranted) -> dict[str, bytes]:
         for piece in said.keys:

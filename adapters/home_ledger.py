@@ -23,11 +23,12 @@ from typing import Protocol
 from adapters.receipt_book import ReceiptSource
 from schemas.errors import AccessError, LogError
 from schemas.keys import b64url
+from schemas.ledgers import number_in
 from schemas.notes import read_checkpoint_text, read_note
 from schemas.proof_texts import read_tlog_proof
 from schemas.trust_policy import TrustPolicy
+from topics.believed_ledgers import ledgers_of
 from topics.ledger_entries import LedgerEntry, decode_entry
-from topics.promise import ledgers_of
 from topics.proofs import leaf_hash, verify_inclusion
 from topics.receipts import check_receipt
 
@@ -44,6 +45,8 @@ class Place:
     index: int
     refused: str | None
     """Code with which the ledger refused the record; None: it counts."""
+    ledger: int = 1
+    """Number of the ledger among its domain's."""
 
 
 class HomeLedger(Protocol):
@@ -86,8 +89,9 @@ class ReceiptedLedger:
         return found
 
     def _checked(self, l1: bytes, data: bytes, policy: TrustPolicy) -> Place:
-        receipt = check_receipt(data, policy, ledgers_of(policy, self._domain)[-1])
-        return _place(receipt.entry, receipt.index, l1)
+        origin = ledgers_of(policy, self._domain)[-1]
+        receipt = check_receipt(data, policy, origin)
+        return _place(receipt.entry, receipt.index, l1, number_in(origin))
 
 
 class ToldLedger:
@@ -129,10 +133,10 @@ def _told(l1: bytes, data: bytes) -> Place:
     head = read_checkpoint_text(read_note(proof.checkpoint).text)
     if not verify_inclusion(leaf_hash(proof.extra), proof.index, head.size, proof.path, head.root):
         raise LogError("root_mismatch", "proof")
-    return _place(decode_entry(proof.extra), proof.index, l1)
+    return _place(decode_entry(proof.extra), proof.index, l1, number_in(head.origin))
 
 
-def _place(entry: LedgerEntry, index: int, l1: bytes) -> Place:
+def _place(entry: LedgerEntry, index: int, l1: bytes, ledger: int) -> Place:
     if entry.l1_sha256 != l1:
         raise LogError("root_mismatch", "receipt")
-    return Place(index, entry.detail if entry.kind == "reject" else None)
+    return Place(index, entry.detail if entry.kind == "reject" else None, ledger)

@@ -296,7 +296,7 @@ class Inbox:
             raise LogError("ledger_behind", record.manifest.topic)
         if place.refused == "key_revoked":
             raise RegistryError("key_revoked")
-        return registry.signing_key(iss, record.kid, at, place.index)
+        return registry.signing_key(iss, record.kid, at, place.index, place.ledger)
 
     def _knows_newer_registry(self, manifest: Manifest, at_ms: int) -> bool:
         """Whoever joined, or got a key or a role, in a registry that we have not fetched yet is no stranger: while the

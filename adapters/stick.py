@@ -47,10 +47,12 @@ from schemas.bundle import (
 from schemas.envelope import chain_hash, new_evt
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.keys import VerifyKey, b64url
+from schemas.notes import read_checkpoint_text, read_note
 from schemas.trust_policy import TrustPolicy, read_endorsed
+from topics.believed_ledgers import believed_ledgers, ledgers_of
 from topics.http_log import promise_in, read_answer
 from topics.log import Appended
-from topics.promise import Promise, ledgers_of
+from topics.promise import Promise
 
 MAX_RECORDS = 1000
 """A bundle."""
@@ -269,8 +271,14 @@ class Stick:
     async def _receipts(self, log: BundleLog) -> int:
         if self._trust is None or not log.found:
             return 0
-        origin = ledgers_of(self._trust, self._desk.registry().domain)[-1]
-        return await ReceiptBook(self._desk.mailbox).ask(log, self._trust, origin)
+        policy, origin = self._believed(self._trust)
+        return await ReceiptBook(self._desk.mailbox).ask(log, policy, origin)
+
+    def _believed(self, trust: TrustPolicy) -> tuple[TrustPolicy, str]:
+        """With what the registry announces, and the ledger that counts now."""
+        registry = self._desk.registry()
+        policy = believed_ledgers(trust, registry.ledgers, registry.domain).policy
+        return policy, ledgers_of(policy, registry.domain)[-1]
 
     def _keep_checkpoint(self, data: bytes | None) -> None:
         """The largest that we can believe, for whom we hand something next; one that we cannot is passed over.
@@ -280,11 +288,11 @@ class Stick:
         """
         if data is None or self._trust is None or self._checkpoint is None:
             return
-        origin = ledgers_of(self._trust, self._desk.registry().domain)[-1]
-        found = read_endorsed(data, self._trust, origin).signed.checkpoint
+        policy, origin = self._believed(self._trust)
+        found = read_endorsed(data, policy, origin).signed.checkpoint
         held = self.checkpoint()
-        if held is not None:
-            before = read_endorsed(held, self._trust, origin).signed.checkpoint
+        if held is not None and read_checkpoint_text(read_note(held).text).origin == origin:  # else of a lost one
+            before = read_endorsed(held, policy, origin).signed.checkpoint
             if before.size == found.size and before.root != found.root:
                 raise LogError("log_inconsistent", "checkpoint")
             if before.size >= found.size:

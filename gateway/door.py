@@ -30,6 +30,7 @@ from gateway.receipt_desk import ReceiptDesk
 from gateway.settings import Settings, read_sealing_key
 from schemas.errors import AccessError, LogError
 from schemas.keys import RandomBytes, SealingKey, SigningKey, b64url, unb64url
+from schemas.ledgers import number_in
 from schemas.registry import Registry
 from topics.catalogue import topics_of
 from topics.ledger_entries import GOOD_KINDS
@@ -268,7 +269,23 @@ async def open_door(
     here = Here(run)
     checking = here if checker is None else await checker(here, metrics.checkers_lost.inc)
     checks = Checks(registry, checking)
-    follower = Follower(log, index, checks, abroad, None if ledger is None else partial(placed, ledger))
+
+    def announced() -> str | None:
+        """The ledger that counts now, as the registry says."""
+        ledgers = registry_file.registry.ledgers
+        return ledgers[-1].origin if ledgers else None
+
+    def served() -> str | None:
+        return None if ledger is None else ledger.origin()
+
+    follower = Follower(
+        log,
+        index,
+        checks,
+        abroad,
+        None if ledger is None else partial(placed, ledger),
+        lambda: number_in(served() or "") or 1,
+    )
     intake = Intake(
         log,
         index,
@@ -281,13 +298,14 @@ async def open_door(
         make_topics=make_topics,
         append_seconds=metrics.append_seconds.observe,
         logged=logged,
-        origin=lambda: None if ledger is None else ledger.origin(),
+        origin=lambda: announced() or served(),
     )
     metrics.watch(
         storage=storage,
         registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
         registry_refused=lambda: float(registry_file.problem is not None),
         registry_ends=lambda: float(registry_file.trusted.ends_at(int(now())) - now()),
+        ledger_differs=lambda: float(None not in (announced(), served()) and announced() != served()),
         pending=lambda: float(intake.pending()),
     )
     door = Door(

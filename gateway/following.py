@@ -37,6 +37,7 @@ class Follower:
         checks: Checks,
         abroad: Callable[[Stored], Checked] | None = None,
         placed: Callable[[bytes, str], int | None] | None = None,
+        ledger: Callable[[], int] = lambda: 1,
     ) -> None:
         """
         Args:
@@ -44,9 +45,11 @@ class Follower:
             placed: index of the ledger's entry that counts the record with this `header.payload` hash in this topic;
                 -1: it refuses it; None: it has not reached it. Raises LogError: it cannot be asked now. None where the
                 domain has no ledger.
+            ledger: number of that ledger among the domain's.
         """
         self._abroad = abroad
         self._placed = placed
+        self._ledger = ledger
         self._behind = 0
         self._log = log
         self._index = index
@@ -128,7 +131,9 @@ class Follower:
         if index is None:
             self._behind += 1
             return "unknown"
-        counts = verify_logged(rules.registry, one.topic, one.at_ms, one.value, index) if index >= 0 else None
+        if index < 0:
+            return None
+        counts = verify_logged(rules.registry, one.topic, one.at_ms, one.value, index, self._ledger())
         return (counts.manifest, b64url(counts.l1_sha256)) if isinstance(counts, Verified) else None
 
     @property

@@ -100,6 +100,11 @@ class Metrics:
             "Until the root, the targets or the last key of a member end, whichever is first",
             registry=self.collectors,
         )
+        self._ledger_differs = Gauge(
+            "umuhuza_gateway_ledger_differs",
+            "1 when the ledger that is served is not the one that the registry announces",
+            registry=self.collectors,
+        )
         self.request = lru_cache(maxsize=4096)(self._requests.labels)
         self.record = lru_cache(maxsize=4096)(self._records.labels)
         self.contact = lru_cache(maxsize=64)(self._contacts.labels)
@@ -116,6 +121,7 @@ class Metrics:
         registry_age: Callable[[], float],
         registry_refused: Callable[[], float],
         registry_ends: Callable[[], float],
+        ledger_differs: Callable[[], float],
         pending: Callable[[], float],
     ) -> None:
         """Gauges that are asked for when they are read."""
@@ -124,6 +130,7 @@ class Metrics:
         self._registry_age.set_function(registry_age)
         self._registry_refused.set_function(registry_refused)
         self._registry_ends.set_function(registry_ends)
+        self._ledger_differs.set_function(ledger_differs)
 
     def text(self) -> bytes:
         return generate_latest(self.collectors)

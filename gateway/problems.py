@@ -104,6 +104,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "recipient_disputed",
         "policy_differs",
         "ledger_behind",
+        "ledger_differs",
         "quorum_missing",
         "key_device_absent",
         "erasure_pending",

@@ -24,6 +24,7 @@ from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
 from schemas.envelope import is_agency
 from schemas.errors import RecordError, RegistryError
 from schemas.keys import SUITES, SealTo, Suite, VerifyKey, b64url, kid_of, unb64url
+from schemas.ledgers import AnnouncedLedger, ledger_number, ledgers_from_json, ledgers_to_json, origin_of
 from schemas.plain_text import is_one_line
 
 STALE_AFTER_S = 30 * 86_400
@@ -70,18 +71,25 @@ class Key:
     compromised_since: int | None = None
     """A size of the home ledger's tree: what stands there at this index or later was not signed by the agency,
     whatever the time says. None: no such doubt."""
+    compromised_in: int = 1
+    """Which of the home domain's ledgers has that tree; 1: the first (`schemas.ledgers`)."""
 
-    def counts_at(self, at: int, index: int | None = None) -> bool:
+    def stolen_at(self, index: int, ledger: int = 1) -> bool:
+        """Whether what stands at this index of the home domain's ledger of this number is in doubt. Sizes of two trees
+        are never compared: all of a later tree is later."""
+        since = self.compromised_since
+        return since is not None and (ledger, index) >= (self.compromised_in, since)
+
+    def counts_at(self, at: int, index: int | None = None, ledger: int = 1) -> bool:
         """Whether it counts at time `at` (seconds), for a record that the home ledger counted at `index` where that is
-        known.
+        known, `ledger` being the number of that ledger.
 
         The ledger counts nothing behind a revocation, so with an index no clock is asked for that: what had its place
         before keeps its worth, also when the revocation was dated hours before it was published. A tree size since
         which the key was stolen takes away what stands behind it.
         """
         if index is not None:
-            stolen = self.compromised_since is not None and index >= self.compromised_since
-            return self.activated <= at < self.expires and not stolen
+            return self.activated <= at < self.expires and not self.stolen_at(index, ledger)
         return self.activated <= at < min(self.expires, self.expires if self.revoked is None else self.revoked)
 
 
@@ -151,6 +159,8 @@ class Registry:
     """By the other domain."""
     policy: AgreedPolicy | None = None
     """None: the domain has signed none."""
+    ledgers: tuple[AnnouncedLedger, ...] = ()
+    """The domain's ledgers, the one that counts last; empty: it has announced none."""
     _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
     """Decoded keys, made on first use: decoding a point costs as much as a verification."""
     _sealers: dict[tuple[str, str], SealTo] = field(default_factory=dict, repr=False, compare=False)
@@ -195,8 +205,9 @@ class Registry:
             return self
         return Registry(border.domain, self.version, self.issued, border.agencies, self.training)
 
-    def signing_key(self, iss: str, kid: str, at: int, index: int | None = None) -> VerifyKey:
-        """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known.
+    def signing_key(self, iss: str, kid: str, at: int, index: int | None = None, ledger: int = 1) -> VerifyKey:
+        """The key with which `iss` signed at time `at`, and at `index` of its home ledger where that is known; `ledger`
+        is the number of that ledger.
 
         A time is the log's, never the issuer's claim: a thief dates back. An index is that of an entry that counted:
         it stands before whatever revoked the key, and only a theft dated back by a tree size takes that away.
@@ -208,7 +219,7 @@ class Registry:
         owner = self.agency(iss)
         for key in owner.keys:
             if key.kid == kid and key.use == "sig":
-                if not key.counts_at(at, index):
+                if not key.counts_at(at, index, ledger):
                     raise RegistryError("key_revoked")
                 cached = self._verifiers.get((iss, kid))
                 if cached is None:
@@ -260,9 +271,11 @@ class Registry:
             _sealers={},
         )
 
-    def with_key_revoked(self, agency: str, kid: str, now: int, compromised_since: int | None = None) -> Registry:
+    def with_key_revoked(
+        self, agency: str, kid: str, now: int, compromised_since: int | None = None, compromised_in: int = 1
+    ) -> Registry:
         """The next version, in which this key counts for nothing signed from now on; with a size of the home ledger's
-        tree, for nothing that stands there from that index on.
+        tree, the ledger of that number, for nothing that stands there from that index on, or in a later ledger.
 
         Raises:
             RegistryError: agency_unknown, key_unknown.
@@ -270,7 +283,8 @@ class Registry:
         owner = self.agency(agency)
         if all(key.kid != kid for key in owner.keys):
             raise RegistryError("key_unknown")
-        keys = tuple(_revoked(key, now, compromised_since) if key.kid == kid else key for key in owner.keys)
+        since = None if compromised_since is None else (compromised_in, compromised_since)
+        keys = tuple(_revoked(key, now, since) if key.kid == kid else key for key in owner.keys)
         return self.with_agency(replace(owner, keys=keys), now)
 
     def renewed(self, now: int) -> Registry:
@@ -278,10 +292,16 @@ class Registry:
         return replace(self, version=self.version + 1, issued=now, _verifiers={}, _sealers={})
 
 
-def _revoked(key: Key, now: int, compromised_since: int | None) -> Key:
-    """A revocation is never taken back and never moved later; a doubt about the past may still grow."""
-    sizes = [size for size in (key.compromised_since, compromised_since) if size is not None]
-    return replace(key, revoked=now if key.revoked is None else key.revoked, compromised_since=min(sizes, default=None))
+def _revoked(key: Key, now: int, since: tuple[int, int] | None) -> Key:
+    """A revocation is never taken back and never moved later; a doubt about the past may still grow.
+
+    Args:
+        since: number of a ledger and size of its tree.
+    """
+    key = replace(key, revoked=now if key.revoked is None else key.revoked)
+    if since is None or (key.compromised_since is not None and key.stolen_at(since[1], since[0])):
+        return key
+    return replace(key, compromised_in=since[0], compromised_since=since[1])
 
 
 def _suite(text: str) -> Suite:
@@ -308,6 +328,7 @@ def registry_to_json(registry: Registry) -> dict[str, Any]:
         else {"version": registry.policy.version, "sha256": registry.policy.sha256.hex()},
         "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
         **({"borders": [_border_to_json(one) for one in registry.borders.values()]} if registry.borders else {}),
+        **(ledgers_to_json(registry.ledgers) if registry.ledgers else {}),
     }
 
 
@@ -336,6 +357,7 @@ def _border_from_json(raw: Any, path: str) -> Border:
 
 
 def agency_to_json(agency: Agency) -> dict[str, Any]:
+    home = _home(agency.id)
     return {
         "id": agency.id,
         "protected": agency.protected,
@@ -351,12 +373,17 @@ def agency_to_json(agency: Agency) -> dict[str, Any]:
                 "expires": key.expires,
                 "revoked": key.revoked,
                 **({} if key.compromised_since is None else {"compromised_since": key.compromised_since}),
+                **({} if key.compromised_in == 1 else {"compromised_in": origin_of(home, key.compromised_in)}),
             }
             for key in agency.keys
         ],
         **({"direct": True} if agency.direct else {}),
         **({"endpoints": dict(agency.endpoints)} if agency.endpoints else {}),
     }
+
+
+def _home(agency: str) -> str:
+    return agency.partition("/")[0]
 
 
 def registry_from_json(raw: Any) -> Registry:
@@ -366,7 +393,9 @@ def registry_from_json(raw: Any) -> Registry:
         RegistryError: registry_invalid, with the path that is wrong.
     """
     members = {"v", "domain", "version", "issued", "training", "policy", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() - {"borders"} != members or not isinstance(raw["agencies"], list):
+    if not isinstance(raw, dict) or raw.keys() - {"borders", "ledgers"} != members:
+        raise RegistryError("registry_invalid", "payload")
+    if not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
     if not isinstance(raw.get("borders", []), list):
         raise RegistryError("registry_invalid", "borders")
@@ -392,6 +421,7 @@ def registry_from_json(raw: Any) -> Registry:
         raw["training"],
         {one.domain: one for one in borders},
         _policy_from_json(raw["policy"]),
+        ledgers_from_json({"ledgers": raw["ledgers"]}, raw["domain"]) if "ledgers" in raw else (),
     )
 
 
@@ -443,7 +473,8 @@ def agency_from_json(raw: Any, path: str = "agency") -> Agency:
         raise bad("endpoints")  # an address tells where a protected place is
     if not isinstance(raw["keys"], list):
         raise bad("keys")
-    keys = tuple(_key_from_json(item, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
+    home = _home(raw["id"])
+    keys = tuple(_key_from_json(item, home, f"{path}.keys[{i}]") for i, item in enumerate(raw["keys"]))
     return Agency(
         raw["id"],
         MappingProxyType(names),
@@ -461,13 +492,14 @@ def _are_endpoints(raw: Any) -> bool:
     return all(isinstance(url, str) and _URL.fullmatch(url) is not None for url in raw.values())
 
 
-def _key_from_json(raw: Any, path: str) -> Key:
+def _key_from_json(raw: Any, domain: str, path: str) -> Key:
     members = {"kid", "use", "suite", "pub", "activated", "expires", "revoked"}
-    if not isinstance(raw, dict) or raw.keys() - {"compromised_since"} != members:
+    if not isinstance(raw, dict) or raw.keys() - {"compromised_since", "compromised_in"} != members:
         raise RegistryError("registry_invalid", f"{path}.*")
     since = raw.get("compromised_since")
     if "compromised_since" in raw and (type(since) is not int or since < 0 or raw["revoked"] is None):
         raise RegistryError("registry_invalid", f"{path}.compromised_since")
+    ledger = _compromised_in(raw, domain, path)
     for name in ("activated", "expires", "revoked"):
         if type(raw[name]) is not int and not (name == "revoked" and raw[name] is None):
             raise RegistryError("registry_invalid", f"{path}.{name}")
@@ -484,7 +516,18 @@ def _key_from_json(raw: Any, path: str) -> Key:
         raise RegistryError("registry_invalid", f"{path}.pub") from None
     if kid != raw["kid"]:
         raise RegistryError("registry_invalid", f"{path}.kid")
-    return Key(kid, use, raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"], since)
+    return Key(kid, use, raw["suite"], public, raw["activated"], raw["expires"], raw["revoked"], since, ledger)
+
+
+def _compromised_in(raw: Mapping[str, Any], domain: str, path: str) -> int:
+    """Which ledger; the first is never named, so that there is one way to say it."""
+    if "compromised_in" not in raw:
+        return 1
+    named = raw["compromised_in"]
+    number = ledger_number(named, domain) if isinstance(named, str) else 0
+    if number < 2 or "compromised_since" not in raw:
+        raise RegistryError("registry_invalid", f"{path}.compromised_in")
+    return number
 
 
 def _kid(use: Use, suite: str, public: bytes) -> str:

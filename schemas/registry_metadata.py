@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from schemas import ijson
 from schemas.agreements import Agreement, agreement_from_json
 from schemas.errors import RegistryError
 from schemas.keys import VerifyKey
+from schemas.ledgers import AnnouncedLedger, ledgers_from_json
 from schemas.registry import Agency, AgreedPolicy, agency_from_json, refuse_shared_keys
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
@@ -40,7 +41,7 @@ _DER = re.compile(r"(?:[0-9a-f]{2}){8,80}")
 _EXPIRES = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 _SPEC = re.compile(r"1\.0\.\d{1,3}")
 _HOLDER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-TARGET = re.compile(r"(?:(agencies|agreements)/([a-z0-9][a-z0-9-]{0,60})|policy)\.json")
+TARGET = re.compile(r"(?:(agencies|agreements)/([a-z0-9][a-z0-9-]{0,60})|policy|ledgers)\.json")
 """How a target is called."""
 _COMMON = frozenset(("_type", "spec_version", "version", "expires"))
 _MORE = {
@@ -88,14 +89,15 @@ def read_targets(data: bytes, where: str = "targets") -> Metadata[Targets]:
 
 def read_contents(
     contents: Mapping[str, bytes], domain: str
-) -> tuple[Mapping[str, Agency], Mapping[str, Agreement], bytes | None]:
-    """Targets by their names: agencies by id, agreements by name, the policy as it is.
+) -> tuple[Mapping[str, Agency], Mapping[str, Agreement], bytes | None, tuple[AnnouncedLedger, ...]]:
+    """Targets by their names: agencies by id, agreements by name, the policy as it is, the domain's ledgers.
 
     Raises:
         RegistryError: registry_invalid, with the path that is wrong (`agencies.iom.keys[0].pub`).
     """
     agencies: dict[str, Agency] = {}
     agreements: dict[str, Agreement] = {}
+    ledgers: tuple[AnnouncedLedger, ...] = ()
     for target in sorted(contents):
         found = TARGET.fullmatch(target)
         if found is None:
@@ -103,7 +105,7 @@ def read_contents(
         kind, name = found[1], found[2]
         where = target.removesuffix(".json").replace("/", ".")
         try:
-            raw = ijson.loads(contents[target], max_bytes=MAX_METADATA_BYTES, max_depth=16, floats=kind is None)
+            raw = ijson.loads(contents[target], max_bytes=MAX_METADATA_BYTES, max_depth=16, floats=where == "policy")
         except ijson.IJsonError:
             raise RegistryError("registry_invalid", where) from None
         if kind == "agencies":
@@ -113,8 +115,21 @@ def read_contents(
             agencies[agency.id] = agency
         elif kind == "agreements":
             agreements[name] = agreement_from_json(raw, name, domain, where)
+        elif where == "ledgers":
+            ledgers = ledgers_from_json(raw, domain)
     refuse_shared_keys(agencies)
-    return MappingProxyType(agencies), MappingProxyType(agreements), contents.get("policy.json")
+    _refuse_unannounced(agencies, ledgers)
+    return MappingProxyType(agencies), MappingProxyType(agreements), contents.get("policy.json"), ledgers
+
+
+def _refuse_unannounced(agencies: Mapping[str, Agency], ledgers: Sequence[AnnouncedLedger]) -> None:
+    """A size of a tree that the same registry does not know says nothing."""
+    numbers = {1, *(one.number for one in ledgers)}
+    for agency in agencies.values():
+        for index, key in enumerate(agency.keys):
+            if ledgers and key.compromised_in not in numbers:
+                name = agency.id.partition("/")[2]
+                raise RegistryError("registry_invalid", f"agencies.{name}.keys[{index}].compromised_in")
 
 
 def agreed_policy(target: bytes | None) -> AgreedPolicy | None:

@@ -27,6 +27,7 @@ from schemas import ijson
 from schemas.agreements import Agreement, agreement_to_json
 from schemas.errors import RegistryError
 from schemas.keys import Signer, der_signature
+from schemas.ledgers import LEDGERS_TARGET, AnnouncedLedger, ledgers_to_json
 from schemas.registry import STALE_AFTER_S, Agency, agency_to_json
 from schemas.registry_bundle import (
     MAX_REGISTRY_BYTES,
@@ -63,6 +64,7 @@ class Contents:
     agencies: Mapping[str, Agency]
     agreements: Mapping[str, Agreement]
     policy: bytes | None = None
+    ledgers: tuple[AnnouncedLedger, ...] = ()
 
     def targets(self) -> dict[str, bytes]:
         """Target name -> its bytes."""
@@ -70,6 +72,8 @@ class Contents:
         found |= {f"agreements/{name}.json": _text(agreement_to_json(one)) for name, one in self.agreements.items()}
         if self.policy is not None:
             found["policy.json"] = self.policy
+        if self.ledgers:
+            found[LEDGERS_TARGET] = _text(ledgers_to_json(self.ledgers))
         return found
 
     def sorted(self) -> list[Agency]:
@@ -98,7 +102,7 @@ class Proposal:
 
 
 def contents_now(held: TrustedRegistry) -> Contents:
-    return Contents(held.registry.agencies, held.agreements, held.policy)
+    return Contents(held.registry.agencies, held.agreements, held.policy, held.registry.ledgers)
 
 
 def first_proposal(

@@ -4,7 +4,7 @@
 A domain's registry is a TUF repository of its own, in the four roles of the specification:
 
     root        who the holders are, how many must agree to what; the domain; whether it is for training
-    targets     agencies/<id>.json, agreements/<name>.json, policy.json: what is so
+    targets     agencies/<id>.json, agreements/<name>.json, policy.json, ledgers.json: what is so
     snapshot    which version of root and targets go together
     timestamp   the newest snapshot; counted up by every publication, so it is the registry's version
 
@@ -35,6 +35,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 
 from schemas.agreements import Agreement
 from schemas.errors import RegistryError
+from schemas.ledgers import LEDGERS_TARGET
 from schemas.registry import STALE_AFTER_S, USES, Agency, Registry
 from schemas.registry_bundle import (
     MAX_REGISTRY_BYTES,
@@ -196,7 +197,7 @@ def trusted(
         if TARGET.fullmatch(name) is None or one.hashes.keys() != {"sha256"}:
             raise RegistryError("registry_invalid", "targets.targets")
         lies = target_path(name, one.hashes["sha256"])
-        if excerpt and lies not in files:
+        if excerpt and lies not in files and name != LEDGERS_TARGET:  # who leaves that one out hides a lost ledger
             continue
         contents[name] = _fitting(files, lies, one.length, one.hashes, "targets.targets")
         wanted.add(lies)
@@ -213,12 +214,12 @@ def trusted(
         _refuse_older(versions, roots, targets, held)
     expires = {role: int(one.expires.timestamp()) for role, one in signed.items()}
     domain, training = _domain(newest)
-    agencies, agreements, policy = read_contents(contents, domain)
+    agencies, agreements, policy, ledgers = read_contents(contents, domain)
     issued = min(expires.values()) - STALE_AFTER_S
     if issued < 1:
         raise RegistryError("registry_invalid", "expires")
     return TrustedRegistry(
-        Registry(domain, timestamp.version, issued, agencies, training, policy=agreed_policy(policy)),
+        Registry(domain, timestamp.version, issued, agencies, training, policy=agreed_policy(policy), ledgers=ledgers),
         MappingProxyType(versions),
         MappingProxyType(expires),
         holders,
@@ -232,8 +233,9 @@ def trusted(
 
 def excerpt_of(held: TrustedRegistry, targets: Collection[str]) -> bytes:
     """The same registry, as one file, without the targets that are not named (`agencies/iom.json`): what another
-    domain is given. Every signature and hash in it stays; names of the others and their entries do not travel, only
-    that there are so many, under which ids. Reading it takes `trusted(..., excerpt=True)`.
+    domain is given. The domain's ledgers always go with it. Every signature and hash in it stays; names of the others
+    and their entries do not travel, only that there are so many, under which ids. Reading it takes
+    `trusted(..., excerpt=True)`.
 
     Raises:
         RegistryError: registry_invalid, a target that is not there.
@@ -241,7 +243,8 @@ def excerpt_of(held: TrustedRegistry, targets: Collection[str]) -> bytes:
     listed = read_targets(held.files[targets_path(held.versions["targets"])]).signed.targets
     if not set(targets) <= listed.keys():
         raise RegistryError("registry_invalid", "targets.targets")
-    kept = {target_path(name, listed[name].hashes["sha256"]) for name in targets}
+    names = {*targets, *({LEDGERS_TARGET} & listed.keys())}
+    kept = {target_path(name, listed[name].hashes["sha256"]) for name in names}
     return pack({path: data for path, data in held.files.items() if path in kept or not path.startswith("targets/")})
 
 

@@ -223,7 +223,7 @@ def sign_registry(
     policy: bytes | None = None,
 ) -> bytes:
     """A registry in its own version and of its own time, whatever was published before."""
-    contents = Contents(registry.agencies, agreements, policy)
+    contents = Contents(registry.agencies, agreements, policy, registry.ledgers)
     targets = read_targets(targets_metadata(contents, registry.version, registry.issued))
     listed = with_signature(targets, holder, Holder("a", holder.public).keyid)
     root = signed_root(registry, holder)

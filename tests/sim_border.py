@@ -28,6 +28,7 @@ from typing_extensions import override
 from adapters.bridge import Bridge
 from schemas.errors import LogError, UmuhuzaError
 from schemas.keys import SigningKey
+from schemas.ledgers import origin_of
 from schemas.notes import NoteSigner
 from schemas.registry import Key, Registry
 from schemas.registry_trust import TrustedRegistry, trusted
@@ -58,7 +59,6 @@ from topics.ledger_store import SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.log import Log
 from topics.neighbours import Neighbours
-from topics.promise import origin_of
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog

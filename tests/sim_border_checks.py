@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.envelope import parse_record
+from schemas.ledgers import origin_of
 from schemas.trust_policy import TrustPolicy, read_endorsed
 from tests.topics.ledger_world import entries_in
 from topics.bridge_book import BridgeBook
@@ -21,7 +22,6 @@ from topics.cosigning import ENDORSED_FILE
 from topics.ledger_entries import LedgerEntry
 from topics.ledger_view import LedgerView
 from topics.log import Stored
-from topics.promise import origin_of
 from topics.proofs import leaf_hash, root
 from topics.witness import Witness
 

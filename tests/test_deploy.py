@@ -141,6 +141,7 @@ def sample_names() -> set[str]:
         registry_age=lambda: 0.0,
         registry_refused=lambda: 0.0,
         registry_ends=lambda: 0.0,
+        ledger_differs=lambda: 0.0,
         pending=lambda: 0.0,
     )
     metrics.request("/v1/records", "200").inc()

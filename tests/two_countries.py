@@ -27,6 +27,7 @@ from adapters.runner import Runner
 from gateway.app import Gateway
 from gateway.objections import OBJECTIONS, objections_in
 from schemas.forms import Facts
+from schemas.ledgers import origin_of
 from schemas.notes import read_note
 from schemas.registry_trust import TrustedRegistry, trusted
 from tests.agencies import InMemory
@@ -51,7 +52,6 @@ from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.log import Log
 from topics.neighbours import Neighbours
-from topics.promise import origin_of
 from topics.receipt_maker import ReceiptMaker
 from topics.registry_file import RegistryFile
 from topics.sqlite_log import SqliteLog

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.errors import LogError, RegistryError, UmuhuzaError
@@ -31,9 +31,10 @@ from topics.audit_checkers import checkers_for
 from topics.audit_findings import AuditSource, Finding, Findings, Held, Progress, Shown, Trust, silent_progress
 from topics.audit_records import RecordWalk, Registries, doubted_keys
 from topics.audit_scratch import Scratch
-from topics.audit_tree import TreeFound, check_excerpt, check_tree
+from topics.audit_tree import FormerLedger, TreeFound, check_excerpt, check_tree
+from topics.believed_ledgers import believed_ledgers, ledgers_of
 from topics.ledger_entries import LedgerEntry, decode_entry
-from topics.promise import Evidence, check_line, ledgers_of, promise_kid, read_evidence, read_promise
+from topics.promise import Evidence, check_line, promise_kid, read_evidence, read_promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Report:
     endorsed: Endorsed | None
     """The newest of them that enough witnesses signed."""
     findings: Findings
+    formers: tuple[FormerLedger, ...] = ()
+    """Ledgers of the domain that were lost before this one."""
 
     @property
     def faultless(self) -> bool:
@@ -94,11 +97,14 @@ def audit(
 class _Audit:
     def __init__(self, source: AuditSource, trust: Trust, scratch: Scratch, progress: Progress, processes: int) -> None:
         self._source = source
-        self._trust = trust
+        believed = believed_ledgers(trust.policy, trust.announced, source.domain)
+        self._trust = replace(trust, policy=believed.policy)
         self._scratch = scratch
         self._progress = progress
         self._processes = processes
         self._found = Findings()
+        if believed.trouble is not None:
+            self._found.add(Finding(believed.trouble.code, "registry", open=True))
 
     def run(self) -> Report:
         if not self._source.whole:
@@ -119,7 +125,7 @@ class _Audit:
             tree = check_tree(self._source, self._trust, self._scratch, self._found, self._progress, (done, root))
             self._registries = self._registries_of(tree)
             # What is called stolen by now casts doubt on what was compared when nobody knew.
-            doubted = doubted_keys(self._registries)
+            doubted = doubted_keys(self._registries, tree.ledger)
             if not (self._scratch.judged_by(doubted) and tree.resumed):
                 self._scratch.forget(key)
                 self._scratch.judged_by(doubted)
@@ -259,4 +265,5 @@ class _Audit:
             tree.signed,
             tree.endorsed,
             self._found,
+            tree.formers,
         )

@@ -26,6 +26,7 @@ from schemas.registry import Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin
 from schemas.registry_trust import trusted
 from schemas.trust_policy import MAX_POLICY_BYTES, TrustPolicy, read_policy
+from topics.believed_ledgers import announced_in, believed_ledgers
 from topics.home_check import NEWEST, POLICY, ROOT, VERSIONS, Homes, HomeTrust
 from topics.ledger_entries import decode_entry
 
@@ -100,9 +101,11 @@ def _believed(domain: str, read: NeighbourFile) -> tuple[RootPin, TrustPolicy]:
     if root is None or policy is None:
         raise RegistryError("agency_unknown", "domain")
     try:
-        return RootPin.read(root.decode("ascii").strip()), read_policy(policy)
+        pin, told = RootPin.read(root.decode("ascii").strip()), read_policy(policy)
     except ValueError:
         raise RegistryError("registry_invalid", "neighbours") from None
+    announced = announced_in(read(domain, NEWEST), lambda data: trusted(data, pin, excerpt=True).registry, domain)
+    return pin, believed_ledgers(told, announced, domain).policy
 
 
 class _Versions:

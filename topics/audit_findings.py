@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, Protocol
 
+from schemas.ledgers import AnnouncedLedger
 from schemas.registry import Registry
 from schemas.trust_policy import TrustPolicy
 from topics.home_check import Homes
@@ -132,6 +133,8 @@ class Trust:
     read_registry: RegistryReader
     homes: Homes | None = None
     """Whom she believes of other domains, whose records came over a border; None: of none."""
+    announced: tuple[AnnouncedLedger, ...] = ()
+    """The domain's ledgers, by a registry under the root that she believes; none: it announces none."""
 
 
 class Findings:

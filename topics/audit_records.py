@@ -213,7 +213,7 @@ class RecordWalk:
         self._checkers = checkers
         self._in_force = _InForce(registries)
         self._registries = registries
-        self._doubted = doubted_keys(registries)
+        self._doubted = doubted_keys(registries, tree.ledger)
         self.met: dict[str, int] = {}
         """Topic -> offset before which records were met with entries."""
         self.checked = 0
@@ -444,10 +444,15 @@ class RecordWalk:
                     self._found.add(Finding("erasure_pending", "entry", topic, offset, index, open=True))
 
 
-def doubted_keys(registries: Registries) -> dict[str, int]:
-    """Signing keys that the newest version calls stolen, and the size of the tree from which on they are in doubt."""
+def doubted_keys(registries: Registries, ledger: int) -> dict[str, int]:
+    """Signing keys that the newest version calls stolen, and the size of this ledger's tree from which on they are in
+    doubt: 0 when they were stolen in an earlier one's time, all of this tree being later."""
     newest = next(registries.each(), None)
     if newest is None:
         return {}
     keys = (key for agency in newest.agencies.values() for key in agency.keys if key.use == "sig")
-    return {key.kid: key.compromised_since for key in keys if key.compromised_since is not None}
+    return {
+        key.kid: key.compromised_since if key.compromised_in == ledger else 0
+        for key in keys
+        if key.compromised_since is not None and key.compromised_in <= ledger
+    }

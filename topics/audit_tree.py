@@ -9,9 +9,10 @@ Found by it: an entry altered, left out, put in or put elsewhere under a signed 
 forked; an entry that does not follow the one before; a registry version that goes back; a receipt or promise that the
 tree does not keep. Records are not looked at here (`topics.audit_records`).
 
-A domain whose ledger was lost has another one, under a name of its own (`topics.promise.ledgers_of`). The newest that
-the auditor believes is walked; checkpoints of earlier ones are verified and compared with nothing, their tree being
-gone; what their receipts say of a place has to stand there in this one.
+A domain whose ledger was lost has another one, under a name of its own (`topics.believed_ledgers`). The newest that
+the auditor believes is walked. The tree of an earlier one is gone: its checkpoints are verified and compared with each
+other and with the last tree that the registry announces of it; what its receipts say of a place has to stand there in
+this one.
 
 Which of two histories is the true one nobody can say from the tree alone: what contradicts it is named. Needs no
 network and no clock. Memory: the tree's right edge, a row per topic, a row per checkpoint, one per erasure that
@@ -28,13 +29,15 @@ from functools import partial
 from itertools import islice
 
 from schemas.errors import LogError, UmuhuzaError
+from schemas.ledgers import LastTree, ledger_number
 from schemas.notes import EMPTY_ROOT
 from schemas.proof_texts import read_tlog_proof
 from schemas.trust_policy import Endorsed, read_endorsed
 from topics.audit_findings import BUNDLE, AuditSource, Finding, Findings, Held, Progress, Trust
 from topics.audit_scratch import Scratch
+from topics.believed_ledgers import ledgers_of
 from topics.ledger_entries import RECORD_KINDS, LedgerEntry, decode_entry
-from topics.promise import ledgers_of, read_evidence
+from topics.promise import read_evidence
 from topics.proofs import leaf_hash, verify_inclusion
 from topics.tiles import GrowingTree
 
@@ -64,9 +67,26 @@ class TopicSeen:
 
 
 @dataclass(slots=True)
+class FormerLedger:
+    """A ledger of the domain that was lost: what is known of it."""
+
+    origin: str
+    last: LastTree | None
+    """The largest of its trees that enough witnesses had signed, as the registry announces it."""
+    held: int = 0
+    """Size of the largest such tree whose checkpoint somebody holds."""
+    receipts: int = 0
+    """Of it that are held and whose records stand in their places in this ledger too."""
+
+
+@dataclass(slots=True)
 class TreeFound:
     """What the tree is, and what follows from its entries."""
 
+    ledger: int = 1
+    """Number of the ledger whose tree it is."""
+    formers: tuple[FormerLedger, ...] = ()
+    """The domain's ledgers before it."""
     size: int = 0
     root: bytes = EMPTY_ROOT
     kinds: Counter[str] = field(default_factory=Counter)
@@ -141,12 +161,15 @@ class _Walk:
         self._found = found
         self._formers = ledgers_of(trust.policy, source.domain)
         self._origin = self._formers[-1]
-        self._former: list[tuple[LedgerEntry, str]] = []
-        """What receipts of the domain's earlier ledgers say, and who holds them."""
+        self._former: list[tuple[LedgerEntry, str, str]] = []
+        """What receipts of the domain's earlier ledgers say, who holds them, and of which they are."""
+        last = {one.origin: one.last for one in trust.announced}
+        self._lost = {name: FormerLedger(name, last.get(name)) for name in self._formers[:-1]}
+        self._lost_roots = {(name, one.size): one.root for name, one in last.items() if one is not None}
         self._heads: dict[tuple[int, bytes], _Head] = {}
         self._read: dict[bytes, Endorsed] = {}
         self._excerpt_topics: dict[str, TopicSeen] = {}
-        self.tree = TreeFound()
+        self.tree = TreeFound(ledger_number(self._origin, source.domain), tuple(self._lost.values()))
 
     # ---------------------------------------------------------------- what people hold
 
@@ -160,8 +183,9 @@ class _Walk:
         for held in self._source.receipts():
             try:
                 index, entry = check_receipt(held.data, partial(self._hold, held))
-                if self._is_former(held.data):
-                    self._stage_former(decode_entry(entry), held.name)
+                former = self._former_of(held.data)
+                if former is not None:
+                    self._stage_former(decode_entry(entry), held.name, former)
                 else:
                     self._scratch.stage_receipt(index, entry, held.name)
             except LogError as exc:
@@ -183,24 +207,35 @@ class _Walk:
             known = origin if origin in self._formers else self._origin
             endorsed = self._read[digest] = read_endorsed(note, self._trust.policy, known)
         if endorsed.signed.checkpoint.origin != self._origin:
-            return endorsed  # of a tree that is not here
+            self._hold_former(held, endorsed)
+            return endorsed
         head = _Head(held.name, endorsed, held.own)
         other = self._heads.get((head.size, head.root))
         if other is None or len(other.endorsed.by) < len(endorsed.by):
             self._heads[head.size, head.root] = head
         return endorsed
 
-    def _is_former(self, receipt: bytes) -> bool:
-        """Whether this receipt, which was checked, is of an earlier ledger of the domain's."""
-        if len(self._formers) == 1:
-            return False
-        note = read_tlog_proof(receipt).checkpoint
-        return self._read[hashlib.sha256(note).digest()].signed.checkpoint.origin != self._origin
+    def _hold_former(self, held: Held, endorsed: Endorsed) -> None:
+        """A checkpoint of a tree that is not here."""
+        head = endorsed.signed.checkpoint
+        lost = self._lost[head.origin]
+        if self._trust.policy.met_by(endorsed.by):
+            lost.held = max(lost.held, head.size)
+        if self._lost_roots.setdefault((head.origin, head.size), head.root) != head.root:
+            self._found.add(Finding("log_inconsistent", "checkpoint", index=head.size, name=held.name))
 
-    def _stage_former(self, entry: LedgerEntry, name: str) -> None:
+    def _former_of(self, receipt: bytes) -> str | None:
+        """The earlier ledger of the domain's that this receipt, which was checked, is of; None: it is of this one."""
+        if len(self._formers) == 1:
+            return None
+        note = read_tlog_proof(receipt).checkpoint
+        origin = self._read[hashlib.sha256(note).digest()].signed.checkpoint.origin
+        return None if origin == self._origin else origin
+
+    def _stage_former(self, entry: LedgerEntry, name: str, former: str) -> None:
         if entry.kind in RECORD_KINDS and entry.topic is not None and entry.offset is not None:
             self._scratch.stage_place(entry.topic, entry.offset)
-            self._former.append((entry, name))
+            self._former.append((entry, name, former))
 
     def excerpt(self) -> list[tuple[int, LedgerEntry]]:
         """As `check_excerpt`."""
@@ -383,11 +418,12 @@ class _Walk:
 
     def _compare_former(self) -> None:
         """What receipts of earlier ledgers say of places, against what this one says of them."""
-        for entry, name in self._former:
+        for entry, name, former in self._former:
             topic, offset = entry.topic or "", entry.offset or 0
             seen, l1 = self._scratch.place(topic, offset)
             if seen and l1 == entry.l1_sha256:
                 self.tree.receipts += 1
+                self._lost[former].receipts += 1
             elif seen:
                 self._found.add(Finding("log_inconsistent", "receipt", topic, offset, name=name))
             else:

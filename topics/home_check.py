@@ -30,11 +30,11 @@ from schemas.envelope import Record, parse_record
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import HomeProof, Proven, read_home_proof
 from schemas.keys import VerifyKey
+from schemas.ledgers import ledger_number
 from schemas.notes import read_checkpoint_text, read_note
 from schemas.registry import Registry
 from schemas.trust_policy import Endorsed, TrustPolicy, endorse
 from topics.ledger_entries import GOOD_KINDS, LedgerEntry, decode_entry
-from topics.promise import origin_of
 from topics.proofs import leaf_hash, verify_inclusion
 from topics.verification import Verified
 
@@ -58,8 +58,10 @@ class HomeVerified:
     """A record that counts at home."""
 
     verified: Verified
+    ledger: int
+    """Number of the home ledger among its domain's."""
     index: int
-    """Of its entry in the home ledger."""
+    """Of its entry there."""
     version: int
     """Of the registry in force there."""
     size: int
@@ -104,9 +106,10 @@ def check_home(value: bytes, topic: str, home: HomeProof, trust: HomeTrust) -> H
     cosigned_at = max(endorsed.by.values(), default=None)
     record.verify(_key_then(registry, record, cosigned_at))
     record.verify_body()
-    size = endorsed.signed.checkpoint.size
+    head = endorsed.signed.checkpoint
     verified = Verified(m, record.kid, record.digest)
-    return HomeVerified(verified, home.record.index, published.number, size, cosigned_at)
+    number = ledger_number(head.origin, trust.domain)
+    return HomeVerified(verified, number, home.record.index, published.number, head.size, cosigned_at)
 
 
 def believed(checkpoint: bytes, trust: HomeTrust) -> Endorsed:
@@ -116,7 +119,7 @@ def believed(checkpoint: bytes, trust: HomeTrust) -> Endorsed:
         LogError: as `endorse`.
     """
     origin = read_checkpoint_text(read_note(checkpoint).text).origin
-    if not origin.startswith(origin_of(trust.domain)):
+    if not ledger_number(origin, trust.domain):
         raise LogError("log_unknown", "checkpoint.origin")
     return endorse(checkpoint, trust.policy, origin)
 
@@ -157,8 +160,7 @@ def refuse_doubted(newest: Registry, found: HomeVerified) -> None:
     """
     owner = newest.agencies.get(found.verified.manifest.iss)
     for key in () if owner is None else owner.keys:
-        since = key.compromised_since
-        if key.kid == found.verified.kid and since is not None and found.index >= since:
+        if key.kid == found.verified.kid and key.stolen_at(found.index, found.ledger):
             raise RegistryError("key_revoked", "L1.header.kid")
 
 

@@ -58,6 +58,11 @@ class Checkpoints:
     def origin(self) -> str:
         return self._signers[0].name
 
+    @property
+    def keys(self) -> tuple[NoteKey, ...]:
+        """With which it signs."""
+        return tuple(one.public for one in self._signers)
+
     def cosigned(self) -> SignedCheckpoint | None:
         """The newest that witnesses have signed, as far as it was brought here. Raises LogError as the class."""
         return self._read(COSIGNED)

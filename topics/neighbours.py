@@ -31,7 +31,8 @@ from schemas.home_proof import HOME_HEADER
 from schemas.registry import Border, Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin, pack, root_path
 from schemas.registry_trust import TrustedRegistry, trusted
-from schemas.trust_policy import TrustPolicy, read_policy
+from schemas.trust_policy import read_policy
+from topics.believed_ledgers import Believed, believed_ledgers
 from topics.borders import border, bordered
 from topics.home_check import NEWEST, POLICY, ROOT, VERSIONS, HomeTrust, judged_by_home
 from topics.log import Stored
@@ -62,7 +63,8 @@ class _Held:
     """One neighbour, as its files were when they were read."""
 
     pin: RootPin
-    policy: TrustPolicy
+    believed: Believed
+    """Whom to believe of its ledgers: the operator's policy, with what its registry announces."""
     newest: TrustedRegistry
     stamp: tuple[object, ...]
 
@@ -89,6 +91,8 @@ class Neighbours:
         """(domain, version) that were asked for and are not here: whoever can fetch them does."""
         self.problems: dict[str, str] = {}
         """Domain -> code of why it is no neighbour now."""
+        self.warnings: dict[str, str] = {}
+        """Domain -> code of what somebody has to see to, although it is one."""
 
     @property
     def registry(self) -> Registry:
@@ -127,7 +131,7 @@ class Neighbours:
     def trust(self, domain: str) -> HomeTrust:
         """By what its records are judged. Raises RegistryError `agency_unknown`: it is no neighbour."""
         held = self._neighbour(domain)
-        return HomeTrust(domain, held.policy, lambda version: self._version(domain, held, version))
+        return HomeTrust(domain, held.believed.policy, lambda version: self._version(domain, held, version))
 
     def _neighbour(self, domain: str) -> _Held:
         held = self._look().get(domain)
@@ -276,6 +280,8 @@ class Neighbours:
             except (RegistryError, LogError) as exc:
                 problems[name] = exc.code
         self._held, self.problems = found, problems
+        troubles = {name: one.believed.trouble for name, one in found.items()}
+        self.warnings = {name: trouble.code for name, trouble in troubles.items() if trouble is not None}
         return found
 
     def _read(self, domain: str, before: _Held | None, stamp: tuple[object, ...]) -> _Held:
@@ -292,7 +298,7 @@ class Neighbours:
             newest = trusted(data, pin, held, excerpt=True)
         if newest.registry.domain != domain or domain == self._ours().registry.domain:
             raise RegistryError("registry_invalid", "root")
-        return _Held(pin, policy, newest, stamp)
+        return _Held(pin, believed_ledgers(policy, newest.registry.ledgers, domain), newest, stamp)
 
     def _version(self, domain: str, held: _Held, version: int) -> Registry | None:
         if held.newest.registry.version == version:

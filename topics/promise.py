@@ -13,7 +13,6 @@ Pure: no clock, no randomness. Whoever checks says which key is the gateway's; t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,13 +23,12 @@ from schemas import ijson
 from schemas.envelope import is_topic, jws_header
 from schemas.errors import LogError, RecordError
 from schemas.keys import SigningKey, VerifyKey, b64url, unb64url
-from schemas.trust_policy import TrustPolicy
+from schemas.ledgers import ledger_number, origin_of
 from topics.proofs import leaf_hash, levels, path_in, verify_inclusion
 
 PROMISE_TYP = "umuhuza-promise+jws"
 MAX_PROMISE_BYTES = 4096
 MAX_LINES = 1000
-_LEDGER = re.compile(r"([a-z]{2})\.umuhuza/log([2-9]|[1-9][0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +67,6 @@ class Promised:
     paths: tuple[tuple[str, ...], ...]
     first: int = 0
     """Index of the first of these lines under the promise's root; the others follow."""
-
-
-def origin_of(domain: str) -> str:
-    """The ledger's name, as its checkpoints have it: `bi.umuhuza/log`."""
-    return f"{domain}.umuhuza/log"
-
-
-def ledgers_of(policy: TrustPolicy, domain: str) -> tuple[str, ...]:
-    """Names of a domain's ledgers that this policy believes, the newest last; `origin_of` when it names none.
-
-    A ledger that was lost is followed by another, `bi.umuhuza/log2`; who trusted the first is told the second's keys
-    and keeps both.
-    """
-    named = {(number, log.key.name) for log in policy.logs if (number := ledger_number(log.key.name, domain))}
-    return tuple(name for _, name in sorted(named)) or (origin_of(domain),)
-
-
-def ledger_number(origin: str, domain: str) -> int:
-    """Which of a domain's ledgers has this name: 1, 2, ...; 0: none of them."""
-    found = _LEDGER.fullmatch(origin)
-    return int(found[2] or 1) if found is not None and found[1] == domain else 0
 
 
 @lru_cache(maxsize=16)

@@ -21,10 +21,10 @@ from schemas import ijson
 from schemas.envelope import jws_header, sign_jws
 from schemas.errors import CODES, LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.keys import Signer, VerifyKey, unb64url
+from schemas.ledgers import ledger_number, origin_of
 from schemas.plain_text import is_one_line
 from schemas.registry import Registry
 from topics.borders import operators_key
-from topics.promise import ledger_number, origin_of
 
 REFUSAL_TYP = "umuhuza-refusal+jws"
 MAX_REFUSAL_BYTES = 4096

@@ -34,7 +34,7 @@ class Verified:
 
 
 def verify_logged(
-    registry: Registry, topic: str, at_ms: int, value: bytes, index: int | None = None
+    registry: Registry, topic: str, at_ms: int, value: bytes, index: int | None = None, ledger: int = 1
 ) -> Verified | UmuhuzaError:
     """Verify one record of the log.
 
@@ -44,6 +44,7 @@ def verify_logged(
 
         index: of its entry in the home ledger, where that has counted it and its key was revoked later: then no time
             is asked for (`Registry.signing_key`).
+        ledger: number of that ledger.
 
     Returns:
         The record, or why it does not count: a RecordError or RegistryError without its traceback.
@@ -52,7 +53,7 @@ def verify_logged(
         record = parse_record(value)
         if record.manifest.topic != topic:
             raise RecordError("topic_mismatch", "L1.topic")
-        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000, index))
+        record.verify(registry.signing_key(record.manifest.iss, record.kid, at_ms // 1000, index, ledger))
         record.verify_body()
     except UmuhuzaError as exc:
         return exc.with_traceback(None)  # the frames hold the record

@@ -47,13 +47,13 @@ from schemas.registry import Registry, empty_registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import TrustPolicy, read_policy
+from topics.believed_ledgers import believed_ledgers, ledgers_of
 from topics.catalogue import flows_of
 from topics.direct_log import DirectLog
 from topics.http_log import HttpLog
 from topics.log import Log
 from topics.neighbours import Neighbours
 from topics.policy_target import same_policy
-from topics.promise import ledgers_of
 from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_store import Turn
@@ -304,12 +304,24 @@ def home_ledger(parts: AgencyParts, gateway: HttpLog, on_trouble: Callable[[str,
     trust = parts.settings.trust
     if trust is None:
         return ToldLedger(gateway, lambda: on_trouble("trust", LogError("log_unknown", "trust")))
-    return ReceiptedLedger(gateway, lambda: _trusted(trust), parts.settings.domain)
+    return ReceiptedLedger(gateway, lambda: _believed(parts, trust, on_trouble), parts.settings.domain)
 
 
 def trust_of(settings: AgencySettings) -> TrustPolicy | None:
-    """Whose ledger and witnesses this agency was told to believe. Raises LogError `unavailable`, `policy_malformed`."""
+    """Whose ledger and witnesses this agency was told to believe, its registry not asked.
+
+    Raises LogError `unavailable`, `policy_malformed`.
+    """
     return None if settings.trust is None else _trusted(settings.trust)
+
+
+def _believed(parts: AgencyParts, file: Path, on_trouble: Callable[[str, UmuhuzaError], None]) -> TrustPolicy:
+    """The same with what the registry announces of the domain's ledgers; where it says otherwise, that is told. Raises
+    as `trust_of`."""
+    found = believed_ledgers(_trusted(file), parts.registry().ledgers, parts.settings.domain)
+    if found.trouble is not None:
+        on_trouble("trust", found.trouble)
+    return found.policy
 
 
 def _trusted(file: Path) -> TrustPolicy:
@@ -525,7 +537,7 @@ async def _keep_receipts(
     rounds = ReceiptRounds(ReceiptBook(parts.mailbox), time.monotonic, parts.settings.receipt_seconds)
     while not stop.is_set():
         try:
-            policy = _trusted(parts.settings.trust)
+            policy = _believed(parts, parts.settings.trust, on_trouble)
             origin = ledgers_of(policy, parts.settings.domain)[-1]
             await rounds.turn(log, policy, origin)
             await ErasureProofs(parts.mailbox).ask(log, policy, origin)

@@ -266,6 +266,15 @@ def document_of(report: Report, opened: Opened) -> dict[str, Any]:
         "promises": report.promises,
         "receipts": report.receipts,
         "registry": report.registry,
+        "formers": [
+            {
+                "origin": one.origin,
+                "announced": None if one.last is None else one.last.size,
+                "held": one.held,
+                "receipts": one.receipts,
+            }
+            for one in report.formers
+        ],
         "signed": 0 if report.signed is None else report.signed.signed.checkpoint.size,
         "endorsed": 0 if endorsed is None else endorsed.signed.checkpoint.size,
         "witnesses": {} if endorsed is None else dict(endorsed.by),

@@ -9,7 +9,6 @@ comes from the auditor, who has to name it.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,18 +17,18 @@ from pathlib import Path
 import httpx2
 
 from schemas.errors import LogError, RegistryError
+from schemas.ledgers import domain_in
 from schemas.notes import read_note
 from schemas.registry import Registry
 from schemas.trust_policy import read_endorsed
 from topics.audit_findings import Trust
 from topics.audit_served import ServedSource
+from topics.believed_ledgers import announced_in, believed_ledgers
 from topics.cosigning import HttpLedger
 from topics.settings import SettingsError
 from topics.tiles import TileFetch
 from umuhuza.agency import gateway_log, opened_agency
 from umuhuza.audit_sources import Opened, brought_by, policy_of, registry_reader
-
-_ORIGIN = re.compile(r"([a-z]{2})\.umuhuza/log")
 
 
 @contextmanager
@@ -56,24 +55,26 @@ def served_source(
             "--policy: a gateway does not say whom to believe, name it",
             "--policy : une passerelle ne dit pas qui croire, nommez-le",
         )
-    believed, brought = policy_of(policy), brought_by(held)
+    given, brought = policy_of(policy), brought_by(held)
     with ExitStack() as stack:
         client = stack.enter_context(httpx2.Client(verify=_context(ca), trust_env=False))
         ledger = HttpLedger(client, f"{address.rstrip('/')}/v1/log")
         checkpoint = ledger.checkpoint()
         origin = read_note(checkpoint).text.partition("\n")[0]
-        named = _ORIGIN.fullmatch(origin)
-        if named is None:
+        domain = domain_in(origin)
+        if not domain:
             raise LogError("log_unknown", "checkpoint")
-        size = read_endorsed(checkpoint, believed, origin).signed.checkpoint.size
         entries, published = None, None
         if identity is not None:
             entries, published, root = _as_auditor(stack, identity, address, root)
-        source = ServedSource(
-            named[1], checkpoint, size, ledger.tile, entries=entries, published=published, brought=brought
-        )
         reader = _no_registry if root is None else registry_reader(root)
-        yield Opened(source, Trust(believed, reader), root or "", believed, ())
+        announced = announced_in(published, lambda data: reader(data)[0], domain)
+        believed = believed_ledgers(given, announced, domain).policy
+        size = read_endorsed(checkpoint, believed, origin).signed.checkpoint.size
+        source = ServedSource(
+            domain, checkpoint, size, ledger.tile, entries=entries, published=published, brought=brought
+        )
+        yield Opened(source, Trust(given, reader, announced=announced), root or "", believed, ())
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:

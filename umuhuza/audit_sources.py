@@ -34,6 +34,7 @@ from schemas.trust_policy import NONE, TrustedLog, TrustPolicy, read_policy
 from topics.audit_abroad import NeighbourFile, file_in, homes_of, is_domain, known_domain
 from topics.audit_domain import DomainSource
 from topics.audit_findings import AuditSource, Held, RegistryReader, Trust
+from topics.believed_ledgers import announced_in, believed_ledgers
 from topics.catalogue import topics_of
 from topics.cosigning import COSIGNED_FILE, ENDORSED_FILE, POLICY_FILE
 from topics.evidence_files import ABOUT, EvidenceSource
@@ -153,9 +154,21 @@ def _opened(opened: Opened, neighbours: Path | None, there: Sequence[str]) -> Op
             "--neighbours: no domain is there: it needs <domain>/root and <domain>/ledger.policy",
             "--neighbours : aucun domaine n'y est : il faut <domaine>/root et <domaine>/ledger.policy",
         )
+    opened = announcing(opened)
     stated = (*opened.stated, *(("neighbours",) if abroad and neighbours is None else ()))
     trust = replace(opened.trust, homes=homes_of(read if neighbours is None else _either(read, opened.source)))
     return replace(opened, trust=trust, stated=stated, abroad=abroad)
+
+
+def announcing(opened: Opened) -> Opened:
+    """With the ledgers that the published registry announces, signed by its holders. A root that the source states
+    itself adds no key to a policy that comes from the auditor."""
+    if "root" in opened.stated and "policy" not in opened.stated:
+        return opened
+    domain, read = opened.source.domain, opened.trust.read_registry
+    announced = announced_in(opened.source.published_registry(), lambda data: read(data)[0], domain)
+    believed = believed_ledgers(opened.policy, announced, domain)
+    return replace(opened, trust=replace(opened.trust, announced=announced), policy=believed.policy)
 
 
 def _either(read: NeighbourFile, source: AuditSource) -> NeighbourFile:

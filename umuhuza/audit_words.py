@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from schemas.errors import CODES, Language
 from topics.audit import Report
 from topics.audit_findings import Finding
+from topics.audit_tree import FormerLedger
 
 _LAST = 253_402_300_799
 _ABOUT: dict[str, tuple[str, str]] = {
@@ -57,6 +58,7 @@ def verdict(report: Report, stated: Sequence[str], language: Language) -> list[s
     """The outcome in a few sentences, the most important first."""
     found = report.findings
     lines = [_outcome(report, language), _looked_at(report, language), _witnessed(report, language)]
+    lines += [_former(one, language) for one in report.formers]
     if found.counts and not found.contradictions:
         lines.append(
             pick(
@@ -160,6 +162,29 @@ def _witnessed(report: Report, language: Language) -> str:
         language,
         f"Signé sur {size} entrées, et vu par : {seen}.",
         f"Signed over {size} entries, and seen by: {seen}.",
+    )
+
+
+def _former(one: FormerLedger, language: Language) -> str:
+    """What is known of a ledger that was lost."""
+    if one.last is None:
+        known = pick(
+            language,
+            "le registre ne dit pas jusqu'où ses témoins l'avaient signé",
+            "the registry does not say how far its witnesses had signed it",
+        )
+    else:
+        known = pick(
+            language,
+            f"d'après le registre, ses témoins l'avaient signé sur {one.last.size} entrées",
+            f"by the registry, its witnesses had signed it over {one.last.size} entries",
+        )
+    return pick(
+        language,
+        f"Avant lui, perdu : {one.origin} ; {known} ; parmi ce qui a été apporté, sur {one.held}. {one.receipts} "
+        "reçu(s) de lui : ces enregistrements sont ici à la même place.",
+        f"Before it, lost: {one.origin}; {known}; in what was brought, over {one.held}. {one.receipts} receipt(s) of "
+        "it: those records stand in the same places here.",
     )
 
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from adapters.keystore import Keys
 from schemas.envelope import parse_record
 from schemas.keys import b64url
+from schemas.ledgers import origin_of
 from schemas.notes import Checkpoint, NoteSigner, SignatureType, sign_checkpoint
 from schemas.registry import Registry, registry_to_json
 from schemas.trust_policy import NONE, TrustedLog, TrustPolicy
@@ -46,7 +47,6 @@ from topics.ledger_entries import Batch, LedgerEntry
 from topics.ledger_store import SqliteLedgerStore
 from topics.log import Entry
 from topics.process_messages import message, opened, read_message
-from topics.promise import origin_of
 from topics.proofs import leaf_hash
 from topics.sqlite_log import SqliteLog
 from topics.tiles import GrowingTree

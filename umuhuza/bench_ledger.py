@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.keys import b64url
+from schemas.ledgers import origin_of
 from schemas.registry import Registry
 from topics.catalogue import topics_of
 from topics.ledger import BATCH_ENTRIES, Published, Sequencer
@@ -25,7 +26,6 @@ from topics.ledger_entries import LedgerEntry
 from topics.ledger_store import SqliteLedgerStore
 from topics.ledger_view import Learned, LedgerView
 from topics.log import Entry
-from topics.promise import origin_of
 from topics.sqlite_log import SqliteLog
 from topics.topic_names import is_mailbox_topic
 

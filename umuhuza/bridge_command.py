@@ -257,6 +257,7 @@ def status(gateway: Gateway = Path("gateway"), as_json: Json = False) -> None:
     for name in sorted({*registry.borders, *neighbours.problems}):
         contact = neighbours.contact(name)
         facts: dict[str, Any] = {"domain": name, "problem": neighbours.problems.get(name)}
+        facts["warning"] = neighbours.warnings.get(name)
         border = registry.borders.get(name)
         if border is not None:
             today = datetime.fromtimestamp(now, UTC).date()
@@ -365,3 +366,5 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
         code = one["problem"] or one["code"]
         if code is not None:
             say(f"{one['domain']}: {_why(code, one['path'])}")
+        if one["warning"] is not None:
+            say(f"{one['domain']}: {_why(one['warning'], None)}")

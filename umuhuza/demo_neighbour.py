@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import LogError
+from schemas.ledgers import origin_of
 from schemas.registry import Registry
 from topics.cosigning import Cosignatures
 from topics.neighbours import Neighbours
-from topics.promise import origin_of
 from topics.witness_folder import PUBLIC_FILE, read_note_keys
 from umuhuza.agency_command import write_settings
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE

@@ -17,16 +17,16 @@ from gateway.settings import FILE_NAME as GATEWAY_FILE
 from gateway.settings import load_settings
 from schemas.errors import LogError
 from schemas.keys import fingerprint_of
+from schemas.ledgers import origin_of
 from schemas.notes import NoteSigner, SignatureType, SignedCheckpoint
 from topics.ledger_checkpoints import CHECKPOINT, COSIGNED, read_checkpoint
 from topics.ledger_erasures import overdue_of
 from topics.ledger_retention import Due, due, execute
 from topics.ledger_view import LedgerView
 from topics.private_file import write_private
-from topics.promise import origin_of
 from topics.registry_file import read_registry
 from topics.settings import SettingsError
-from umuhuza.ledger_process import open_log, opened, run, trimming
+from umuhuza.ledger_process import open_log, opened, require_announced, run, trimming
 from umuhuza.ledger_settings import (
     ALGORITHMS,
     FILE_NAME,
@@ -350,5 +350,6 @@ async def _retain(settings: LedgerSettings, admin: Path | None, dry_run: bool) -
         found = await due(parts.log, parts.sequencer.view, now_ms=time.time_ns() // 1_000_000)
         if dry_run:
             return found, {}
+        require_announced(parts)
         async with trimming(parts.log, admin, parts.registries.held().registry.domain) as trims:
             return found, await execute(parts.sequencer, parts.log, trims, found)

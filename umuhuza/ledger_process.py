@@ -79,6 +79,20 @@ async def opened(settings: LedgerSettings) -> AsyncIterator[Parts]:
         yield Parts(log, store, sequencer, Checkpoints(settings.keys.parent, signers, time.time), registries)
 
 
+def is_announced(parts: Parts) -> bool:
+    """Whether the registry says that this ledger, with these keys, is the one that counts now; or says nothing."""
+    ledgers = parts.registries.held().registry.ledgers
+    keys = parts.checkpoints.keys
+    return not ledgers or (ledgers[-1].origin == parts.checkpoints.origin and set(keys) <= set(ledgers[-1].keys))
+
+
+def require_announced(parts: Parts) -> None:
+    """Before anything is signed or removed by this ledger's word: one that was lost and turns up again, or one that
+    nobody was told of, waits. Raises LogError `ledger_differs`."""
+    if not is_announced(parts):
+        raise LogError("ledger_differs", "keys")
+
+
 async def open_log(settings: LedgerSettings, domain: str) -> ErasureLog:
     """The domain's log, which has to be there. Raises LogError."""
     if settings.log is not None:
@@ -257,6 +271,7 @@ async def run(settings: LedgerSettings) -> None:
 
             async def publish() -> None:
                 nonlocal signed
+                require_announced(parts)
                 await erasures.turn()
                 if retention is not None:
                     await retention.turn()
@@ -279,4 +294,5 @@ async def run(settings: LedgerSettings) -> None:
                 asking.cancel()
                 await asyncio.wait([asking])
                 await erasures.close()
-            parts.checkpoints.publish(parts.sequencer.view)
+            if is_announced(parts):
+                parts.checkpoints.publish(parts.sequencer.view)

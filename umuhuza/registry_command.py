@@ -15,15 +15,16 @@ import typer
 
 from schemas.errors import RegistryError
 from schemas.keys import fingerprint_of
+from schemas.ledgers import number_in, origin_of
 from schemas.registry import Agency, Registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry
 from topics.policy_target import same_policy
-from umuhuza import registry_carry_command, registry_rotate_command, registry_terms_command
+from umuhuza import registry_carry_command, registry_ledger_command, registry_rotate_command, registry_terms_command
 from umuhuza.asking import new_passphrase
 from umuhuza.entry_public import Endpoint, TlsCertificate, with_public
 from umuhuza.holder_keys import HOLDERS
-from umuhuza.options import Json, NoPassphrase
+from umuhuza.options import Json, NoPassphrase, one_of
 from umuhuza.registry_holder import (
     HOLDERS_OF_PRODUCTION,
     Changed,
@@ -38,6 +39,7 @@ from umuhuza.registry_holder import (
 from umuhuza.registry_words import (
     day,
     ending_line,
+    ledger_line,
     passphrase_line,
     published_lines,
     read_holders,
@@ -267,12 +269,22 @@ def revoke(
             ),
         ),
     ] = None,
+    compromised_in: Annotated[
+        str | None,
+        typer.Option(
+            help=t(
+                "Le registre de preuve dont c'est la taille ; à dire dès que plusieurs sont annoncés.",
+                "The ledger whose size it is; to be said once several are announced.",
+            )
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help=t("Montre sans rien changer.", "Show, change nothing."))
     ] = False,
     as_json: Json = False,
 ) -> None:
     mine = held(folder)
+    number = _ledger_of(mine.registry, compromised_since, compromised_in)
     keys = mine.registry.agency(agency).keys
     if kid is not None and all(key.kid != kid for key in keys):
         raise RegistryError("key_unknown", "kid")
@@ -284,7 +296,7 @@ def revoke(
 
     def without(registry: Registry, now: int) -> Registry:
         for one in kids:
-            registry = registry.with_key_revoked(agency, one, now, compromised_since)
+            registry = registry.with_key_revoked(agency, one, now, compromised_since, number)
         return registry
 
     changed = Changed(mine.registry, {}) if dry_run else change_agencies(mine, without)
@@ -309,6 +321,24 @@ def revoke(
             ),
         ],
     )
+
+
+def _ledger_of(registry: Registry, since: int | None, named: str | None) -> int:
+    """Number of the ledger whose tree a size is of. Raises typer.BadParameter."""
+    known = [one.origin for one in registry.ledgers] or [origin_of(registry.domain)]
+    if since is None or (named is None and len(known) == 1):
+        if named is not None:
+            raise typer.BadParameter(
+                t("avec --compromised-since", "with --compromised-since"), param_hint="--compromised-in"
+            )
+        return number_in(known[0])
+    if named is None:
+        raise typer.BadParameter(
+            t("une taille de quel registre de preuve ? ", "a size of which ledger? ") + ", ".join(known),
+            param_hint="--compromised-in",
+        )
+    one_of(named, known, "--compromised-in")
+    return number_in(named)
 
 
 @app.command(
@@ -385,6 +415,7 @@ def show(
         ),
         labelled("Racine (registry_root)", "Root (registry_root)", mine.trusted.pin.text),
         *(f"{one['id']}  {name}: {url}" for one in agencies for name, url in one["endpoints"].items()),
+        *(ledger_line(one, lost=one is not registry.ledgers[-1]) for one in registry.ledgers),
         *(ending_line(one) for one in mine.trusted.expiring(now)),
     ]
     result({}, as_json=False, lines=lines)
@@ -412,6 +443,7 @@ def _as_json(found: TrustedRegistry, first_root: RootPin, now: int) -> dict[str,
         "expiring": [{"what": one.what, "of": one.of, "at": one.at} for one in found.expiring(now)],
         "agreements": sorted(found.agreements),
         "policy": None if found.policy is None else same_policy(found),
+        "ledgers": registry_ledger_command.ledgers_shown(registry.ledgers),
     }
 
 
@@ -432,6 +464,9 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
                 "expires": key.expires,
                 "revoked": key.revoked,
                 "compromised_since": key.compromised_since,
+                "compromised_in": None
+                if key.compromised_since is None
+                else origin_of(agency.id.partition("/")[0], key.compromised_in),
                 "counts": key.counts_at(now),
             }
             for key in agency.keys
@@ -442,3 +477,4 @@ def _shown(agency: Agency, now: int) -> dict[str, Any]:
 registry_rotate_command.add_to(app)
 registry_carry_command.add_to(app)
 registry_terms_command.add_to(app)
+registry_ledger_command.add_to(app)

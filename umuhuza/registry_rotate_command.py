@@ -17,6 +17,7 @@ from schemas.agreement_text import differences as changed_members
 from schemas.agreement_text import read_aloud
 from schemas.agreements import Agreement
 from schemas.keys import b64url, fingerprint_of
+from schemas.ledgers import AnnouncedLedger
 from schemas.registry import Agency
 from schemas.registry_metadata import Holder, read_root
 from schemas.registry_signing import Contents, contents_now, missing, read_proposal
@@ -244,6 +245,7 @@ _SAID = {
     "direct": ("écriraient elles-mêmes sur Kafka", "would write to Kafka themselves"),
     "endpoints": ("adresses", "addresses"),
     "agreements": ("accords", "agreements"),
+    "ledgers": ("registre de preuve annoncé", "ledger that is announced"),
     "policy": ("politique", "policy"),
     "holders": ("détenteurs", "holders"),
     "thresholds": ("signatures exigées", "signatures required"),
@@ -312,8 +314,19 @@ def differences(before: Contents, after: Contents) -> dict[str, Any]:
             for name in before.agreements.keys() | after.agreements.keys()
             if before.agreements.get(name) != after.agreements.get(name)
         ),
+        "ledgers": [
+            *(_announcement(one) for one in after.ledgers if one not in before.ledgers),
+            # What an honest holder never does.
+            *(f"– {one.origin}" for one in before.ledgers if one.origin not in {two.origin for two in after.ledgers}),
+        ],
         "policy": ["policy.json"] if before.policy != after.policy else [],
     }
+
+
+def _announcement(one: AnnouncedLedger) -> str:
+    """Its name and keys; of a lost one also how far it was cosigned."""
+    last = "" if one.last is None else f" ≤ {one.last.size}"
+    return f"{one.origin}{last} {' '.join(fingerprint_of(key.public) for key in one.keys)}"
 
 
 def _revoked(agencies: Iterable[Agency]) -> set[tuple[str, str]]:

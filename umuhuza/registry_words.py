@@ -10,6 +10,7 @@ import typer
 
 from schemas.errors import RegistryError
 from schemas.keys import VerifyKey, unb64url
+from schemas.ledgers import AnnouncedLedger
 from schemas.registry_bundle import RootPin
 from schemas.registry_metadata import Holder
 from schemas.registry_signing import Proposal, read_proposal
@@ -86,6 +87,15 @@ def passphrase_line() -> str:
     return t(
         "La phrase de passe sur papier, loin de la clé : sans elle, personne n'ouvre plus la clé.",
         "The passphrase on paper, away from the key: without it nobody opens the key any more.",
+    )
+
+
+def ledger_line(one: AnnouncedLedger, *, lost: bool) -> str:
+    """An announced ledger, for people."""
+    known = "" if one.last is None else t(f", cosigné sur {one.last.size}", f", cosigned over {one.last.size}")
+    return t(
+        f"Registre de preuve : {one.origin}, depuis le {day(one.since)}{', perdu' if lost else ''}{known}",
+        f"Ledger: {one.origin}, since {day(one.since)}{', lost' if lost else ''}{known}",
     )
 
 

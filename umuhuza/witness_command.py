@@ -24,6 +24,8 @@ import typer
 from schemas.errors import CODES, LogError
 from schemas.keys import fingerprint_of
 from schemas.notes import NoteKey, NoteSigner, SignatureType, is_name
+from schemas.registry_bundle import MAX_REGISTRY_BYTES
+from schemas.registry_trust import trusted
 from schemas.trust_policy import NONE, Group, TrustedLog, TrustedWitness, TrustPolicy, is_foreign, read_policy
 from topics.cosigning import (
     POLICY_FILE,
@@ -32,6 +34,7 @@ from topics.cosigning import (
     replace_file,
 )
 from topics.private_file import write_private
+from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.witness import Witness
 from topics.witness_folder import KEY_FILE, LOGS_FILE, PUBLIC_FILE, STATE_FILE, open_witness, read_note_keys
@@ -225,13 +228,25 @@ def add_log_command(
         Path,
         typer.Argument(
             metavar="KEYS",
-            help=t("Clés publiques du registre de preuve, une par ligne.", "The ledger's public keys, one a line."),
+            help=t(
+                "Clés publiques du registre de preuve, une par ligne ; avec --root, un registre qui l'annonce.",
+                "The ledger's public keys, one a line; with --root, a registry that announces it.",
+            ),
         ),
     ],
     folder: Folder,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            help=t(
+                "Empreinte de la racine sous laquelle ce registre est cru : celui d'un pays, entier ou en extrait.",
+                "Fingerprint of the root under which that registry is believed: a country's, whole or an excerpt.",
+            )
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    keys = read_note_keys(keys_file)
+    keys = read_note_keys(keys_file) if root is None else _announced(keys_file, root)
     policy = add_log(folder, keys)
     result(
         {
@@ -249,6 +264,18 @@ def add_log_command(
             ),
         ],
     )
+
+
+def _announced(file: Path, root: str) -> tuple[NoteKey, ...]:
+    """Keys of the ledger that counts now, by a registry. Raises SettingsError, RegistryError."""
+    try:
+        with file.open("rb") as stream:
+            found = trusted(stream.read(MAX_REGISTRY_BYTES + 1), registry_pin(root, "--root"), excerpt=True)
+    except OSError:
+        raise SettingsError(f"{file.name}: cannot be read", f"{file.name} : ne peut pas être lu") from None
+    if not found.registry.ledgers:
+        raise SettingsError(f"{file.name}: announces no ledger", f"{file.name} : n'annonce aucun registre de preuve")
+    return found.registry.ledgers[-1].keys
 
 
 @app.command(

@@ -182,6 +182,21 @@ def test_what_stands_behind_the_size_since_which_a_key_was_stolen_is_refused(tow
     assert states(shelter) == [("delivered", None), ("quarantined", "key_revoked")]
 
 
+def test_a_size_of_a_lost_ledger_is_none_of_the_one_that_follows_it(town: Agencies, ledger: Ledger) -> None:
+    """All that stands in the second ledger came after the theft in the first one's time, whatever its index."""
+
+    class Second:
+        async def places(self, l1_sha256: Sequence[bytes]) -> dict[bytes, Place]:
+            return {one: Place(0, None, ledger=2) for one in l1_sha256}
+
+    shelter = town[SHELTER]
+    shelter.runner = Runner(shelter.runner.desk, shelter.runner.log, [shelter.system], home=Second())
+    town.put(good(town))
+    revoke(town, +60, compromised_since=9999)
+    shelter.receive()
+    assert states(shelter) == [("quarantined", "key_revoked")]
+
+
 def test_until_the_ledger_has_spoken_that_mailbox_stands_still_and_the_others_do_not(
     town: Agencies, ledger: Ledger
 ) -> None:

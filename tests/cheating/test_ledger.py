@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from schemas.ledgers import AnnouncedLedger, LastTree
 from schemas.notes import Checkpoint, NoteSigner, SignatureType, read_note, sign_checkpoint, verify_checkpoint
 from schemas.trust_policy import TrustedLog, TrustPolicy
 from tests.cheating.cheats import NO_WITNESS, POLICY, TO_IOM, TO_SHELTER, WITNESS, Town, shown, where
-from tests.domain import seeded
+from tests.domain import NOW, seeded
 from tests.topics.ledger_world import ORIGIN, SIGNERS
-from topics.audit_findings import Held
+from topics.audit import audit
+from topics.audit_findings import Held, Trust
 from topics.audit_records import UNLOGGED_AFTER_S
+from topics.audit_tree import FormerLedger
 from topics.ledger_entries import Batch, LedgerEntry
 from topics.proofs import leaf_hash, root
 
@@ -296,3 +299,68 @@ def test_a_ledger_that_follows_and_ends_before_an_old_receipt_has_to_explain_its
 def test_a_second_ledger_that_nobody_was_told_of_is_not_believed(town: Town) -> None:
     followed(town)
     assert ("log_unknown", "checkpoint") in shown(town.audited())
+
+
+def announced(town: Town, last: LastTree | None = None) -> Trust:
+    """What an auditor believes who was told of the first ledger alone, and has the registry."""
+    ledgers = (
+        AnnouncedLedger(ORIGIN, tuple(one.public for one in SIGNERS), 1, last),
+        AnnouncedLedger(SECOND.name, (SECOND.public,), 2),
+    )
+    return replace(town.trust(), announced=ledgers)
+
+
+def test_a_second_ledger_that_the_registry_announces_is_believed_and_the_lost_one_is_told_of(town: Town) -> None:
+    town.receipt(2)
+    last = LastTree(6, root([leaf_hash(one) for one in town.encoded()]))
+    followed(town)
+    with town.source() as source:
+        report = audit(source, announced(town, last))
+    assert report.findings.kept == ()
+    assert report.origin == SECOND.name
+    assert report.formers == (FormerLedger(ORIGIN, last, held=6, receipts=1),)
+
+
+def test_a_checkpoint_of_the_lost_one_with_another_root_than_announced_contradicts_it(town: Town) -> None:
+    followed(town)
+    with town.source() as source:
+        report = audit(source, announced(town, LastTree(6, bytes(32))))
+    assert shown(report) == [("log_inconsistent", "checkpoint")]
+
+
+def test_two_histories_of_the_lost_one_are_found_although_its_tree_is_gone(town: Town) -> None:
+    head = Checkpoint(ORIGIN, 6, bytes(32))
+    town.brought.append(Held("other", sign_checkpoint(head, SIGNERS, 1), own=False))
+    followed(town)
+    with town.source() as source:
+        assert shown(audit(source, announced(town))) == [("log_inconsistent", "checkpoint")]
+
+
+def test_an_auditor_who_was_told_of_another_second_ledger_is_told_that_it_was_never_announced(town: Town) -> None:
+    stranger = NoteSigner(SECOND.name, SignatureType.ED25519, seeded("stranger")(32))
+    followed(town)
+    trust = announced(town)
+    policy = replace(POLICY, logs=(*POLICY.logs, TrustedLog(stranger.public)))
+    with town.source() as source:
+        report = audit(source, replace(trust, policy=policy))
+    assert [(one.code, one.about) for one in report.findings.kept if one.open] == [("ledger_differs", "registry")]
+    assert ("log_unknown", "checkpoint") in shown(report), "neither key is believed"
+
+
+def test_a_theft_in_the_time_of_the_lost_one_doubts_all_of_the_second(town: Town) -> None:
+    """A size of the first tree is none of the second's: nobody may take what stands there before it for older."""
+    domain = town.domain
+    kid = domain.members["bi/iom"].sig.kid
+    first = domain.registry.with_key_revoked("bi/iom", kid, NOW, compromised_since=9999)
+    for registry, doubted in ((first, 5), (first.with_key_revoked("bi/iom", kid, NOW, 9999, 2), 5)):
+        domain.registry = registry
+        town.sequence()
+        followed(town)
+        with town.source() as source:
+            report = audit(source, announced(town))
+        assert [(one.code, one.open) for one in report.findings.kept] == [("key_revoked", True)] * doubted
+    later = town.domain.registry.agency("bi/iom").keys
+    assert all(key.compromised_in == 1 for key in later if key.kid == kid), "a doubt never shrinks"
+    with town.source() as source:
+        alone = audit(source, town.trust())
+    assert not [one for one in alone.findings.kept if one.code == "key_revoked"], "in the first tree it is that size"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from adapters.receipt_book import ReceiptBook
+from schemas.ledgers import origin_of
 from schemas.trust_policy import TrustPolicy, read_policy
 from tests.e2e.commands import until
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, workbook
 from tests.e2e.shell import Shell
 from tests.small_disk import full, small_disk
 from topics.cosigning import POLICY_FILE
-from topics.promise import origin_of
 from topics.receipts import check_receipt
 from topics.witness_folder import PUBLIC_FILE, read_note_keys
 from umuhuza.ledger_command import PUBLIC_FILE as LEDGER_PUBLIC_FILE

@@ -271,6 +271,7 @@ def test_metrics_have_the_units_in_their_names_and_no_agency() -> None:
         registry_age=lambda: 8.0,
         registry_refused=lambda: 0.0,
         registry_ends=lambda: 9.0,
+        ledger_differs=lambda: 0.0,
         pending=lambda: 3.0,
     )
     text = metrics.text().decode()

@@ -14,6 +14,7 @@ import pytest
 from schemas.envelope import Record, parse_record
 from schemas.errors import UmuhuzaError
 from schemas.keys import SealingKey, VerifyKey, b64url, unb64url
+from schemas.registry import registry_from_json, registry_to_json
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import trusted
 from schemas.sealing import open_grant, open_parts
@@ -129,6 +130,8 @@ def test_a_registry_file_is_read_or_refused_as_its_vector_says(vector: Vector) -
     registry = trusted(_bytes(vector), root).registry
     assert {agency.id: list(agency.roles) for agency in registry.agencies.values()} == vector["members"]
     assert (registry.domain, registry.version) == ("bi", 7)
+    assert [one.origin for one in registry.ledgers] == vector.get("ledgers", [])
+    assert registry_from_json(registry_to_json(registry)).ledgers == registry.ledgers
 
 
 @pytest.mark.parametrize("vector", EVIDENCE, ids=_ids(EVIDENCE))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.ledgers import origin_of
 from schemas.notes import NoteSigner, SignatureType
 from schemas.registry import Registry
 from schemas.registry_trust import trusted
@@ -19,7 +20,6 @@ from topics.ledger_entries import LedgerEntry, decode_entry
 from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.log import Appended, Entry
-from topics.promise import origin_of
 from topics.proofs import leaf_hash, root
 from topics.sqlite_log import SqliteLog
 from topics.topic_names import is_mailbox_topic

@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 
 from schemas.errors import RegistryError
+from schemas.ledgers import AnnouncedLedger
+from schemas.notes import NoteSigner, SignatureType
 from schemas.registry import Registry, registry_from_json, registry_to_json
+from schemas.registry_bundle import pack, unpack
 from schemas.registry_trust import TrustedRegistry, excerpt_of, trusted
 from tests.borders import NAME, TODAY, Countries, day
-from tests.domain import NOW
+from tests.domain import NOW, seeded
+from tests.trees import log_signers
 from topics.borders import Crossing, border, bordered, excerpt_for, may_cross
 from topics.catalogue import outgoing_of, topics_of
+from topics.home_check import POLICY
 from topics.neighbours import Neighbours
 
 REQUEST = Crossing("tn/inlctp", "bi/ccsprtp", "bilateral", "request", NAME)
@@ -238,3 +243,42 @@ def test_a_neighbour_whose_files_are_damaged_is_none_until_they_are_mended(tmp_p
     (here / "tn" / "registry.json").write_bytes(whole)
     clock[0] += 2
     assert list(neighbours.registry.borders) == ["tn"]
+
+
+def test_a_neighbours_second_ledger_is_believed_once_its_registry_announces_it(tmp_path: Path) -> None:
+    """Nobody in Burundi is told by telephone; its witnesses have still to sign."""
+    countries = Countries()
+    tn = countries.tn
+    here = countries.neighbours_of_burundi(tmp_path / "neighbours")
+    neighbours = Neighbours(here, lambda: countries.published(countries.bi), lambda: float(NOW))
+    before = neighbours.trust("tn").policy
+    second = NoteSigner.generate("tn.umuhuza/log2", SignatureType.ED25519, seeded("second")).public
+    keys = tuple(one.public for one in log_signers("tn"))
+    tn.registry = replace(
+        tn.registry.renewed(NOW),
+        ledgers=(AnnouncedLedger(keys[0].name, keys, NOW), AnnouncedLedger(second.name, (second,), NOW)),
+    )
+    neighbours.take_registry("tn", excerpt_for(countries.published(tn), "bi"))
+    found = neighbours.trust("tn").policy
+    assert (before.log_keys(second.name), found.log_keys(second.name)) == ((), (second,))
+    assert (found.quorum, found.witnesses) == (before.quorum, before.witnesses)
+    assert neighbours.warnings == {}
+    wrong = NoteSigner.generate(second.name, SignatureType.ED25519, seeded("another")).public
+    with (here / "tn" / POLICY).open("ab") as policy:
+        policy.write(f"log {wrong.vkey}\n".encode())
+    again = Neighbours(here, lambda: countries.published(countries.bi), lambda: float(NOW))
+    assert again.trust("tn").policy.log_keys(second.name) == ()
+    assert again.warnings == {"tn": "ledger_differs"}
+
+
+def test_an_excerpt_that_leaves_out_what_became_of_a_ledger_is_refused() -> None:
+    countries = Countries()
+    keys = tuple(one.public for one in log_signers("tn"))
+    ledgers = (AnnouncedLedger(keys[0].name, keys, NOW),)
+    countries.tn.registry = replace(countries.tn.registry.renewed(NOW), ledgers=ledgers)
+    whole = countries.published(countries.tn)
+    excerpt = excerpt_of(whole, [])
+    assert trusted(excerpt, countries.tn.pin, excerpt=True).registry.ledgers == ledgers
+    files = {path: data for path, data in unpack(excerpt).items() if not path.endswith(".ledgers.json")}
+    with pytest.raises(RegistryError, match="registry_invalid"):
+        trusted(pack(files), countries.tn.pin, excerpt=True)

@@ -114,6 +114,10 @@ def test_a_key_called_stolen_since_a_place_is_doubted_from_there_on(home: Home) 
     refuse_doubted(home.tn.registry.with_key_revoked("tn/inlctp", kid, NOW, index + 1), found)
     with pytest.raises(RegistryError, match="key_revoked"):
         refuse_doubted(home.tn.registry.with_key_revoked("tn/inlctp", kid, NOW, index), found)
+    second = replace(found, ledger=2)  # all of a later tree is later, and an earlier one is not looked at
+    with pytest.raises(RegistryError, match="key_revoked"):
+        refuse_doubted(home.tn.registry.with_key_revoked("tn/inlctp", kid, NOW, index + 1), second)
+    refuse_doubted(home.tn.registry.with_key_revoked("tn/inlctp", kid, NOW, 0, compromised_in=2), found)
 
 
 def test_too_few_witnesses_another_ledger_or_a_changed_root_prove_nothing(home: Home) -> None:

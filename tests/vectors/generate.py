@@ -59,7 +59,8 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
     ),
     "registry.json": (
         _INPUT
-        + "Read the registry file, pinned to the root of the fingerprint `root`; `members` are the agencies and roles.",
+        + "Read the registry file, pinned to the root of the fingerprint `root`; `members` are the agencies and roles, "
+        "`ledgers` the names of the announced ledgers in order, where there are any.",
         registry_vectors,
         {},
     ),

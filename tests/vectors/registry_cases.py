@@ -20,6 +20,7 @@ from tests.vectors.registry_agency_cases import (
     registry_vector,
     tls_entry,
 )
+from tests.vectors.registry_ledger_cases import ledger_vectors
 from tests.vectors.repositories import (
     Change,
     Files,
@@ -41,7 +42,16 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 
 
 def registry_vectors() -> list[Vector]:
-    return [*_valid(), *_signatures(), *_together(), *_shapes(), *_roots(), *_files(), *agency_vectors()]
+    return [
+        *_valid(),
+        *_signatures(),
+        *_together(),
+        *_shapes(),
+        *_roots(),
+        *_files(),
+        *agency_vectors(),
+        *ledger_vectors(),
+    ]
 
 
 def _valid() -> list[Vector]:
