@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 _PIECE = 2048
 _PACKET = 1400
+_MOST = 32
 _BUFFER = 8192
 
 
@@ -33,7 +34,7 @@ class Fault:
     bytes_s: float = 1e9
     """Per direction."""
     delay_s: float = 0.0
-    """One way, before the first byte behind a silence."""
+    """One way."""
     reset_after: tuple[int, int] | None = None
     """Connections break after a number of bytes between these two, counted in both directions."""
     stall: tuple[float, float] = (0.0, 0.0)
@@ -133,17 +134,33 @@ class BadLink:
     async def _carry(
         self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rng: random.Random, left: list[int]
     ) -> None:
+        fault, loop = self.fault, asyncio.get_running_loop()
+        # As much is under way as the link is long; what it has not carried, the sender still holds.
+        pieces = asyncio.Queue[tuple[float, bytes]](1 + min(int(fault.bytes_s * fault.delay_s) // _PIECE, _MOST))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._deliver(way, pieces, writer, left))
+            while data := await reader.read(_PIECE):
+                now = loop.time()
+                start = max(now, self._busy_until.get(way, 0.0))
+                if fault.stall[0] and rng.random() < fault.stall[0]:
+                    start += rng.uniform(0, fault.stall[1])
+                self._busy_until[way] = until = start + len(data) / fault.bytes_s
+                if until > now:
+                    await asyncio.sleep(until - now)
+                # What waits for a lost packet is this connection; the way is free for others.
+                await pieces.put((until + fault.delay_s + self._lost(len(data), rng), data))
+            await pieces.put((0.0, b""))
+
+    async def _deliver(
+        self, way: str, pieces: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, left: list[int]
+    ) -> None:
+        """In order, each when it is due. Raises ConnectionResetError where the fault says so."""
         loop = asyncio.get_running_loop()
-        while data := await reader.read(_PIECE):
-            now = loop.time()
-            start = max(now, self._busy_until.get(way, 0.0))
-            # Behind a silence the way is empty: the first byte takes its whole length.
-            quiet = self.fault.delay_s if now > self._busy_until.get(way, 0.0) else 0.0
-            if self.fault.stall[0] and rng.random() < self.fault.stall[0]:
-                quiet += rng.uniform(0, self.fault.stall[1])
-            self._busy_until[way] = until = start + quiet + len(data) / self.fault.bytes_s
-            # What waits for a lost packet is this connection; the way is free for others.
-            if (wait := until - now + self._lost(len(data), rng)) > 0:
+        while True:
+            due, data = await pieces.get()
+            if not data:
+                break
+            if (wait := due - loop.time()) > 0:
                 await asyncio.sleep(wait)
             while self.black:
                 await asyncio.sleep(0.05)
