@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agreement as two people read it to each other, in French and English, and in which members two of them differ.
 
-    terms_of(agreement)            the bytes that both sides mean: one spelling, the name included
-    control_words(...)             twelve words for them, compared at the end of the reading
+    control_words(...)             twelve words for its terms, compared at the end of the reading
     read_aloud(agreement, "fr")    its articles, under the same numbers in both languages
     differences(one, other)        member by member, with what stands on which side
     draft_from(raw, name, domain)  a draft whose other root may still be missing
@@ -18,11 +17,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
+from schemas.agreements import Agreement, agreement_from_json, agreement_to_json, terms_of
 from schemas.errors import Language, RegistryError
 from schemas.event_types import EVENTS
 from schemas.keys import b64url
@@ -62,12 +61,6 @@ class Difference:
     there: str
 
 
-def terms_of(agreement: Agreement) -> bytes:
-    """Name and members in one spelling (JSON, members sorted, no spaces): the same for whoever has the same terms."""
-    told = {"name": agreement.name, **agreement_to_json(agreement)}
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-
-
 def control_words(agreement: Agreement, language: Language) -> tuple[str, ...]:
     """Twelve words for the terms (`schemas.spoken`): other terms have others."""
     return fingerprint_words("agreement", terms_of(agreement), language)
@@ -101,7 +94,9 @@ def draft_from(raw: Any, name: str, domain: str, path: str = "agreement") -> tup
 
 
 def differences(one: Agreement, other: Agreement) -> list[Difference]:
-    """Members in which they differ, in the order in which they are read; [] iff gateways take them for the same."""
+    """Members in which their terms differ, in the order in which they are read; [] iff gateways take them for the same.
+    Who has signed a protocol is not of its terms."""
+    one, other = (replace(each, signatures=(), endings=()) for each in (one, other))
     if one == other:
         return []
     found = [] if one.name == other.name else [Difference("name", one.name, other.name)]

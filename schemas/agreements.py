@@ -2,7 +2,8 @@
 """Agreements between domains, and protocols between agencies of one domain, as targets of a registry.
 
 An agreement stands in the registries of both domains, each signed by its own holders, and names the other's root by its
-fingerprint, so that neither country depends on the other's keys. A protocol binds two or more agencies of one domain.
+fingerprint, so that neither country depends on the other's keys. A protocol binds two or more agencies of one domain,
+and counts with the signature of each (`schemas.protocols`), which stands beside its terms in the same target.
 The text that was signed on paper is named by `legal_ref` and its SHA-256; what is here is what machines go by.
 
 Pure values. Dates are calendar days in UTC, the last one included. Must never: be read from anywhere but verified
@@ -11,9 +12,10 @@ targets.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +46,10 @@ _MEMBERS = frozenset(
         "root_fingerprints",
     )
 )
+_SIGNED = ("signatures", "endings")
+"""Members that a protocol may have beside its terms."""
+MAX_SIGNATURES = 32
+MAX_SIGNATURE_CHARS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,10 @@ class Agreement:
     until: date
     root_fingerprints: Mapping[str, str]
     """Domain -> fingerprint of its root, for every domain of an agreement between countries."""
+    signatures: tuple[str, ...] = ()
+    """Of a protocol: compact JWS of agencies that it binds, not verified here (`schemas.protocols`)."""
+    endings: tuple[str, ...] = ()
+    """Of a protocol: the same, of agencies that have ended it."""
 
     @property
     def crosses(self) -> bool:
@@ -106,7 +116,17 @@ def agreement_to_json(agreement: Agreement) -> dict[str, Any]:
         "since": agreement.since.isoformat(),
         "until": agreement.until.isoformat(),
         "root_fingerprints": dict(agreement.root_fingerprints),
+        **({"signatures": list(agreement.signatures)} if agreement.signatures else {}),
+        **({"endings": list(agreement.endings)} if agreement.endings else {}),
     }
+
+
+def terms_of(agreement: Agreement) -> bytes:
+    """Name and members in one spelling (JSON, members sorted, no spaces), without what was signed about them: the same
+    for whoever has the same terms."""
+    members = agreement_to_json(replace(agreement, signatures=(), endings=()))
+    told = {"name": agreement.name, **members}
+    return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def agreement_from_json(raw: Any, name: str, domain: str, path: str = "agreement") -> Agreement:
@@ -119,7 +139,7 @@ def agreement_from_json(raw: Any, name: str, domain: str, path: str = "agreement
     def bad(where: str) -> RegistryError:
         return RegistryError("registry_invalid", f"{path}.{where}")
 
-    if not isinstance(raw, dict) or raw.keys() != _MEMBERS or _NAME.fullmatch(name) is None:
+    if not isinstance(raw, dict) or raw.keys() - set(_SIGNED) != _MEMBERS or _NAME.fullmatch(name) is None:
         raise bad("*")
 
     def texts(member: str, fits: Callable[[str], object]) -> tuple[str, ...]:
@@ -131,6 +151,9 @@ def agreement_from_json(raw: Any, name: str, domain: str, path: str = "agreement
         raise bad("domains")
     if any(agency.partition("/")[0] not in domains for agency in agencies) or len(domains) == 1 > len(agencies) - 1:
         raise bad("agencies")
+    signatures, endings = (_lines(raw.get(member, []), bad(member)) for member in _SIGNED)
+    if len(domains) > 1 and not raw.keys().isdisjoint(_SIGNED):
+        raise bad("*")  # a country signs with its registry
     fingerprints = raw["root_fingerprints"]
     wanted = set(domains) if len(domains) > 1 else set()
     if not isinstance(fingerprints, dict) or fingerprints.keys() != wanted:
@@ -166,6 +189,8 @@ def agreement_from_json(raw: Any, name: str, domain: str, path: str = "agreement
         since,
         until,
         MappingProxyType(dict(fingerprints)),
+        signatures,
+        endings,
     )
 
 
@@ -183,6 +208,13 @@ def _texts(raw: Any, fits: Callable[[str], object], wrong: RegistryError) -> tup
     if len(set(raw)) != len(raw):
         raise wrong
     return tuple(raw)
+
+
+def _lines(raw: Any, wrong: RegistryError) -> tuple[str, ...]:
+    found = _texts(raw, lambda line: 0 < len(line) <= MAX_SIGNATURE_CHARS, wrong)
+    if len(found) > MAX_SIGNATURES:
+        raise wrong
+    return found
 
 
 def _said(text: str) -> bool:

@@ -143,6 +143,22 @@ class Border:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedProtocol:
+    """A protocol of this domain, and whose word is given for it (`schemas.protocols`)."""
+
+    terms: Agreement
+    lacking: tuple[str, ...]
+    """Agencies that it binds whose signature is missing, or does not count."""
+    ended_by: tuple[str, ...]
+    """Agencies that it binds and that have ended it."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an agreement, on the days it names."""
+        return not self.lacking and not self.ended_by
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """One domain's agencies, and those of others as far as agreements open its borders.
 
@@ -161,6 +177,8 @@ class Registry:
     """None: the domain has signed none."""
     ledgers: tuple[AnnouncedLedger, ...] = ()
     """The domain's ledgers, the one that counts last; empty: it has announced none."""
+    protocols: Mapping[str, SignedProtocol] = field(default_factory=dict)
+    """By name, as the signatures stood when the registry was verified; those too that do not count."""
     _verifiers: dict[tuple[str, str], VerifyKey] = field(default_factory=dict, repr=False, compare=False)
     """Decoded keys, made on first use: decoding a point costs as much as a verification."""
     _sealers: dict[tuple[str, str], SealTo] = field(default_factory=dict, repr=False, compare=False)
@@ -329,7 +347,30 @@ def registry_to_json(registry: Registry) -> dict[str, Any]:
         "agencies": [agency_to_json(registry.agencies[name]) for name in sorted(registry.agencies)],
         **({"borders": [_border_to_json(one) for one in registry.borders.values()]} if registry.borders else {}),
         **(ledgers_to_json(registry.ledgers) if registry.ledgers else {}),
+        **(
+            {"protocols": {name: _protocol_to_json(one) for name, one in registry.protocols.items()}}
+            if registry.protocols
+            else {}
+        ),
     }
+
+
+def _protocol_to_json(found: SignedProtocol) -> dict[str, Any]:
+    return {
+        "terms": agreement_to_json(found.terms),
+        "lacking": list(found.lacking),
+        "ended_by": list(found.ended_by),
+    }
+
+
+def _protocol_from_json(raw: Any, name: str, domain: str, path: str) -> SignedProtocol:
+    if not isinstance(raw, dict) or raw.keys() != {"terms", "lacking", "ended_by"}:
+        raise RegistryError("registry_invalid", path)
+    terms = agreement_from_json(raw["terms"], name, domain, path)
+    for member in ("lacking", "ended_by"):
+        if not isinstance(raw[member], list) or not all(one in terms.agencies for one in raw[member]):
+            raise RegistryError("registry_invalid", path)
+    return SignedProtocol(terms, tuple(raw["lacking"]), tuple(raw["ended_by"]))
 
 
 def _border_to_json(border: Border) -> dict[str, Any]:
@@ -393,7 +434,7 @@ def registry_from_json(raw: Any) -> Registry:
         RegistryError: registry_invalid, with the path that is wrong.
     """
     members = {"v", "domain", "version", "issued", "training", "policy", "agencies"}
-    if not isinstance(raw, dict) or raw.keys() - {"borders", "ledgers"} != members:
+    if not isinstance(raw, dict) or raw.keys() - {"borders", "ledgers", "protocols"} != members:
         raise RegistryError("registry_invalid", "payload")
     if not isinstance(raw["agencies"], list):
         raise RegistryError("registry_invalid", "payload")
@@ -412,6 +453,8 @@ def registry_from_json(raw: Any) -> Registry:
             raise RegistryError("registry_invalid", f"agencies[{index}].id")
         agencies[agency.id] = agency
     refuse_shared_keys(agencies)
+    if not isinstance(raw.get("protocols", {}), dict):
+        raise RegistryError("registry_invalid", "protocols")
     borders = [_border_from_json(one, f"borders[{i}]") for i, one in enumerate(raw.get("borders", []))]
     return Registry(
         raw["domain"],
@@ -422,6 +465,10 @@ def registry_from_json(raw: Any) -> Registry:
         {one.domain: one for one in borders},
         _policy_from_json(raw["policy"]),
         ledgers_from_json({"ledgers": raw["ledgers"]}, raw["domain"]) if "ledgers" in raw else (),
+        {
+            name: _protocol_from_json(one, name, raw["domain"], f"protocols.{name}")
+            for name, one in raw.get("protocols", {}).items()
+        },
     )
 
 

@@ -36,6 +36,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from schemas.agreements import Agreement
 from schemas.errors import RegistryError
 from schemas.ledgers import LEDGERS_TARGET
+from schemas.protocols import protocols_in
 from schemas.registry import STALE_AFTER_S, USES, Agency, Registry
 from schemas.registry_bundle import (
     MAX_REGISTRY_BYTES,
@@ -219,7 +220,16 @@ def trusted(
     if issued < 1:
         raise RegistryError("registry_invalid", "expires")
     return TrustedRegistry(
-        Registry(domain, timestamp.version, issued, agencies, training, policy=agreed_policy(policy), ledgers=ledgers),
+        Registry(
+            domain,
+            timestamp.version,
+            issued,
+            agencies,
+            training,
+            policy=agreed_policy(policy),
+            ledgers=ledgers,
+            protocols=MappingProxyType(protocols_in(agreements, agencies, training=training)),
+        ),
         MappingProxyType(versions),
         MappingProxyType(expires),
         holders,

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from schemas.agreement_text import FLOWS, control_words, differences, read_aloud, terms_of
-from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
+from schemas.agreement_text import FLOWS, control_words, differences, read_aloud
+from schemas.agreements import Agreement, agreement_from_json, agreement_to_json, terms_of
 from schemas.envelope import FLOWS as KNOWN_FLOWS
 from schemas.errors import RegistryError
+from schemas.protocols import sign_protocol
 from tests.borders import Countries
 from tests.domain import Domain
 from topics.borders import border, excerpt_for
@@ -57,6 +59,7 @@ class Operators:
     bi: Path
     tn: Path
     folder: Path
+    burundi: Domain
 
     def excerpt(self, of: Path, to: str) -> Path:
         file = self.folder / f"{of.name}.excerpt.json"
@@ -66,8 +69,8 @@ class Operators:
 
 @pytest.fixture
 def operators(tmp_path: Path) -> Operators:
-    countries = Countries()
-    both = Operators(tmp_path / "bi", tmp_path / "tn", tmp_path)
+    countries = Countries(int(time.time()))
+    both = Operators(tmp_path / "bi", tmp_path / "tn", tmp_path, countries.bi)
     for folder, domain in ((both.bi, countries.bi), (both.tn, countries.tn)):
         init_registry(folder, domain.name, False)
         add_agencies(folder, list(domain.registry.agencies.values()))
@@ -174,24 +177,87 @@ def test_what_nobody_can_guess_is_asked_of_a_person_and_never_of_a_program(
     assert terms["flows"] == ["bilateral", "receipt"]
 
 
-def test_a_protocol_inside_a_country_takes_the_same_way(operators: Operators, tmp_path: Path) -> None:
-    file = tmp_path / "foyer-oim.json"
-    bound = ("--between", "bi/iom", "--between", "bi/k7t4")
-    told("agreement", "draft", "foyer-oim", *bound, *LEGAL, "--out", file, "--dir", operators.bi)
+BOUND = ("--between", "bi/iom", "--between", "bi/k7t4")
+
+
+def protocol_drafted(registry: Path, file: Path) -> Path:
+    told("agreement", "draft", file.stem, *BOUND, *LEGAL, "--out", file, "--dir", registry)
+    return file
+
+
+def signed_by(file: Path, domain: Domain, *agencies: str) -> Path:
+    """With these agencies' signatures in it."""
+    protocol = agreement_from_json(json.loads(file.read_text(encoding="utf-8")), file.stem, "bi")
+    for agency in agencies:
+        word = sign_protocol(protocol, agency, int(time.time()), domain.members[agency].sig, training=False)
+        protocol = replace(protocol, signatures=(*protocol.signatures, word))
+    file.write_text(json.dumps(agreement_to_json(protocol)), encoding="utf-8")
+    return file
+
+
+def test_a_protocol_inside_a_country_is_published_with_both_agencies_signatures(
+    operators: Operators, tmp_path: Path
+) -> None:
+    file = protocol_drafted(operators.bi, tmp_path / "foyer-oim.json")
     read = told("agreement", "read", file, "--dir", operators.bi)
     assert (read["missing_roots"], read["text"]["fr"][0]) == ([], "Protocole foyer-oim (bi/iom, bi/k7t4)")
-    told("agree", "foyer-oim", "--file", file, "--dir", operators.bi)
+    enter = ("agree", "foyer-oim", "--file", file, "--dir", operators.bi)
+    assert refused(*enter) == ("protocol_unsigned", "agreement.bi/iom")
+    signed_by(file, operators.burundi, "bi/iom")
+    assert refused(*enter) == ("protocol_unsigned", "agreement.bi/k7t4")
+    assert told("agreement", "read", file, "--dir", operators.bi)["protocol"]["lacking"] == ["bi/k7t4"]
+    signed_by(file, operators.burundi, "bi/k7t4")
+    told(*enter)
     found = held(operators.bi).trusted.agreements["foyer-oim"]
-    assert (found.crosses, found.agencies) == (False, ("bi/iom", "bi/k7t4"))
+    assert (found.crosses, found.agencies, len(found.signatures)) == (False, ("bi/iom", "bi/k7t4"), 2)
+    assert held(operators.bi).registry.protocols["foyer-oim"].counts
     shown = run("agreement", "read", "foyer-oim", "--dir", operators.bi).stdout
     assert "Maison-Inventée" not in shown, "a protected place is called by its handle"
     assert "OIM (inventée)" in shown
+    assert told("show", "--dir", operators.bi)["protocols"]["foyer-oim"]["counts"] is True
+
+
+def test_a_protocol_with_a_signature_for_another_text_or_of_a_revoked_key_is_not_published(
+    operators: Operators, tmp_path: Path
+) -> None:
+    file = signed_by(
+        protocol_drafted(operators.bi, tmp_path / "foyer-oim.json"), operators.burundi, "bi/iom", "bi/k7t4"
+    )
+    raw = json.loads(file.read_text(encoding="utf-8"))
+    enter = ("agree", "foyer-oim", "--file", file, "--dir", operators.bi)
+    file.write_text(json.dumps({**raw, "retention_days": 36_500}), encoding="utf-8")
+    assert refused(*enter)[0] == "protocol_changed"
+    file.write_text(json.dumps(raw), encoding="utf-8")
+    assert refused("agree", "foyer-police", "--file", file, "--dir", operators.bi)[0] == "protocol_changed"
+    told("revoke", "bi/k7t4", "--kid", operators.burundi.members["bi/k7t4"].sig.kid, "--dir", operators.bi)
+    assert refused(*enter)[0] == "key_revoked"
+    assert held(operators.bi).registry.protocols == {}
+
+
+def test_what_one_agency_has_ended_does_not_come_back(operators: Operators, tmp_path: Path) -> None:
+    file = signed_by(
+        protocol_drafted(operators.bi, tmp_path / "foyer-oim.json"), operators.burundi, "bi/iom", "bi/k7t4"
+    )
+    enter = ("agree", "foyer-oim", "--file", file, "--dir", operators.bi)
+    told(*enter)
+    whole = file.read_text(encoding="utf-8")
+    protocol = agreement_from_json(json.loads(whole), "foyer-oim", "bi")
+    key = operators.burundi.members["bi/k7t4"].sig
+    end = sign_protocol(protocol, "bi/k7t4", int(time.time()), key, training=False, ending=True)
+    file.write_text(json.dumps({**json.loads(whole), "endings": [end]}), encoding="utf-8")
+    told(*enter)
+    found = held(operators.bi).registry.protocols["foyer-oim"]
+    assert (found.counts, found.ended_by) == (False, ("bi/k7t4",))
+    file.write_text(whole, encoding="utf-8")
+    assert refused(*enter) == ("protocol_ended", "agreement.bi/k7t4")
+    assert "bi/k7t4" in run("show", "--dir", operators.bi).stdout
 
 
 def test_a_second_holder_reads_the_whole_agreement_before_signing(tmp_path: Path) -> None:
     one, other = tmp_path / "a", tmp_path / "b"
     init_registry(one, "bi", False, targets_threshold=2)
-    members = Domain("protocole").registry.agencies
+    domain = Domain("protocole", int(time.time()))
+    members = domain.registry.agencies
     add_agencies(one, [members["bi/iom"], members["bi/k7t4"]])
     # Two of the keys go to the other holder.
     (other / "holders").mkdir(parents=True)
@@ -199,14 +265,13 @@ def test_a_second_holder_reads_the_whole_agreement_before_signing(tmp_path: Path
         (other / name).write_bytes((one / name).read_bytes())
     for key in ("b", "c"):
         (one / "holders" / f"{key}.key").rename(other / "holders" / f"{key}.key")
-    file = tmp_path / "foyer-oim.json"
-    bound = ("--between", "bi/iom", "--between", "bi/k7t4")
-    told("agreement", "draft", "foyer-oim", *bound, *LEGAL, "--out", file, "--dir", one)
+    file = signed_by(protocol_drafted(one, tmp_path / "foyer-oim.json"), domain, "bi/iom", "bi/k7t4")
     waits = told("agree", "foyer-oim", "--file", file, "--dir", one)
     assert (waits["published"], held(one).trusted.agreements) == (False, {})
     shown = run("show", one / "proposal.json", "--dir", other).stdout
     read = told("agreement", "read", file, "--dir", other)
     assert all(line in shown for line in read["text"]["en"][3:])
+    assert "Protocol foyer-oim (bi/iom, bi/k7t4): signed by all" in " ".join(shown.split())
     sign_proposal(other, (one / "proposal.json").read_bytes())
     assert held(other).trusted.agreements.keys() == {"foyer-oim"}
 

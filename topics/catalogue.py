@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from schemas.envelope import FLOWS, KINDS, Kind, mailbox_topic, split_topic
 from schemas.errors import PolicyError, RecordError, RegistryError
 from schemas.event_types import FLOWS_WITH
-from schemas.registry import Agency, Border, Registry
+from schemas.registry import Agency, Border, Registry, SignedProtocol
 from topics import policy_file
 from topics.agreement_cover import uncovered
 from topics.log import grants_topic
@@ -342,7 +342,8 @@ def agreement_fits(
 
     Args:
         registry: ours. Over one of its borders only what stands in both registries is an agreement; between members
-            it is one of the policy's. None: both are members.
+            it is a protocol that all it binds have signed, or one of the policy's. None: both are members, and no
+            protocol is known.
     """
     rules = policy_file.policy()
     claim = None if act.claims is None else act.claims.agreement
@@ -351,7 +352,11 @@ def agreement_fits(
     domains = [agency.partition("/")[0] for agency in (sender, owner)]
     abroad = next((one for one in (sender, owner) if registry is not None and one not in registry.agencies), None)
     if abroad is None or registry is None:
-        wrong = _policys(claim.id, domains, flow, act.at.date())
+        found = None if registry is None else registry.protocols.get(claim.id)
+        wrong = _protocols(found, act, flow, (sender, owner))
+        if wrong is None and (found is None or not found.counts):
+            wrong = _policys(claim.id, domains, flow, act.at.date())
+            wrong = f"agreement.{claim.id}.signatures" if wrong == "agreement.*" and found is not None else wrong
     else:
         wrong = _both_domains(claim.id, act, flow, (sender, owner), registry.borders.get(abroad.partition("/")[0]))
     if wrong is not None:
@@ -371,6 +376,17 @@ def agreement_fits(
         if domains[0] != domains[1] and not asked.abroad <= held:
             return _no("agreement_missing", f"authorisations.{domain}.abroad")
     return otherwise
+
+
+def _protocols(found: SignedProtocol | None, act: Act, flow: str, parties: tuple[str, str]) -> str | None:
+    """What of a protocol does not cover it. One that is not signed is none, one that was ended has been refused."""
+    assert act.at is not None
+    if found is None:
+        return None
+    if found.ended_by:
+        return f"agreement.{found.terms.name}.ended"
+    wrong = uncovered(found.terms, *parties, flow, act.kind, act.type, act.at.date()) if found.counts else None
+    return None if wrong is None else f"agreement.{found.terms.name}.{wrong}"
 
 
 def _policys(name: str, domains: Iterable[str], flow: str, day: date) -> str | None:

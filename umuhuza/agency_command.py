@@ -43,6 +43,7 @@ from schemas.registry import ROLES, dumps_agency
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 from umuhuza import (
+    agency_agree_command,
     agency_directory_command,
     attachment_command,
     correct_command,
@@ -63,6 +64,7 @@ from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.words import advice_for, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True)
+agency_agree_command.add_to(app)
 agency_directory_command.add_to(app)
 
 

@@ -7,7 +7,8 @@
     each at home       registry agree bi-tn-2026 --file bi-tn-2026.json --words "..."
     afterwards         registry agreement compare bi-tn-2026 --theirs tn.json      (which member differs)
 
-A protocol between agencies of one country takes the same way with `--between` in place of `--with`, and has no roots.
+A protocol between agencies of one country is drafted with `--between` in place of `--with`, and has no roots; each of
+the agencies signs the draft with its own key (`umuhuza agency agree`) before the holders publish it.
 
 What is missing is asked for at a terminal, never of a program. If we crash before the file is replaced nothing has
 happened. Must never: sign or publish; write over a file that is no draft of the same name.
@@ -28,6 +29,7 @@ from schemas import ijson
 from schemas.agreement_text import control_words, differences, draft_from, read_aloud
 from schemas.agreements import Agreement, agreement_from_json, agreement_to_json
 from schemas.errors import RegistryError
+from schemas.protocols import standing
 from schemas.registry import Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
@@ -35,6 +37,7 @@ from schemas.spoken import grouped
 from topics.registry_file import replace_registry_file
 from umuhuza.asking import line
 from umuhuza.registry_holder import held
+from umuhuza.registry_words import protocol_json, protocol_line
 from umuhuza.words import language, result, t, table
 
 app = typer.Typer(
@@ -353,11 +356,14 @@ def read(
 ) -> None:
     mine = held(folder).trusted
     agreement, lacking = _named(what, name, mine)
+    registry = mine.registry
+    protocol = None if agreement.crosses else standing(agreement, registry.agencies, training=registry.training)
     result(
         {
             "ok": True,
             "name": agreement.name,
             "missing_roots": sorted(lacking),
+            **({} if protocol is None else {"protocol": protocol_json(protocol)}),
             "words": {} if lacking else {one: control_words(agreement, one) for one in ("fr", "en")},
             "text": {one: read_aloud(agreement, one, None, lacking) for one in ("fr", "en")},
         },
@@ -365,6 +371,7 @@ def read(
         lines=[
             *read_aloud(agreement, language(), names_in(mine.registry), lacking),
             *([] if lacking else words_lines(agreement)),
+            *([] if protocol is None else [protocol_line(protocol)]),
         ],
     )
 

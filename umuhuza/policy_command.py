@@ -27,7 +27,7 @@ from schemas.envelope import FLOWS, is_agency, mailbox_topic, split_topic
 from schemas.errors import CODES, RecordError
 from schemas.event_types import EVENTS, PURPOSES
 from schemas.forms import Basis
-from schemas.registry import ROLES, Registry
+from schemas.registry import ROLES, Registry, SignedProtocol
 from topics.catalogue import Act, Verdict, may
 from topics.policy_file import policy
 from topics.policy_lines import line_of, words_of
@@ -35,6 +35,7 @@ from topics.registry_file import read_registry, registry_pin
 from umuhuza.fictional import fictional_registry
 from umuhuza.options import Json
 from umuhuza.policy_shown import listed, shown_event, shown_flow, shown_role, summary
+from umuhuza.registry_words import protocol_json, protocol_line
 from umuhuza.words import labelled, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True)
@@ -160,7 +161,7 @@ def _basis(word: str | None) -> Basis | None:
 # What the policy answers
 
 
-def _claims(question: Question) -> Claims | None:
+def _claims(question: Question, registry: Registry) -> Claims | None:
     """What its sender would have to claim: consent for this recipient unless another basis is asked about."""
     event = question.event
     if event is None or event not in PURPOSES:
@@ -183,17 +184,32 @@ def _claims(question: Question) -> Claims | None:
             "consent": consent,
             "legal_reference": None,
             "safeguards": SafeguardClaim(age="adult", guardian=None, best_interest=False),
-            "agreement": _agreement(question) if policy().events[event].agreement else None,
+            "agreement": _agreement(question, registry) if policy().events[event].agreement else None,
         }
     )
 
 
-def _agreement(question: Question) -> AgreementClaim | None:
-    """The first agreement between these domains, with every authorisation: what may be missing is told beside a yes."""
+def _protocols(question: Question, registry: Registry) -> list[SignedProtocol]:
+    """Those that bind both, the ones that count first."""
+    both = {question.agency, question.owner}
+    found = [one for one in registry.protocols.values() if both <= set(one.terms.agencies)]
+    return sorted(found, key=lambda one: (not one.counts, one.terms.name))
+
+
+def _opens(found: SignedProtocol, question: Question) -> bool:
+    return found.counts and question.flow in found.terms.flows and found.terms.in_force(question.at.date())
+
+
+def _agreement(question: Question, registry: Registry) -> AgreementClaim | None:
+    """The first protocol of both that counts, or agreement between these domains, with every authorisation: what may be
+    missing is told beside a yes."""
     rules = policy()
     domains = {question.agency.partition("/")[0], question.owner.partition("/")[0]}
-    between = [name for name, signed in rules.agreements.items() if domains <= signed.domains]
-    if not rules.agreements:
+    between = [
+        *(one.terms.name for one in _protocols(question, registry) if _opens(one, question)),
+        *(name for name, signed in rules.agreements.items() if domains <= signed.domains),
+    ]
+    if not between and not rules.agreements:
         return None
     held = {one for asked in rules.authorisations.values() for one in (*asked.child, *asked.abroad)}
     return AgreementClaim.model_validate(
@@ -213,7 +229,7 @@ def decide(question: Question, registry: Registry) -> Verdict:
         return may(Act("read", question.agency, question.topic), registry)
     known = EVENTS.get(question.event)
     kind = None if known is None else known.kind
-    act = Act("send", question.agency, question.topic, kind, question.event, _claims(question), question.at)
+    act = Act("send", question.agency, question.topic, kind, question.event, _claims(question, registry), question.at)
     verdict = may(act, registry)
     if known is None and question.agency in registry.agencies and question.owner in registry.agencies:
         return replace(verdict, ok=False, code="not_permitted", rule="event.*")
@@ -347,6 +363,7 @@ def explain(
                 "agency": agency,
                 "topic": found.question.topic,
                 "event": found.question.event,
+                "protocols": {one.terms.name: protocol_json(one) for one in _protocols(found.question, held)},
                 found.others_are or "others": list(found.others),
                 "registry": None if registry is None else str(registry),
             },
@@ -360,7 +377,11 @@ def explain(
                     "A fictional domain; for yours: --registry FILE --registry-root KEY",
                 )
             )
-        result(None, as_json=False, lines=list(_lines(found)))
+        result(
+            None,
+            as_json=False,
+            lines=[*_lines(found), *(f"  {protocol_line(one)}" for one in _protocols(found.question, held))],
+        )
     if not found.verdict.ok:
         raise typer.Exit(1)
 

@@ -41,6 +41,8 @@ from umuhuza.registry_words import (
     ending_line,
     ledger_line,
     passphrase_line,
+    protocol_json,
+    protocol_line,
     published_lines,
     read_holders,
     waiting_lines,
@@ -416,6 +418,7 @@ def show(
         labelled("Racine (registry_root)", "Root (registry_root)", mine.trusted.pin.text),
         *(f"{one['id']}  {name}: {url}" for one in agencies for name, url in one["endpoints"].items()),
         *(ledger_line(one, lost=one is not registry.ledgers[-1]) for one in registry.ledgers),
+        *(protocol_line(one) for one in registry.protocols.values()),
         *(ending_line(one) for one in mine.trusted.expiring(now)),
     ]
     result({}, as_json=False, lines=lines)
@@ -442,6 +445,7 @@ def _as_json(found: TrustedRegistry, first_root: RootPin, now: int) -> dict[str,
         ],
         "expiring": [{"what": one.what, "of": one.of, "at": one.at} for one in found.expiring(now)],
         "agreements": sorted(found.agreements),
+        "protocols": {name: protocol_json(one) for name, one in registry.protocols.items()},
         "policy": None if found.policy is None else same_policy(found),
         "ledgers": registry_ledger_command.ledgers_shown(registry.ledgers),
     }

@@ -18,6 +18,7 @@ from schemas.agreement_text import read_aloud
 from schemas.agreements import Agreement
 from schemas.keys import b64url, fingerprint_of
 from schemas.ledgers import AnnouncedLedger
+from schemas.protocols import standing
 from schemas.registry import Agency
 from schemas.registry_metadata import Holder, read_root
 from schemas.registry_signing import Contents, contents_now, missing, read_proposal
@@ -27,7 +28,15 @@ from umuhuza.asking import new_passphrase
 from umuhuza.holder_keys import HOLDERS, HolderKeys
 from umuhuza.options import Json, NoPassphrase
 from umuhuza.registry_holder import PROPOSAL_FILE, REGISTRY_FILE, change_registry, held, sign_proposal
-from umuhuza.registry_words import missing_words, passphrase_line, published_lines, read_holders, role_words, spoken
+from umuhuza.registry_words import (
+    missing_words,
+    passphrase_line,
+    protocol_line,
+    published_lines,
+    read_holders,
+    role_words,
+    spoken,
+)
 from umuhuza.words import labelled, language, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
@@ -262,6 +271,11 @@ def _agreement(name: str, before: Agreement | None, after: Contents, held_now: T
         *read_aloud(agreement, language(), {} if held_now is None else names_in(held_now.registry)),
         *words_lines(agreement),
         *(f"  {one.path}: {one.here or '–'} → {one.there or '–'}" for one in changes),
+        *(
+            []
+            if agreement.crosses or held_now is None
+            else [protocol_line(standing(agreement, after.agencies, training=held_now.registry.training))]
+        ),
     ]
 
 

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from schemas.agreement_text import read_aloud, terms_of
+from schemas.agreement_text import read_aloud
+from schemas.agreements import Agreement, terms_of
+from schemas.errors import RegistryError
+from schemas.protocols import read_signature, standing
 from schemas.registry_signing import contents_now
+from schemas.registry_trust import TrustedRegistry
 from schemas.spoken import require_same
 from topics.policy_target import policy_document
 from umuhuza import agreement_command
 from umuhuza.agreement_command import names_in, read_signed_text, require_ours, words_lines
 from umuhuza.options import Json
 from umuhuza.registry_holder import change_registry, held
-from umuhuza.registry_words import published_lines
+from umuhuza.registry_words import protocol_line, published_lines
 from umuhuza.words import language, result, t
 
 Folder = Annotated[Path, typer.Option("--dir", help=t("Dossier du registre.", "The registry's folder."))]
@@ -66,8 +71,12 @@ def agree(
         require_ours(agreement, mine.trusted)
         if words is not None:
             require_same("agreement", terms_of(agreement), words)
+        if not agreement.crosses:
+            agreement = _signed(agreement, mine.trusted)
         agreements[name] = agreement
         text = [*read_aloud(agreement, language(), names_in(mine.registry)), *words_lines(agreement)]
+        if not agreement.crosses:
+            text.append(protocol_line(standing(agreement, mine.registry.agencies, training=mine.registry.training)))
     changed = change_registry(mine, replace(contents, agreements=agreements))
     version = changed.registry.version
     result(
@@ -80,6 +89,34 @@ def agree(
             ),
         ],
     )
+
+
+def _signed(protocol: Agreement, mine: TrustedRegistry) -> Agreement:
+    """The protocol as it may be published: signed by every agency that it binds, each with a key that counts now, or
+    ended by one of them. What ended these terms once stays beside them.
+
+    Raises:
+        RegistryError: protocol_unsigned (path: whose signature is missing), protocol_changed, protocol_ended,
+            key_revoked, key_unknown.
+        RecordError: as `schemas.protocols.read_signature`.
+    """
+    registry, now = mine.registry, int(time.time())
+    before = mine.agreements.get(protocol.name)
+    same = before is not None and terms_of(before) == terms_of(protocol)
+    known = before.endings if before is not None and same else ()
+    for lines, ending in ((protocol.signatures, False), (protocol.endings, True)):
+        for line in lines:
+            if line in known:
+                continue
+            by = read_signature(line, protocol, registry.agencies, training=registry.training, ending=ending)
+            registry.new_signing_key(by.agency, by.kid, now)
+    protocol = replace(protocol, endings=tuple(dict.fromkeys((*known, *protocol.endings))))
+    found = standing(protocol, registry.agencies, training=registry.training)
+    if found.ended_by and (not same or known):
+        raise RegistryError("protocol_ended", f"agreement.{found.ended_by[0]}")
+    if found.lacking and not found.ended_by:
+        raise RegistryError("protocol_unsigned", f"agreement.{found.lacking[0]}")
+    return protocol
 
 
 def policy(folder: Folder, as_json: Json = False) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import typer
 
 from schemas.errors import RegistryError
 from schemas.keys import VerifyKey, unb64url
 from schemas.ledgers import AnnouncedLedger
+from schemas.registry import SignedProtocol
 from schemas.registry_bundle import RootPin
 from schemas.registry_metadata import Holder
 from schemas.registry_signing import Proposal, read_proposal
@@ -80,6 +82,41 @@ def spoken(change: Proposal) -> str:
 def published_lines(changed: Changed, *said: str) -> list[str]:
     """What was done, or what is still to be done before it counts."""
     return list(said) if changed.published else waiting_lines(changed)
+
+
+def protocol_line(found: SignedProtocol) -> str:
+    """Whether a protocol counts, and if not why."""
+    name = found.terms.name
+    between = ", ".join(found.terms.agencies)
+    if found.ended_by:
+        ended = ", ".join(found.ended_by)
+        return t(
+            f"Protocole {name} ({between}) : ne compte plus, {ended} y a mis fin",
+            f"Protocol {name} ({between}): counts no longer, ended by {ended}",
+        )
+    if found.lacking:
+        lacking = ", ".join(found.lacking)
+        return t(
+            f"Protocole {name} ({between}) : ne compte pas, il manque la signature de {lacking}",
+            f"Protocol {name} ({between}): does not count, the signature of {lacking} is missing",
+        )
+    first, last = found.terms.since.isoformat(), found.terms.until.isoformat()
+    return t(
+        f"Protocole {name} ({between}) : signé par toutes, du {first} au {last}",
+        f"Protocol {name} ({between}): signed by all, from {first} to {last}",
+    )
+
+
+def protocol_json(found: SignedProtocol) -> dict[str, Any]:
+    """The same, for programs."""
+    return {
+        "agencies": list(found.terms.agencies),
+        "counts": found.counts,
+        "lacking": list(found.lacking),
+        "ended_by": list(found.ended_by),
+        "since": found.terms.since.isoformat(),
+        "until": found.terms.until.isoformat(),
+    }
 
 
 def passphrase_line() -> str:

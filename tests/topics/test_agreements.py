@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from schemas.agreements import Agreement, agreement_from_json
 from schemas.data_files import read_together
-from schemas.registry import Agency, Registry, Role, empty_registry
+from schemas.registry import Agency, Registry, Role, SignedProtocol, empty_registry
 from tests.borders import Countries
 from tests.domain import NOW
 from tests.topics.claimed import Agreed, Claimed, Consent, Held, Safeguards
+from tests.vectors.protocol_cases import TERMS as PROTOCOL
 from topics.borders import border, bordered
 from topics.catalogue import Act, Verdict, agreement_fits, child_authorised, may
 from topics.policy_file import policy, read_policy
@@ -195,3 +198,59 @@ def test_between_two_domains_what_either_asks_for_is_needed() -> None:
     act = Act("send", "tn/a", "", None, "referral.requested", claims, AT)
     assert child_authorised(act, "referral", "tn/a", "bi/b", YES).rule == "authorisations.tn.child"
     assert child_authorised(act, "referral", "bi/a", "tn/b", YES).rule == "authorisations.tn.child"
+
+
+def inside(name: str, protocols: dict[str, SignedProtocol], at: datetime = AT) -> Verdict:
+    """The commission asks IOM, both of Burundi, under what is called so."""
+    claims = replace(claimed("bi/iom", Agreed(id=name, origin="rw")), consent=Consent(at + timedelta(days=1)))
+    act = Act("send", "bi/commission", "bi.bilateral.iom", "request", "transfer.requested", claims, at)
+    return may(act, replace(registry("bi"), protocols=protocols))
+
+
+def protocol(name: str = "commission-oim", **changes: Any) -> Agreement:
+    told = {**PROTOCOL, "agencies": ["bi/commission", "bi/iom"], **changes}
+    return agreement_from_json(told, name, "bi")
+
+
+def test_inside_a_country_a_protocol_that_both_have_signed_is_an_agreement() -> None:
+    signed = {"commission-oim": SignedProtocol(protocol(), (), ())}
+    assert inside("commission-oim", signed) == YES
+    assert inside("another", signed) == Verdict(False, "agreement_missing", "agreement.*")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "ended_by", "member"),
+    [
+        (("bi/iom",), (), "signatures"),
+        (("bi/commission", "bi/iom"), (), "signatures"),
+        ((), ("bi/iom",), "ended"),
+        (("bi/iom",), ("bi/iom",), "ended"),
+    ],
+)
+def test_one_that_lacks_a_signature_or_was_ended_is_none(
+    lacking: tuple[str, ...], ended_by: tuple[str, ...], member: str
+) -> None:
+    found = inside("commission-oim", {"commission-oim": SignedProtocol(protocol(), lacking, ended_by)})
+    assert found == Verdict(False, "agreement_missing", f"agreement.commission-oim.{member}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "member"),
+    [
+        ({"flows": ["receipt"]}, "flows"),
+        ({"types": ["transfer.arrived"]}, "types"),
+        ({"since": "2027-01-01"}, "since"),
+        ({"until": "2026-03-02"}, "until"),
+        ({"agencies": ["bi/commission", "bi/shelter"]}, "focal_points"),
+    ],
+)
+def test_a_signed_protocol_opens_what_it_names_and_no_more(changes: dict[str, Any], member: str) -> None:
+    found = inside("commission-oim", {"commission-oim": SignedProtocol(protocol(**changes), (), ())})
+    assert found == Verdict(False, "agreement_missing", f"agreement.commission-oim.{member}")
+
+
+def test_a_registry_with_unsigned_protocols_loses_nothing_that_the_policy_allows() -> None:
+    unsigned = {"demo-2026": SignedProtocol(protocol("demo-2026"), ("bi/iom",), ())}
+    assert inside("demo-2026", unsigned) == inside("demo-2026", {}) == YES
+    ended = {"demo-2026": SignedProtocol(protocol("demo-2026"), (), ("bi/iom",))}
+    assert inside("demo-2026", ended).rule == "agreement.demo-2026.ended"

@@ -23,6 +23,7 @@ from tests.vectors.grant_cases import RECORD, grant_vectors
 from tests.vectors.home_cases import home_vectors
 from tests.vectors.making import PLANTED, Vector, keys_file
 from tests.vectors.note_cases import note_vectors, post_quantum_vectors, proof_vectors
+from tests.vectors.protocol_cases import protocol_vectors
 from tests.vectors.record_cases import record_vectors
 from tests.vectors.registry_cases import registry_vectors
 
@@ -77,6 +78,14 @@ FILES: dict[str, tuple[str, Callable[[], list[Vector]], dict[str, Any]]] = {
         "seal it to any key, open it. `result` is ok or the code of the first refusal, `path` where; `planted` must be "
         "in no message. A good one has its `kind`, and how many `lines`; all are signed with `k7t4` of keys.json.",
         bundle_vectors,
+        {"planted": PLANTED},
+    ),
+    "protocols.json": (
+        "`input` is the target `agreements/<name>.json` of a registry of bi, in Unicode, under a training root iff "
+        "`training`; `agencies` have each one signing key, `key` of keys.json, that counts as it says. `result` is ok "
+        "where it counts, unsigned where the words of those in `lacking` are missing, ended where those in `ended_by` "
+        "have ended it; `planted` must be in no message.",
+        protocol_vectors,
         {"planted": PLANTED},
     ),
     "proofs.json": (
