@@ -125,6 +125,21 @@ def test_the_words_are_those_of_the_text_and_a_program_is_not_asked(country: Cou
     assert country.file.read_bytes() == before
 
 
+def test_a_file_that_lies_there_under_the_name_of_a_protocol_is_not_written_over(
+    country: Country, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    country.sign("foyer")
+    country.sign("oim")
+    country.publish()
+    elsewhere = tmp_path / "ailleurs"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    other = elsewhere / "foyer-oim.json"
+    other.write_text("another draft", encoding="utf-8")
+    done = run("agency", "agree", "foyer-oim", "--end", "--words", country.words, "--dir", country.root / "oim")
+    assert (done.exit_code, other.read_text(encoding="utf-8")) == (2, "another draft")
+
+
 def test_signing_twice_is_signing_once(country: Country) -> None:
     country.sign("foyer")
     before = json.loads(country.file.read_text(encoding="utf-8"))

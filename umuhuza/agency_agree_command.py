@@ -68,6 +68,12 @@ def agree(
     ] = None,
     as_json: Json = False,
 ) -> None:
+    file = out or (Path(what) if Path(what).is_file() else Path(f"{what}.json"))
+    if out is None and file.exists() and not Path(what).is_file():
+        raise typer.BadParameter(
+            t(f"{file.name} existe déjà : nommez un autre fichier", f"{file.name} is there already: name another file"),
+            param_hint="--out",
+        )
     with opened_agency(folder) as parts:
         registry, agency = parts.registry(), parts.settings.agency
         read = functools.partial(_read, what, name, registry)
@@ -91,7 +97,6 @@ def agree(
         signed = _with_word(protocol, parts, registry, end=end)
     if read() != protocol:
         raise RegistryError("protocol_changed", "file")
-    file = out or (Path(what) if Path(what).is_file() else Path(f"{protocol.name}.json"))
     replace_registry_file(file, orjson.dumps(agreement_to_json(signed), option=orjson.OPT_INDENT_2) + b"\n")
     found = standing(signed, registry.agencies, training=registry.training)
     digest = digest_of(protocol)
