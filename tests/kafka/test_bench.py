@@ -17,7 +17,7 @@ from tests.kafka.conftest import kafka_is_here, needs_kafka
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
-    command = [sys.executable, "-m", "umuhuza", "bench", "--json", "--rounds", "1", "--events", "200"]
+    command = [sys.executable, "-m", "umuhuza", "bench", "--json", "--rounds", "1", "--events", "400"]
     on_kafka = ["--kafka"] if kafka_is_here() else []
     done = subprocess.run([*command, *on_kafka], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
