@@ -123,7 +123,8 @@ def _chart(index: int, table: Table, language: PageLanguage) -> str:
     for name, count in shown:
         for line in textwrap.wrap(name, _LETTERS):
             y += _LINE
-            drawn.append(_text(1, y - 6, line, right_to_left))
+            # An Arabic first letter may reach out to the right of where it begins.
+            drawn.append(_text(4 if right_to_left else 1, y - 6, line, right_to_left))
         if count is None:
             drawn.append(_text(4, y + 15, HIDDEN, right_to_left))
         else:

@@ -34,7 +34,7 @@ h1,p{margin:.35rem 0;text-wrap:balance}h1{font-size:1.15rem;line-height:1.35}
 .draft{font-size:.8rem;line-height:1.4;background:var(--sand);border:1px solid var(--line);padding:.1rem .5rem;
 display:inline-block}
 @media screen and (min-width:30rem){main{margin-top:2rem;border:1px solid var(--line);border-radius:.5rem}}
-@media print{main{width:105mm;max-width:100%;max-height:74mm;padding:5mm 7mm;font-size:10pt;line-height:1.35;
+@media print{main{width:105mm;max-width:100%;max-height:74mm;padding:4mm 7mm;font-size:10pt;line-height:1.3;
 break-inside:avoid}h1{font-size:11.5pt}
 .second{font-size:8.5pt}.code{font-size:18pt;margin:1.5mm 0}h1,p{margin:.8mm 0}.draft{font-size:8pt}}
 """
