@@ -21,7 +21,7 @@ PICTURES = DOCS / "pictures"
 SIZES = {
     "card-fr": (400, 270),
     "card-en": (400, 270),
-    "card-ar": (400, 320),
+    "card-ar": (400, 350),
     "statistics-fr": (700, 780),
     "statistics-en": (700, 780),
     "statistics-ar": (700, 960),
