@@ -327,7 +327,10 @@ class Runner:
                 await asyncio.sleep(idle_s)
                 continue
             try:
-                await asyncio.wait_for(wake.wait(), idle_s)
+                # Not `wait_for`: before Python 3.12 it forgets a cancellation that comes together with what it waits
+                # for, and this turn would go on when all else has ended.
+                async with asyncio.timeout(idle_s):
+                    await wake.wait()
             except TimeoutError:
                 continue
             wake.clear()

@@ -370,6 +370,23 @@ def test_two_agencies_running_come_to_an_end_by_themselves(town: Agencies) -> No
     assert iom.runner.troubles == shelter.runner.troubles == {}
 
 
+def test_it_ends_though_something_wants_to_be_sent_in_the_same_moment(town: Agencies) -> None:
+    async def whole() -> None:
+        stop = asyncio.Event()
+        [runner] = running(town, "bi/iom")
+        runner.pace = Pace(collect_s=0.01, wait_s=0.05, idle_s=60.0)
+        task = asyncio.create_task(runner.run(stop))
+        await asyncio.sleep(0.1)
+        stop.set()
+        for _ in range(10):
+            runner._send_now.set()
+            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await task
+
+    town.run(whole())
+
+
 def test_trouble_of_one_turn_is_shown_by_its_code_and_stops_no_other(
     town: Agencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
