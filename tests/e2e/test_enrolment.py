@@ -57,7 +57,8 @@ def start(domain: DomainOnDisk, passphrase: str) -> None:
 
 
 def arrived(domain: DomainOnDisk, file: str, name: str) -> None:
-    """The other agency drops a workbook, and it is on the shelter's computer."""
+    """The other agency, once it knows the registry as it is, drops a workbook, and it is on the shelter's computer."""
+    until("the registry is known", lambda: domain.watch_registry(IOM).registry.version >= domain.registry.version)
     known = {item.evt for item in domain.inbox(SHELTER)}
     domain.drop(IOM, file, workbook([referral(name)]))
     until(
@@ -114,7 +115,6 @@ def test_an_agency_is_enrolled_works_is_robbed_and_works_again(domain: DomainOnD
     assert (member.roles, member.protected) == (("assistance", "shelter"), True)
     assert sorted(key.revoked is None for key in member.keys) == [False, False, True, True]
     start(domain, SECOND)
-    until("the new keys are known", lambda: domain.watch_registry(IOM).registry.version >= domain.registry.version)
     arrived(domain, "deux.xlsx", "Bella Inventée")
     until("a receipt with the new key is taken", lambda: heads(domain) > sent_before)
     domain.stop("k7t4")
