@@ -389,6 +389,8 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before the lifespan does: out of there it would be a traceback in a log line instead of an error.
+        await self._gateway.start()
         await super().startup(sockets)
         self._ready()
 
@@ -436,6 +438,7 @@ def serve(
 
     Raises:
         SettingsError, RegistryError, KeyStoreError: before anything listens.
+        LogError: the log cannot be opened (as `KafkaLog.open`, `SqliteLog.open`); nothing was answered.
         OSError: the address is taken.
     """
     gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer), over=over, passphrase=passphrase)

@@ -125,6 +125,7 @@ def _apply(access: KafkaAccess, registry: Registry, nodes: int, random_id: Calla
             clients.change_settings(settings)
             clients.remove_acls(_sorted(ours - needed))
             clients.add_acls(_sorted(needed - ours))
+            clients.until_acls(needed - ours, ours - needed)
         findings = [Finding("replaced", name) for name in done.replaced if name in topics]
         findings += [finding for name, topic in there.items() for finding in _shape(topic, described[name])]
         findings += _foreign(found - ours, topics)

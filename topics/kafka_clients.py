@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,6 +49,7 @@ with warnings.catch_warnings():
         ResourcePatternFilter,
         ResourceType,
     )
+    from kafka.protocol.admin.acl import DescribeAclsRequest
     from kafka.protocol.admin.client_quotas import AlterClientQuotasRequest, DescribeClientQuotasRequest
     from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
     from kafka.record.util import decode_varint
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 
 IDENT_HEADER = "umuhuza_ident"
 READERS = 4
+SETTLED_S = 60.0
+"""How long brokers may take to act upon what their controller has answered. They make new topics' files first, several
+flushes each, one after the other: with 60 topics and a disk that takes 0.1 s for a flush that is half a minute."""
 LONG_POLL_MS = 250
 """How long the broker holds a follower's question; as late may a topic that joins be noticed for the first time."""
 _T = TypeVar("_T")
@@ -184,7 +188,7 @@ class Clients:
                     made.append(raw["name"])
                 elif not issubclass(cause, kafka_errors.TopicAlreadyExistsError):
                     raise error_of(cause(), raw["name"])
-        until = time.monotonic() + REQUEST_S
+        until = time.monotonic() + SETTLED_S
         while any(not one.partitions or one.code for one in self.describe(list(wanted)).values()):
             if time.monotonic() > until:  # made, but no leader yet
                 raise LogError("unavailable", "topics")
@@ -215,28 +219,37 @@ class Clients:
             if answer != "OK":
                 raise LogError("unavailable", name)
 
-    def acls(self) -> set[KafkaAcl]:
-        """Every ACL of the cluster."""
-        everything = ACLFilter(
-            None,
-            None,
-            ACLOperation.ANY,
-            ACLPermissionType.ANY,
-            ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    def acls(self, node: int | None = None) -> set[KafkaAcl]:
+        """Every ACL of the cluster, as this node knows them; None: as any of them does.
+
+        kafka-python 3.0.12 knows this request and cannot be told whom to ask.
+        """
+        everything = DescribeAclsRequest(
+            resource_type_filter=ResourceType.ANY,
+            resource_name_filter=None,
+            pattern_type_filter=ACLResourcePatternType.ANY,
+            principal_filter=None,
+            host_filter=None,
+            operation=ACLOperation.ANY,
+            permission_type=ACLPermissionType.ANY,
         )
         with self.said("acls"):
-            found, _ = self.admin().describe_acls(everything)
+            manager = self.admin()._manager
+            told = manager.run(manager.send, everything, node).to_dict()
+            if told["error_code"]:
+                raise error_of(kafka_errors.for_code(told["error_code"])(), "acls")
         return {
             KafkaAcl(
-                one.principal,
-                one.operation.name.lower(),
-                one.resource_pattern.resource_name,
-                one.resource_pattern.resource_type.name.lower(),
-                one.resource_pattern.pattern_type.name.lower(),
-                one.permission_type.name.lower(),
-                one.host,
+                acl["principal"],
+                ACLOperation(acl["operation"]).name.lower(),
+                resource["resource_name"],
+                ResourceType(resource["resource_type"]).name.lower(),
+                ACLResourcePatternType(resource["pattern_type"]).name.lower(),
+                ACLPermissionType(acl["permission_type"]).name.lower(),
+                acl["host"],
             )
-            for one in found
+            for resource in told["resources"]
+            for acl in resource["acls"]
         }
 
     def add_acls(self, acls: Sequence[KafkaAcl]) -> None:
@@ -259,6 +272,21 @@ class Clients:
         for _, _, cause in told:
             if not issubclass(cause, kafka_errors.NoError):
                 raise error_of(cause(), "acls")
+
+    def until_acls(self, wanted: Collection[KafkaAcl], unwanted: Collection[KafkaAcl]) -> None:
+        """Wait until every broker that is up acts upon these: the controller answers when they are written, and a
+        broker learns them a moment later, when it has read them. One that is down reads them before it takes anybody.
+
+        Raises LogError `unavailable` (path `acls`): after `SETTLED_S` one of them still does not.
+        """
+        with self.said("acls"):
+            nodes = [one["broker_id"] for one in self.admin().describe_cluster()["brokers"] if not one["is_fenced"]]
+        until = time.monotonic() + SETTLED_S
+        for node in nodes:
+            while not (found := self.acls(node)).issuperset(wanted) or not found.isdisjoint(unwanted):
+                if time.monotonic() > until:
+                    raise LogError("unavailable", "acls")
+                time.sleep(0.05)
 
     def quotas(self) -> dict[str, dict[str, float]]:
         """What single users may take of a broker: user -> name of the quota -> figure.

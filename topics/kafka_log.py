@@ -59,7 +59,7 @@ from typing import TypeVar
 from schemas.errors import LogError
 from topics.kafka_access import KafkaAccess
 from topics.kafka_catalogue import kafka_topic
-from topics.kafka_clients import IDENT_HEADER, READERS, Clients, Follower
+from topics.kafka_clients import IDENT_HEADER, READERS, SETTLED_S, Clients, Follower
 from topics.kafka_identity import CHECK_S, Identity, establish, renew
 from topics.kafka_producer import BATCH_BYTES, Item, Producing
 from topics.kafka_view import TICK, GrantsView
@@ -798,9 +798,13 @@ def _fair(found: Mapping[str, list[Stored]], limit: int, max_bytes: int) -> list
 
 
 def recorder(clients: Clients) -> Callable[[str, Mapping[bytes, bytes | None]], None]:
+    """Writes pairs to a compacted topic. What is retriable is tried for `SETTLED_S`: the topic may be a new one."""
+
     def record(topic: str, pairs: Mapping[bytes, bytes | None]) -> None:
-        for done in clients.produce([Item(topic, key, value) for key, value in pairs.items()]):
-            if isinstance(done, LogError):
-                raise done
+        items = [Item(topic, key, value) for key, value in pairs.items()]
+        until = time.monotonic() + SETTLED_S
+        while failures := [done for done in clients.produce(items) if isinstance(done, LogError)]:
+            if not failures[0].retriable or time.monotonic() > until:
+                raise failures[0]
 
     return record

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from schemas.errors import CODES
 from tests.e2e.commands import Done, environment, until
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, on_one_log, referral, workbook
 from tests.e2e.shell import Shell
+from umuhuza.kafka.certificates import Authority
 
 COMMANDS: dict[tuple[str, ...], bool] = {
     ("demo",): True,
@@ -473,6 +477,28 @@ def test_a_gateway_that_cannot_start_says_why(sh: Shell, domain: DomainOnDisk, t
     done = sh("gateway", "run", "--dir", tmp_path / "g")
     assert done.code == 1
     assert CODES["agency_unknown"].title_fr in said(done)
+
+
+@on_one_log
+def test_a_gateway_without_its_brokers_says_so_and_ends(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
+    """As after a power cut, when it is up before they are: something to read, and something to start again."""
+    folder, access = tmp_path / "gateway", tmp_path / "access"
+    shutil.copytree(domain.gateway_folder, folder)
+    access.mkdir()
+    authority = Authority.make("invented", time.time())
+    issued = authority.agency("bi/operator", time.time())
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        (access / "bootstrap").write_text(f"127.0.0.1:{nobody.getsockname()[1]}\n", encoding="ascii")
+    for name, held in (("ca.pem", authority.pem), ("certificate.pem", issued.certificate), ("key.pem", issued.key)):
+        (access / name).touch(mode=0o600)
+        (access / name).write_bytes(held)
+    settings = (folder / "gateway.toml").read_text(encoding="utf-8")
+    over_kafka = re.sub(r"(?m)^log = .*$", f'kafka = "{access}"', settings)
+    (folder / "gateway.toml").write_text(over_kafka, encoding="utf-8")
+    done = sh("gateway", "run", "--dir", folder, "--port", "0")
+    assert done.code == 3
+    assert CODES["unavailable"].title_fr in done.err
+    assert "Traceback" not in said(done)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

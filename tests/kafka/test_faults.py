@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ import pytest
 
 from tests.kafka.conftest import LEAKS, MakeCluster, clusters, kafka_clusters, needs_kafka
 from tests.kafka.verifier import Counts, Load, leader_of
+from tests.topics.kafka_harness import wipe
+from tests.topics.log_contract import EntryMaker
+from topics import kafka_admin
 from topics.kafka_clients import Clients
+from topics.topic_names import registry_topic
 from umuhuza.kafka.certificates import ADMIN
 from umuhuza.kafka.cluster import Cluster
 
@@ -147,9 +152,15 @@ int fdatasync(int fd) {
 """Before the C library: every flush of the broker takes as many milliseconds longer as the file says."""
 
 
-def test_a_disk_that_takes_a_quarter_of_a_second_for_every_flush(
-    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Flushes:
+    cluster: Cluster
+    delay: Path
+    """Says by how many ms each flush is slower."""
+
+
+@pytest.fixture
+def flushes(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flushes]:
     cc = shutil.which("cc")
     if cc is None:
         pytest.skip("no C compiler to make flushes slow with")
@@ -163,9 +174,15 @@ def test_a_disk_that_takes_a_quarter_of_a_second_for_every_flush(
         patched.setenv("LD_PRELOAD", str(tmp_path / "slow.so"))
         patched.setenv("SLOW_DISK", str(delay))
         cluster.start()
+    yield Flushes(cluster, delay)
+    cluster.stop()  # the next one runs without it
+
+
+def test_a_disk_that_takes_a_quarter_of_a_second_for_every_flush(flushes: Flushes, tmp_path: Path) -> None:
+    delay = flushes.delay
 
     async def story() -> None:
-        async with Load.on(cluster, tmp_path) as load:
+        async with Load.on(flushes.cluster, tmp_path) as load:
             await load.flowing()
             delay.write_text("250", encoding="ascii")
             began, before = time.monotonic(), len(load.ledger.at)
@@ -178,10 +195,26 @@ def test_a_disk_that_takes_a_quarter_of_a_second_for_every_flush(
             assert counts.retries == 0
             assert counts.longest_answer_s > 0.25
 
+    run(story())
+
+
+def test_rights_count_when_the_command_that_gave_them_has_ended(flushes: Flushes, tmp_path: Path) -> None:
+    """The controller has written a right before the broker goes by it: it makes the new topics' files first."""
+    registry, topic = EntryMaker().domain.registry, registry_topic("bi")
+    admin = flushes.cluster.access(ADMIN)
+    operator, gateway = Clients(admin), Clients(flushes.cluster.access("bi/operator"))
     try:
-        run(story())
+        for _ in range(2):
+            wipe(admin)
+            operator.remove_acls(sorted(operator.acls(), key=repr))
+            flushes.delay.write_text("30", encoding="ascii")
+            asyncio.run(kafka_admin.apply(admin, registry, nodes=1))
+            found = gateway.describe([topic])[topic]
+            flushes.delay.write_text("0", encoding="ascii")
+            assert found.code == ""
     finally:
-        cluster.stop()  # the next one runs without it
+        operator.close()
+        gateway.close()
 
 
 def test_a_disk_that_is_full(kafka_clusters: MakeCluster, running: Running, tmp_path: Path) -> None:
