@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -60,6 +61,7 @@ class Brokers:
     def __post_init__(self) -> None:
         self.registries = Registries(self.domain)
         self._views = count()
+        self._names = [name for name in topics_of(self.domain.registry) if is_mailbox_topic(name)]
         wipe(self.cluster.access("admin"))
         run(kafka_admin.apply(self.cluster.access("admin"), self.domain.registry, nodes=1))
 
@@ -108,6 +110,12 @@ class Brokers:
         finally:
             store.close()
 
+    def leaves(self, gone: str) -> None:
+        """The agency, from the registry; the brokers follow."""
+        left = {name: one for name, one in self.domain.registry.agencies.items() if name != gone}
+        self.domain.registry = replace(self.domain.registry.renewed(self.domain.now), agencies=MappingProxyType(left))
+        run(kafka_admin.apply(self.cluster.access("admin"), self.domain.registry, nodes=1))
+
     # ---------------------------------------------------------------- as an administrator
 
     @contextmanager
@@ -136,10 +144,9 @@ class Brokers:
     def _sources(self) -> Iterator[Callable[..., DomainSource]]:
         with asyncio.Runner() as loop, self.store() as store:
             log = loop.run(KafkaLog.open(self.cluster.access("bi/ledger"), domain="bi", view=None, random_id=random_id))
-            names = [name for name in topics_of(self.domain.registry) if is_mailbox_topic(name)]
             files = self.registries.files.get
             try:
-                yield partial(DomainSource, "bi", log, store, loop=loop, names=names, registry_file=files)
+                yield partial(DomainSource, "bi", log, store, loop=loop, names=self._names, registry_file=files)
             finally:
                 loop.run(log.close())
 
@@ -242,6 +249,15 @@ def test_a_record_that_the_ledger_passes_over_is_unlogged_on_kafka_too(brokers: 
     brokers.publish(withheld, kept)
     brokers.entered(replace(entry_of(kept.value, topic, 1), previous=None))
     assert ("record_unlogged", 0) in brokers.found(topic)
+
+
+def test_the_mailbox_of_an_agency_that_has_left_is_audited_like_any_other(brokers: Brokers) -> None:
+    topic = "bi.referral.r5w2"
+    brokers.leaves("bi/r5w2")
+    assert brokers.found(topic) == []
+    with brokers.admin() as admin:
+        admin.trim(topic, 1)
+    assert brokers.found(topic) == [("record_missing", 0)]
 
 
 def test_noise_in_the_ledgers_topic_changes_nothing_and_a_shortened_one_is_no_ledger(brokers: Brokers) -> None:
