@@ -17,6 +17,8 @@ Invariants:
   identity), and whose keys at home are gone.
 - An agreement that has ended, or stands in one registry alone, stops everything here at once; the reason is kept, what
   waits stays, and goes when there is one again, if its sender has not withdrawn it.
+- Of what was promised its ledger's receipt is asked for, checked and kept (`adapters.receipts_abroad`); nothing waits
+  for one.
 - Heard is the other domain when it has answered: in every `GREET_S` it is asked for that, if nothing else is.
 - A turn is safe to repeat and to kill anywhere: what was brought twice is a copy there.
 
@@ -25,6 +27,7 @@ Must never: open a record, change a byte of it, or hold a key of an agency.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +36,14 @@ from typing import Protocol
 import orjson
 
 from adapters.border_watch import BorderWatch
+from adapters.receipt_book import ReceiptRounds
+from adapters.receipts_abroad import CarriedReceipts, GivenBy
 from schemas.envelope import split_topic
 from schemas.errors import LogError, RecordError, RegistryError, UmuhuzaError
 from schemas.home_proof import CarriedLine, HomeProof
 from schemas.keys import b64url
 from schemas.registry_trust import TrustedRegistry
+from topics.believed_ledgers import ledgers_of
 from topics.borders import excerpt_for, shown_to
 from topics.bridge_book import BridgeBook, Settled
 from topics.catalogue import outgoing_of
@@ -51,6 +57,8 @@ BATCH_RECORDS = 200
 BATCH_BYTES = 4 << 20
 GREET_S = 300.0
 """A bridge that had nothing to say for so long shows the newest checkpoint: who is silent is not taken for idle."""
+RECEIPT_S = 60.0
+"""The shortest wait between two questions for a receipt with more signatures than the one that is here."""
 
 
 class Remote(Protocol):
@@ -61,6 +69,9 @@ class Remote(Protocol):
     async def give_registry(self, data: bytes) -> None: ...
 
     async def show_checkpoint(self, data: bytes) -> None: ...
+
+    async def carried_receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """Of records that were promised; None: not logged yet. Raises UmuhuzaError."""
 
 
 @dataclass(slots=True)
@@ -126,6 +137,7 @@ class Bridge:
         ours: our newest registry.
         version: a registry of ours by the SHA-256 that its entry in the ledger has; None: not here.
         now: seconds since the epoch.
+        clock: seconds, never set back.
     """
 
     def __init__(
@@ -141,6 +153,7 @@ class Bridge:
         book: BridgeBook,
         now: Callable[[], float],
         watch: BorderWatch | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.other = other
         self._log = log
@@ -154,6 +167,7 @@ class Bridge:
         self._heard: float | None = None
         """When the other domain last answered this object; None: never, or something hindered us since."""
         self._watch = watch
+        self._receipts = ReceiptRounds(CarriedReceipts(book), clock, RECEIPT_S)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -177,6 +191,7 @@ class Bridge:
             for topic in self.topics:
                 await self._topic(topic, contact, turn)
             await self._delete_grants()
+            await self._ask_for_receipts(turn)
             if contact is not None and (self._heard is None or self._now() - self._heard >= GREET_S):
                 await self._remote.show_checkpoint(contact.checkpoint)
                 self._heard = self._now()
@@ -343,6 +358,17 @@ class Bridge:
         return answer.jws if same else None
 
     # ---------------------------------------------------------------- afterwards
+
+    async def _ask_for_receipts(self, turn: Turn) -> None:
+        """What their ledger says of what they promised; what it says against that promise is kept, and told here."""
+        policy = self._neighbours.trust(self.other).policy
+        source = GivenBy(self._remote.carried_receipts)
+        try:
+            await self._receipts.turn(source, policy, ledgers_of(policy, self.other)[-1])
+        except UmuhuzaError as exc:
+            # Whoever answered just now is there: a gateway of an earlier version does not know the path.
+            if exc.code != "unavailable":
+                turn.hindered(exc)
 
     async def _delete_grants(self) -> None:
         """At home nobody needs the keys of what was promised abroad, or will never go."""

@@ -212,6 +212,11 @@ MIGRATIONS = (
     UPDATE crossed SET final = 0 WHERE promise IS NULL;
     CREATE INDEX crossed_open ON crossed(evt) WHERE final = 0;
     """,
+    # adapters/receipts_abroad.py
+    """
+    CREATE TABLE receipt_abroad(evt TEXT PRIMARY KEY, level TEXT NOT NULL, final INTEGER NOT NULL,
+        place INTEGER NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 CARRIED, NOT_TAKEN = "carried/", "refused/"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ledger says of our own records, checked, and kept as proof: `logged`, seen at home, seen abroad.
+"""What a ledger says of our own records, checked, and kept as proof: `logged`, seen at home, seen abroad.
+
+Here is our own domain's; what another domain's says of what it took in is in `adapters.receipts_abroad`.
 
 A round (`ask`) asks the gateway for receipts of what was promised, those without any first, and keeps the better one of
 each. A receipt is final when its cosignatures meet the policy's quorum; it is not asked for again. Nothing waits for
@@ -14,16 +16,16 @@ the round loudly. If we crash: what was asked is asked again. It must never keep
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from adapters.mailbox import Mailbox
 from schemas.envelope import chain_hash
 from schemas.errors import LogError
 from schemas.trust_policy import TrustPolicy
 from topics.promise import Line
-from topics.receipts import LEVELS, Level, Receipt, check_receipt, kept
+from topics.receipts import LEVELS, Kept, Level, check_receipt, kept
 
 PER_ROUND = 50
 LONGEST_S = 3600.0
@@ -42,71 +44,25 @@ class ReceiptSource(Protocol):
         """One answer per hash, in order; None: not logged yet. Raises UmuhuzaError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The best receipt that we have of one record."""
+class ReceiptKeeper(ABC):
+    """Checks receipts and keeps the best one of each record; one that contradicts a promise stays for good."""
 
-    level: Level | Literal["contradicted"]
-    final: bool
-    """Whether the quorum had signed."""
-    index: int
-    """Of its entry in the ledger."""
-    kind: str
-    """`event`, `duplicate`, `reject`..."""
-    data: bytes
-    """The receipt (`c2sp.org/tlog-proof@v1`)."""
-
-
-class ReceiptBook:
-    """A table of the mailbox's own file."""
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._box = mailbox
-
-    def of(self, evt: str) -> Kept | None:
-        """What we have of this record."""
-        for level, final, index, kind, data in self._box.query(
-            "SELECT level, final, place, kind, data FROM receipt WHERE evt = ?", evt
-        ):
-            return Kept(level, bool(final), index, kind, data)
-        return None
-
-    def held(self) -> list[bytes]:
-        """Every receipt that we have, those that contradict a promise too."""
-        return [data for (data,) in self._box.query("SELECT data FROM receipt ORDER BY evt")]
-
-    def unfinished(self) -> int:
-        """How many promised records have a receipt that is not final."""
-        [(count,)] = self._box.query(
-            "SELECT count(*) FROM receipt JOIN outgoing ON outgoing.evt = receipt.evt"
-            " WHERE outgoing.n > (SELECT n FROM receipts_final) AND receipt.final = 0"
-        )
-        return int(count)
-
+    @abstractmethod
     def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
         """Promised records whose receipt is missing or, with `again`, not final: those without any first, then the
         oldest."""
-        self._settle()
-        rows = self._box.query(
-            "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
-            " LEFT JOIN receipt ON receipt.evt = outgoing.evt"
-            " WHERE outgoing.n > (SELECT n FROM receipts_final)"
-            f" AND {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
-            f" AND {'TRUE' if again else 'receipt.evt IS NULL'}"
-            " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
-            limit,
-        )
-        return [Line(evt, chain_hash(l1), topic, offset) for evt, l1, topic, offset in rows]
 
-    def _settle(self) -> None:
-        """Nothing up to here will be asked for again: what is old costs no round anything."""
-        self._box.change(
-            "UPDATE receipts_final SET n = max(n, coalesce((SELECT min(outgoing.n) - 1 FROM outgoing"
-            " LEFT JOIN receipt ON receipt.evt = outgoing.evt WHERE outgoing.n > (SELECT n FROM receipts_final)"
-            " AND coalesce(receipt.final, 0) = 0 AND (outgoing.state NOT IN ('refused', 'cancelled')"
-            " OR outgoing.evt IN (SELECT evt FROM crossed))),"
-            " (SELECT max(n) FROM outgoing), 0))"
-        )
+    @abstractmethod
+    def unfinished(self) -> int:
+        """How many promised records have a receipt that is not final."""
+
+    @abstractmethod
+    def _kept(self, line: Line) -> Kept | None:
+        """What there is of this record."""
+
+    @abstractmethod
+    def _put(self, line: Line, kept: Kept) -> None:
+        """In place of what there was. Durable when it returns."""
 
     def keep(self, line: Line, data: bytes, policy: TrustPolicy, origin: str) -> Level | None:
         """Check a receipt of this record and keep it, if it is better than the one before.
@@ -123,25 +79,14 @@ class ReceiptBook:
             if not kept(line, read):
                 return None
         except LogError:
-            self._put(line.evt, "contradicted", read, data)
+            self._put(line, Kept("contradicted", False, read.index, read.entry.kind, data))
             raise
-        before = self.of(line.evt)
+        before = self._kept(line)
         if before is not None and before.level == "contradicted":
             raise LogError("record_rewritten", "receipt")  # whatever the ledger shows since
         if before is None or (read.endorsed, LEVELS.index(read.level)) > (before.final, LEVELS.index(before.level)):
-            self._put(line.evt, read.level, read, data)
+            self._put(line, Kept(read.level, read.endorsed, read.index, read.entry.kind, data))
         return read.level
-
-    def _put(self, evt: str, level: str, read: Receipt, data: bytes) -> None:
-        self._box.change(
-            "INSERT OR REPLACE INTO receipt(evt, level, final, place, kind, data) VALUES(?, ?, ?, ?, ?, ?)",
-            evt,
-            level,
-            int(read.endorsed and level != "contradicted"),
-            read.index,
-            read.entry.kind,
-            data,
-        )
 
     async def ask(self, source: ReceiptSource, policy: TrustPolicy, origin: str, *, again: bool = True) -> int:
         """One round; `again`: also for those that have one which is not final. Returns how many receipts came.
@@ -169,6 +114,64 @@ class ReceiptBook:
         return count
 
 
+class ReceiptBook(ReceiptKeeper):
+    """A table of the mailbox's own file."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._box = mailbox
+
+    def of(self, evt: str) -> Kept | None:
+        """What we have of this record."""
+        for level, final, index, kind, data in self._box.query(
+            "SELECT level, final, place, kind, data FROM receipt WHERE evt = ?", evt
+        ):
+            return Kept(level, bool(final), index, kind, data)
+        return None
+
+    def held(self) -> list[bytes]:
+        """Every receipt that we have, those that contradict a promise too."""
+        return [data for (data,) in self._box.query("SELECT data FROM receipt ORDER BY evt")]
+
+    def unfinished(self) -> int:
+        [(count,)] = self._box.query(
+            "SELECT count(*) FROM receipt JOIN outgoing ON outgoing.evt = receipt.evt"
+            " WHERE outgoing.n > (SELECT n FROM receipts_final) AND receipt.final = 0"
+        )
+        return int(count)
+
+    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+        self._settle()
+        rows = self._box.query(
+            "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
+            " LEFT JOIN receipt ON receipt.evt = outgoing.evt"
+            " WHERE outgoing.n > (SELECT n FROM receipts_final)"
+            f" AND {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
+            f" AND {'TRUE' if again else 'receipt.evt IS NULL'}"
+            " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
+            limit,
+        )
+        return [Line(evt, chain_hash(l1), topic, offset) for evt, l1, topic, offset in rows]
+
+    def _settle(self) -> None:
+        """Nothing up to here will be asked for again: what is old costs no round anything."""
+        self._box.change(
+            "UPDATE receipts_final SET n = max(n, coalesce((SELECT min(outgoing.n) - 1 FROM outgoing"
+            " LEFT JOIN receipt ON receipt.evt = outgoing.evt WHERE outgoing.n > (SELECT n FROM receipts_final)"
+            " AND coalesce(receipt.final, 0) = 0 AND (outgoing.state NOT IN ('refused', 'cancelled')"
+            " OR outgoing.evt IN (SELECT evt FROM crossed))),"
+            " (SELECT max(n) FROM outgoing), 0))"
+        )
+
+    def _kept(self, line: Line) -> Kept | None:
+        return self.of(line.evt)
+
+    def _put(self, line: Line, kept: Kept) -> None:
+        self._box.change(
+            "INSERT OR REPLACE INTO receipt(evt, level, final, place, kind, data) VALUES(?, ?, ?, ?, ?, ?)",
+            *(line.evt, kept.level, int(kept.final), kept.index, kept.kind, kept.data),
+        )
+
+
 class ReceiptRounds:
     """When to ask for what. Used from one event loop; nothing of it is written down.
 
@@ -177,7 +180,7 @@ class ReceiptRounds:
         every_s: the shortest wait between two questions for a better receipt.
     """
 
-    def __init__(self, book: ReceiptBook, clock: Callable[[], float], every_s: float) -> None:
+    def __init__(self, book: ReceiptKeeper, clock: Callable[[], float], every_s: float) -> None:
         self._book = book
         self._clock = clock
         self._every_s = every_s

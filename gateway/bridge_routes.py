@@ -5,6 +5,7 @@
     PUT  /v1/bridge/checkpoint  the newest checkpoint of its ledger, when it has nothing else to bring
     GET  /v1/bridge/registry    what is held of it here, for its own agencies to look at their entries
     PUT  /v1/bridge/objections  what its agencies say of keys in their entries (`schemas.objections`), one a line
+    GET  /v1/bridge/receipts    what this domain's ledger says of records that were promised here, as /v1/receipts
     POST /v1/bridge/records     NDJSON of {"record","grants","home"} (`schemas.home_proof`); answers as /v1/records
 
 The caller is an operator of that domain, by its own registry's key; nothing else here answers it, and nobody else is
@@ -19,7 +20,7 @@ from __future__ import annotations
 import contextlib
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
@@ -27,6 +28,7 @@ from gateway.access import Session
 from gateway.door import Door
 from gateway.pages import TheDoor, door_of
 from gateway.problems import language_of
+from gateway.receipt_routes import MAX_HASHES, hash_of, receipts_answer
 from gateway.registry_routes import Taken, registry_answer
 from gateway.routes import NDJSON, ClientGoneError, answer_lines, count_outcomes, read_body
 from schemas.errors import AccessError, LogError, RecordError, UmuhuzaError
@@ -94,7 +96,7 @@ def _met(door: Door, neighbours: Neighbours, trust: HomeTrust, checkpoint: bytes
 
 
 def add_bridge_routes(app: FastAPI) -> None:
-    """Add the five routes."""
+    """Add the routes."""
 
     @app.put("/v1/bridge/registry", tags=["bridge"], summary="Bring the newest registry of one's own domain")
     async def registry(request: Request, door: TheDoor, bridge: Bridge) -> TakenRegistry:
@@ -118,6 +120,19 @@ def add_bridge_routes(app: FastAPI) -> None:
     @app.get("/v1/bridge/registry", tags=["bridge"], summary="What is held here of one's own domain's registry")
     async def held(request: Request, door: TheDoor, bridge: Bridge) -> Response:
         return registry_answer(request, _neighbours(door.neighbours).theirs(bridge.agency.partition("/")[0]).data)
+
+    @app.get("/v1/bridge/receipts", tags=["bridge"], summary="Receipts of records that one's own domain has brought")
+    async def receipts(
+        request: Request,
+        door: TheDoor,
+        bridge: Bridge,
+        l1: Annotated[list[str], Query(min_length=1, max_length=MAX_HASHES)],
+    ) -> Response:
+        """NDJSON, in order: `l1`, and `receipt`, null while no signed tree holds it, and where there is no ledger."""
+        del bridge  # a receipt holds hashes and positions, and is asked for by a hash that only the record gives
+        hashes = [hash_of(text) for text in l1]
+        found = [None] * len(hashes) if door.receipts is None else await door.receipts.receipts(hashes, "record")
+        return receipts_answer(request, l1, found)
 
     @app.put("/v1/bridge/objections", tags=["bridge"], summary="Bring what agencies say of keys in their entries")
     async def objections(request: Request, door: TheDoor, bridge: Bridge) -> Taken:

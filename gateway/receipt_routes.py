@@ -8,6 +8,7 @@ gateway without a ledger answers 404.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
@@ -41,11 +42,16 @@ def add_receipt_routes(app: FastAPI) -> None:
         if door.receipts is None:
             raise HTTPException(404)
         found = await door.receipts.receipts([hash_of(text) for text in l1], of)
-        lines = []
-        for text, receipt in zip(l1, found, strict=True):
-            told = {"l1": text, "receipt": None if receipt is None else receipt.decode("utf-8")}
-            lines.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
-        return packed(request, b"".join(lines), "application/x-ndjson")
+        return receipts_answer(request, l1, found)
+
+
+def receipts_answer(request: Request, l1: Sequence[str], found: Sequence[bytes | None]) -> Response:
+    """In the order of what was asked."""
+    lines = []
+    for text, receipt in zip(l1, found, strict=True):
+        told = {"l1": text, "receipt": None if receipt is None else receipt.decode("utf-8")}
+        lines.append(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+    return packed(request, b"".join(lines), "application/x-ndjson")
 
 
 def hash_of(text: str) -> bytes:

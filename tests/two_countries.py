@@ -18,11 +18,13 @@ from typing import Any
 import httpx2
 
 from adapters.border_watch import BorderWatch
-from adapters.bridge import Bridge, Turn
+from adapters.bridge import RECEIPT_S, Bridge, Turn
 from adapters.connectors.contract import Batch, Draft, Outcome
 from adapters.desk import Desk
 from adapters.keystore import Keys
 from adapters.mailbox import Mailbox
+from adapters.receipt_book import ReceiptRounds
+from adapters.receipts_abroad import CarriedReceipts
 from adapters.runner import Runner
 from gateway.app import Gateway
 from gateway.objections import OBJECTIONS, objections_in
@@ -204,6 +206,7 @@ class Country:
         self.book.close()
         self.book = BridgeBook.open(self.folder / "neighbours" / self.bridge.other / BOOK)
         self.bridge._book = self.book
+        self.bridge._receipts = ReceiptRounds(CarriedReceipts(self.book), self.world.clock, RECEIPT_S)
 
 
 def _ledger(
@@ -328,6 +331,7 @@ def _bridge(home: Country, other: Country) -> HttpLog:
         book=home.book,
         now=home.world.clock,
         watch=home.watch,
+        clock=home.world.clock,
     )
     return remote
 

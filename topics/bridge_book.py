@@ -4,6 +4,8 @@
     cursor     (log, topic) -> the last offset that was settled: promised abroad, refused for good, or never to go
     carried    one row per record that was settled: its promise (evidence), or the code and path of its refusal, and the
                other domain's signed word for it where there is one (`topics.refusal`)
+    receipt    what the other domain's ledger says of what its gateway has promised (`topics.receipts`)
+    unproven   of which promised records there is no receipt yet, or none that its witnesses have signed as asked
     delayed    what the other domain has refused in writing for now, and what for; gone when it is settled
     shown      versions of our registry that the other domain has taken, and with which agencies in them
     told       what hinders us now, and when we were last heard
@@ -27,6 +29,7 @@ from typing import Any
 import apsw
 
 from schemas.errors import LogError
+from topics.receipts import Kept
 from topics.sqlite_transaction import code_of, plan_once, transaction
 
 BOOK = "bridge.db"
@@ -43,6 +46,11 @@ CREATE TABLE IF NOT EXISTS carried (
     UNIQUE (log, topic, offset)) STRICT;
 CREATE INDEX IF NOT EXISTS carried_grants ON carried (n) WHERE grants IS NOT NULL;
 CREATE INDEX IF NOT EXISTS carried_l1 ON carried (l1);
+CREATE TABLE IF NOT EXISTS unproven (
+    l1 TEXT PRIMARY KEY, promise BLOB NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS receipt (
+    l1 TEXT PRIMARY KEY, level TEXT NOT NULL, final INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NOT NULL,
+    data BLOB NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS delayed (
     l1 TEXT PRIMARY KEY, topic TEXT NOT NULL, offset INTEGER NOT NULL, ident TEXT NOT NULL,
     code TEXT NOT NULL, path TEXT, refusal TEXT NOT NULL) WITHOUT ROWID, STRICT;
@@ -52,6 +60,8 @@ CREATE TABLE IF NOT EXISTS told (
     one INTEGER PRIMARY KEY CHECK (one = 1), heard INTEGER NOT NULL, code TEXT, path TEXT) STRICT;
 INSERT OR IGNORE INTO told VALUES (1, 0, NULL, NULL);
 """
+_UNPROVEN = """INSERT OR IGNORE INTO unproven SELECT ?, ?, (SELECT coalesce(max(n), 0) + 1 FROM unproven)
+               WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE l1 = ? AND final = 1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,13 @@ class BridgeBook:
                 for name in ("l1", "refusal") if columns else ():
                     if name not in columns:
                         connection.execute(f"ALTER TABLE carried ADD COLUMN {name} TEXT")
+                tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
                 connection.execute(_SCHEMA)
+                if "carried" in tables and "unproven" not in tables:  # of earlier programs, which asked for no receipts
+                    connection.execute(
+                        "INSERT OR IGNORE INTO unproven SELECT l1, promise, n FROM carried"
+                        " WHERE state = 'promised' AND l1 IS NOT NULL"
+                    )
         except (apsw.Error, OSError) as error:
             if connection is not None:
                 connection.close()
@@ -161,6 +177,8 @@ class BridgeBook:
                     ),
                 )
                 self._db.execute("DELETE FROM delayed WHERE l1 = ?", (one.l1,))
+                if one.promise is not None and one.l1 is not None:
+                    self._db.execute(_UNPROVEN, (one.l1, one.promise, one.l1))
                 self._db.execute(
                     """INSERT INTO cursor VALUES (?, ?, ?)
                        ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)""",
@@ -206,6 +224,52 @@ class BridgeBook:
         for topic, offset, ident, promise, code, path, refusal in rows:
             return Settled(topic, offset, ident, promise, code, path, l1=l1, refusal=refusal)
         return None
+
+    # ---------------------------------------------------------------- what their ledger says
+
+    def unproven(self, limit: int, *, again: bool) -> list[bytes]:
+        """Promises of records without a receipt or, with `again`, without a final one: those without any first."""
+        rows = self._rows(
+            "SELECT promise FROM unproven LEFT JOIN receipt USING (l1)"
+            f" WHERE {'TRUE' if again else 'level IS NULL'} ORDER BY level IS NOT NULL, n LIMIT ?",
+            limit,
+        )
+        return [promise for (promise,) in rows]
+
+    def unfinished_receipts(self) -> int:
+        """How many records have a receipt that is not final."""
+        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE final = 0")
+        return int(count)
+
+    def contradicting(self) -> int:
+        """How many receipts prove that the other domain's ledger has broken a promise of its gateway's."""
+        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE level = 'contradicted'")
+        return int(count)
+
+    def proven(self) -> int:
+        """Of how many records there is a receipt that breaks no promise."""
+        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE level <> 'contradicted'")
+        return int(count)
+
+    def receipt(self, l1: str) -> Kept | None:
+        """The best one that there is of this record."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'receipt'"):
+            return None  # we read the book of a bridge of an earlier version
+        for level, final, index, kind, data in self._rows(
+            "SELECT level, final, place, kind, data FROM receipt WHERE l1 = ?", l1
+        ):
+            return Kept(level, bool(final), index, kind, data)
+        return None
+
+    def keep_receipt(self, l1: str, kept: Kept) -> None:
+        """In place of what there was; durable when it returns. Raises LogError."""
+        with self._said(), transaction(self._db):
+            self._db.execute(
+                "INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)",
+                (l1, kept.level, int(kept.final), kept.index, kept.kind, kept.data),
+            )
+            if kept.final:
+                self._db.execute("DELETE FROM unproven WHERE l1 = ?", (l1,))
 
     def refusals(self, limit: int = 100) -> list[Settled]:
         """The newest first."""

@@ -551,8 +551,18 @@ class HttpLog:
             raise LogError("unavailable", "gateway")
         return [one for _, one in found]
 
-    async def _receipts(self, l1_sha256: Sequence[str], query: Mapping[str, str]) -> list[bytes | None]:
-        response = await self._calls.call("GET", "/v1/receipts", query={"l1": list(l1_sha256), **query})
+    async def receipts_abroad(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """As `receipts`, of the other domain's ledger; None: our bridge has none yet. Raises as `crossed`."""
+        return await self._receipts(l1_sha256, {}, "/v1/crossed/receipts")
+
+    async def carried_receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """As another domain's bridge: as `receipts`, of records that it brought."""
+        return await self._receipts(l1_sha256, {}, "/v1/bridge/receipts")
+
+    async def _receipts(
+        self, l1_sha256: Sequence[str], query: Mapping[str, str], path: str = "/v1/receipts"
+    ) -> list[bytes | None]:
+        response = await self._calls.call("GET", path, query={"l1": list(l1_sha256), **query})
         try:
             told = [orjson.loads(line) for line in response.content.split(b"\n") if line]
             found = [(one["l1"], one["receipt"]) for one in told]

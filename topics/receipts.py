@@ -49,6 +49,21 @@ class Receipt:
     """Witness, by its name in the policy -> when it cosigned, seconds since the epoch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The best receipt that we have of one record."""
+
+    level: Level | Literal["contradicted"]
+    final: bool
+    """Whether the quorum had signed."""
+    index: int
+    """Of its entry in the ledger."""
+    kind: str
+    """`event`, `duplicate`, `reject`..."""
+    data: bytes
+    """The receipt (`c2sp.org/tlog-proof@v1`)."""
+
+
 def make_receipt(index: int, entry: bytes, node: NodeReader, checkpoint: bytes, size: int) -> bytes:
     """A receipt for entry `index` under a signed checkpoint of a tree of `size` entries.
 

@@ -39,6 +39,7 @@ from adapters.outbox import Outbox
 from adapters.own_entry import FILE_NAME as OWN_KEYS
 from adapters.own_entry import OwnEntry
 from adapters.receipt_book import PER_ROUND, ReceiptBook, ReceiptRounds
+from adapters.receipts_abroad import GivenBy, ReceiptsAbroad
 from adapters.runner import Pace, Runner
 from adapters.settings import AgencySettings, load_agency
 from schemas.errors import LogError, PayloadError, RegistryError, UmuhuzaError
@@ -553,12 +554,24 @@ async def _keep_crossed(
     if parts.neighbours is None:
         return
     book = CrossedBook(parts.mailbox)
+    rounds: dict[str, ReceiptRounds] = {}
     while not stop.is_set():
         try:
             while await book.ask(log, parts.settings.domain, parts.registry(), int(parts.now())) == PER_ROUND:
                 """More are due."""
         except UmuhuzaError as exc:
             on_trouble("crossed", exc)
+        for domain in parts.neighbours.domains():
+            kept = ReceiptsAbroad(parts.mailbox, domain)
+            if domain not in rounds:
+                rounds[domain] = ReceiptRounds(kept, time.monotonic, parts.settings.receipt_seconds)
+            try:
+                policy = parts.neighbours.trust(domain).policy
+                await rounds[domain].turn(GivenBy(log.receipts_abroad), policy, ledgers_of(policy, domain)[-1])
+            except UmuhuzaError as exc:
+                # That a gateway is silent, others say; one of an earlier version has no such path.
+                if exc.code != "unavailable":
+                    on_trouble("crossed", exc)
         await _pause(stop, parts.settings.receipt_seconds)
 
 

@@ -28,6 +28,7 @@ from adapters.keystore import Keys, write_keys
 from adapters.mailbox_rows import CARRIED, NOT_TAKEN, Incoming, Outgoing
 from adapters.outbox import Outbox
 from adapters.receipt_book import ReceiptBook
+from adapters.receipts_abroad import ReceiptsAbroad
 from adapters.refusal_book import RefusalBook
 from adapters.settings import FILE_NAME, PREFIX, AgencySettings
 from schemas import ijson
@@ -40,6 +41,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
+from topics.receipts import Kept
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
 from umuhuza import (
@@ -47,6 +49,7 @@ from umuhuza import (
     agency_directory_command,
     attachment_command,
     correct_command,
+    proofs_command,
     refusal_command,
     rights_command,
     stick_command,
@@ -654,7 +657,8 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     if item.state == "delivered" and people:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
     if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
-        machine = _over_the_border(abroad, item.peer.partition("/")[0])
+        theirs = ReceiptsAbroad(parts.mailbox).of(item.evt)
+        machine = _over_the_border(abroad, theirs, item.peer.partition("/")[0])
     elif item.state == "refused" and abroad is not None and abroad.state == "refused":
         machine = t(
             f"Refusé par l'autre domaine ({abroad.domain}), preuve gardée ({item.code})",
@@ -665,7 +669,7 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
 
 
-def _over_the_border(abroad: Abroad | None, domain: str) -> str:
+def _over_the_border(abroad: Abroad | None, receipt: Kept | None, domain: str) -> str:
     """How far what we sent over a border is, before its reader's machine has said anything."""
     if abroad is None:
         return t(f"Inscrit ici ; pas encore pris en charge ({domain})", f"Logged here; not taken in yet ({domain})")
@@ -682,9 +686,19 @@ def _over_the_border(abroad: Abroad | None, domain: str) -> str:
             f"Logged here; the other domain ({domain}) does not take it for now ({abroad.code}): it waits",
         )
     when = _when(abroad.at)
+    if receipt is not None and receipt.level == "contradicted":
+        return t(
+            f"Le registre de preuve de l'autre domaine ({domain}) dément la promesse du {when} : prévenez l'exploitant",
+            f"The other domain's ledger ({domain}) contradicts the promise of {when}: tell the operator",
+        )
+    if receipt is not None and receipt.kind == "event":
+        return t(
+            f"Inscrit de l'autre côté ({domain}), promis le {when}, preuve gardée",
+            f"Logged on the other side ({domain}), promised on {when}, proof kept",
+        )
     return t(
-        f"Pris en charge de l'autre côté ({domain}) le {when}, preuve gardée",
-        f"Taken in on the other side ({domain}) on {when}, proof kept",
+        f"Pris en charge de l'autre côté ({domain}) le {when}, promesse gardée",
+        f"Taken in on the other side ({domain}) on {when}, promise kept",
     )
 
 
@@ -732,13 +746,14 @@ def _incoming_json(parts: AgencyParts, item: Incoming) -> dict[str, Any]:
     }
 
 
-def _abroad_json(abroad: Abroad) -> dict[str, Any]:
+def _abroad_json(abroad: Abroad, receipt: Kept | None) -> dict[str, Any]:
     return {
         "domain": abroad.domain,
         "state": abroad.state,
         "signed": abroad.at is not None,
         "offset": abroad.offset,
         "at": abroad.at,
+        "receipt": None if receipt is None else receipt.level,
         "code": abroad.code,
         "path": abroad.path,
         "advice": advice_for(abroad.code) or None,
@@ -760,7 +775,7 @@ def _outgoing_json(parts: AgencyParts, item: Outgoing) -> dict[str, Any]:
         "seq": item.seq,
         "offset": item.log_offset,
         "receipt": None if receipt is None else receipt.level,
-        "abroad": None if abroad is None else _abroad_json(abroad),
+        "abroad": None if abroad is None else _abroad_json(abroad, ReceiptsAbroad(parts.mailbox).of(item.evt)),
         "attempts": item.attempts,
         "code": item.code,
         "path": item.path,
@@ -773,3 +788,4 @@ rights_command.add_to(app)
 refusal_command.add_to(app)
 correct_command.add_to(app)
 stick_command.add_to(app)
+proofs_command.add_to(app)

@@ -274,7 +274,8 @@ def status(gateway: Gateway = Path("gateway"), as_json: Json = False) -> None:
         facts["contact_age_s"] = None if contact is None else now - contact.at
         told.append(facts)
     ok = log_problem is None and all(
-        one["problem"] is None and one["code"] is None and one.get("agreements") for one in told
+        one["problem"] is None and one["code"] is None and not one["contradicting"] and one.get("agreements")
+        for one in told
     )
     if as_json:
         result({"ok": ok, "log": log_problem, "neighbours": told}, as_json=True)
@@ -288,7 +289,14 @@ def status(gateway: Gateway = Path("gateway"), as_json: Json = False) -> None:
 
 def _bridged(book_file: Path) -> dict[str, Any]:
     """What the bridge's own file says; its absence means that it has never run."""
-    facts: dict[str, Any] = {"promised": 0, "refused": 0, "refused_by_code": {}, "refusals": []}
+    facts: dict[str, Any] = {
+        "promised": 0,
+        "proven": 0,
+        "contradicting": 0,
+        "refused": 0,
+        "refused_by_code": {},
+        "refusals": [],
+    }
     facts |= {"code": None, "path": None, "heard": None}
     if not book_file.exists():
         return facts
@@ -300,6 +308,8 @@ def _bridged(book_file: Path) -> dict[str, Any]:
             facts
             | book.counts()
             | {
+                "proven": book.proven(),
+                "contradicting": book.contradicting(),
                 "refused_by_code": book.refused_by_code(),
                 "code": hindered.code,
                 "path": hindered.path,
@@ -345,6 +355,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
             "–" if one["waiting"] is None else str(one["waiting"]),
             age(one["waiting_s"]),
             str(one["promised"]),
+            str(one["proven"]),
             str(one["refused"]),
             "–" if one["heard"] is None else day_and_time(one["heard"]),
             age(one["checkpoint_age_s"]),
@@ -357,6 +368,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
         t("attendent", "waiting"),
         t("depuis", "since"),
         t("promis", "promised"),
+        t("prouvés", "proven"),
         t("refusés", "refused"),
         t("a répondu", "answered"),
         t("son registre, âge", "its ledger, age"),
@@ -366,5 +378,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
         code = one["problem"] or one["code"]
         if code is not None:
             say(f"{one['domain']}: {_why(code, one['path'])}")
+        if one["contradicting"]:
+            say(f"{one['domain']}: {_why('record_rewritten', 'receipt')}")
         if one["warning"] is not None:
             say(f"{one['domain']}: {_why(one['warning'], None)}")

@@ -181,6 +181,8 @@ class Health(Collector):
     hindered: Hindered = field(default_factory=lambda: Hindered(0, "ledger_behind", None))
     """Until the first turn: nothing was asked yet."""
     promised: int = 0
+    proven: int = 0
+    contradicting: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     contact: Contact | None = None
     """What that domain's own bridge brought last."""
@@ -196,6 +198,7 @@ class Health(Collector):
             lag = self.lag
         self.hindered = parts.book.hindered()
         self.promised, self.refused = parts.book.counts().get("promised", 0), parts.book.refused_by_code()
+        self.proven, self.contradicting = parts.book.proven(), parts.book.contradicting()
         self.lag, self.contact = lag, parts.neighbours.contact(self.domain)
         self.turns += 1
 
@@ -225,6 +228,12 @@ class Health(Collector):
         )
         promised.add_metric(domain, self.promised)
         yield promised
+        proven = CounterMetricFamily(
+            "umuhuza_bridge_proven", "Records that the other domain's ledger has proven to hold", labels=["domain"]
+        )
+        proven.add_metric(domain, self.proven)
+        yield proven
+        yield gauge("contradicting", "Receipts by which its ledger breaks a promise of its gateway", self.contradicting)
         refused = CounterMetricFamily(
             "umuhuza_bridge_refused", "Records that will never go, by code", labels=["domain", "code"]
         )

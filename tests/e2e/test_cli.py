@@ -109,6 +109,7 @@ COMMANDS: dict[tuple[str, ...], bool] = {
     ("agency", "retract"): True,
     ("agency", "erase"): True,
     ("agency", "erasures"): True,
+    ("agency", "proofs"): True,
     ("agency", "disclosures"): True,
     ("agency", "disclose"): True,
     ("agency", "refuse-disclosure"): True,

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What another domain's ledger says of the records that it took in from ours: its receipts, checked, and kept as proof.
+
+    other gateway --asked by the bridge--> `CarriedReceipts` --served by our gateway--> sender: `ReceiptsAbroad`
+
+A promise of the other gateway says that its ledger will have the record at this place; a receipt shows that it has. The
+bridge keeps a copy, so that a sender gets it while the link is down; the sender checks it again, by the policy that it
+has of that domain, and keeps what it could check. If we crash: what was asked is asked again.
+
+Nothing waits for one. It must never take a place abroad from the bridge's word: the promise, which was checked, has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from adapters.mailbox import Mailbox
+from adapters.receipt_book import PER_ROUND, ReceiptKeeper
+from topics.bridge_book import BridgeBook
+from topics.promise import Line, read_evidence
+from topics.receipts import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBy:
+    """`adapters.receipt_book.ReceiptSource`: one question that a gateway answers."""
+
+    ask: Callable[[Sequence[str]], Awaitable[list[bytes | None]]]
+
+    async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+        """Raises UmuhuzaError."""
+        return await self.ask(l1_sha256)
+
+
+class CarriedReceipts(ReceiptKeeper):
+    """Of everything that a bridge has carried; in its book.
+
+    A receipt that comes back by the bridge's own hand proves what it says whoever brought it.
+    """
+
+    def __init__(self, book: BridgeBook) -> None:
+        self._book = book
+
+    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+        return [read_evidence(promise).line for promise in self._book.unproven(limit, again=again)]
+
+    def unfinished(self) -> int:
+        return self._book.unfinished_receipts()
+
+    def _kept(self, line: Line) -> Kept | None:
+        return self._book.receipt(line.l1_sha256)
+
+    def _put(self, line: Line, kept: Kept) -> None:
+        self._book.keep_receipt(line.l1_sha256, kept)
+
+
+class ReceiptsAbroad(ReceiptKeeper):
+    """A table of the mailbox's own file. `domain`: whose ledger; None: of any, to read."""
+
+    def __init__(self, mailbox: Mailbox, domain: str | None = None) -> None:
+        self._box = mailbox
+        self._domain = domain
+
+    def of(self, evt: str) -> Kept | None:
+        """What we have of this record."""
+        for level, final, index, kind, data in self._box.query(
+            "SELECT level, final, place, kind, data FROM receipt_abroad WHERE evt = ?", evt
+        ):
+            return Kept(level, bool(final), index, kind, data)
+        return None
+
+    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+        rows = self._box.query(
+            "SELECT crossed.promise FROM crossed LEFT JOIN receipt_abroad ON receipt_abroad.evt = crossed.evt"
+            " JOIN outgoing ON outgoing.evt = crossed.evt WHERE crossed.promise IS NOT NULL AND crossed.domain = ?"
+            f" AND {'coalesce(receipt_abroad.final, 0) = 0' if again else 'receipt_abroad.evt IS NULL'}"
+            " ORDER BY receipt_abroad.evt IS NOT NULL, outgoing.n LIMIT ?",
+            *(self._domain, limit),
+        )
+        return [read_evidence(promise).line for (promise,) in rows]
+
+    def unfinished(self) -> int:
+        [(count,)] = self._box.query(
+            "SELECT count(*) FROM receipt_abroad JOIN crossed ON crossed.evt = receipt_abroad.evt"
+            " WHERE receipt_abroad.final = 0 AND crossed.domain = ?",
+            self._domain,
+        )
+        return int(count)
+
+    def _kept(self, line: Line) -> Kept | None:
+        return self.of(line.evt)
+
+    def _put(self, line: Line, kept: Kept) -> None:
+        self._box.change(
+            "INSERT OR REPLACE INTO receipt_abroad(evt, level, final, place, kind, data) VALUES(?, ?, ?, ?, ?, ?)",
+            *(line.evt, kept.level, int(kept.final), kept.index, kept.kind, kept.data),
+        )
