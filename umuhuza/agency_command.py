@@ -654,16 +654,18 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
     people = _thread_words(parts, item.thread)
     abroad = CrossedBook(parts.mailbox).of(item.evt)
     receipt = ReceiptBook(parts.mailbox).of(item.evt)
+    theirs = ReceiptsAbroad(parts.mailbox).of(item.evt)
     if item.state == "delivered" and people:
         machine = t("Arrivé sur l'ordinateur du destinataire", "Arrived on the recipient's computer")
     if item.state == "promised" and item.topic[:3] != f"{parts.settings.domain}.":
-        theirs = ReceiptsAbroad(parts.mailbox).of(item.evt)
         machine = _over_the_border(abroad, theirs, item.peer.partition("/")[0])
     elif item.state == "refused" and abroad is not None and abroad.state == "refused":
         machine = t(
             f"Refusé par l'autre domaine ({abroad.domain}), preuve gardée ({item.code})",
             f"Refused by the other domain ({abroad.domain}), proof kept ({item.code})",
         )
+    elif theirs is not None and theirs.kind == "event" and theirs.level != "contradicted":
+        machine += t(", inscrit des deux côtés, preuves gardées", ", logged on both sides, proofs kept")
     elif receipt is not None and receipt.final and receipt.kind == "event":
         machine += t(", preuve gardée", ", proof kept")
     return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]

@@ -40,7 +40,7 @@ from umuhuza.bridge_process import run as run_bridge
 from umuhuza.ledger_settings import FILE_NAME as LEDGER_FILE
 from umuhuza.ledger_settings import load_ledger_settings
 from umuhuza.options import Json
-from umuhuza.words import advice_for, day_and_time, result, say, t, table
+from umuhuza.words import advice_for, entries, result, say, t
 
 app = typer.Typer(no_args_is_help=True)
 FOLDER = "neighbours"
@@ -346,34 +346,30 @@ async def _waiting(settings: Settings, folder: Path, registry: Registry) -> dict
 
 def _show(told: Sequence[dict[str, Any]]) -> None:
     def age(seconds: int | None) -> str:
-        return "–" if seconds is None else f"{seconds // 60} min"
+        return t("jamais", "never") if seconds is None else t(f"il y a {_long(seconds)}", f"{_long(seconds)} ago")
 
-    rows = [
-        (
-            one["domain"],
-            ", ".join(one.get("agreements") or one.get("one_sided") or ["–"]),
-            "–" if one["waiting"] is None else str(one["waiting"]),
-            age(one["waiting_s"]),
-            str(one["promised"]),
-            str(one["proven"]),
-            str(one["refused"]),
-            "–" if one["heard"] is None else day_and_time(one["heard"]),
-            age(one["checkpoint_age_s"]),
-        )
-        for one in told
-    ]
-    headers = (
-        t("domaine", "domain"),
-        t("accords", "agreements"),
-        t("attendent", "waiting"),
-        t("depuis", "since"),
-        t("promis", "promised"),
-        t("prouvés", "proven"),
-        t("refusés", "refused"),
-        t("a répondu", "answered"),
-        t("son registre, âge", "its ledger, age"),
-    )
-    table(t("Ponts", "Bridges"), headers, rows)
+    rows: list[tuple[str, Sequence[str]]] = []
+    for one in told:
+        agreements = ", ".join(one.get("agreements") or one.get("one_sided") or []) or t("aucun", "none")
+        waiting = "–" if one["waiting"] is None else str(one["waiting"])
+        if one["waiting_s"] is not None:
+            waiting += t(", depuis ", ", for ") + _long(one["waiting_s"])
+        lines = [
+            t(f"accords : {agreements}", f"agreements: {agreements}"),
+            t(f"attendent ici : {waiting}", f"waiting here: {waiting}"),
+            t(
+                f"promis là-bas : {one['promised']}, dont prouvés par son registre de preuve : {one['proven']}",
+                f"promised there: {one['promised']}, of these proven by its ledger: {one['proven']}",
+            ),
+            t(f"refusés là-bas : {one['refused']}", f"refused there: {one['refused']}"),
+            t(f"a répondu : {age(one['heard_age_s'])}", f"answered: {age(one['heard_age_s'])}"),
+            t(
+                f"un témoin de son registre de preuve a signé : {age(one['checkpoint_age_s'])}",
+                f"a witness of its ledger signed: {age(one['checkpoint_age_s'])}",
+            ),
+        ]
+        rows.append((one["domain"], lines))
+    entries(t("Ponts", "Bridges"), rows)
     for one in told:
         code = one["problem"] or one["code"]
         if code is not None:
@@ -382,3 +378,14 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
             say(f"{one['domain']}: {_why('record_rewritten', 'receipt')}")
         if one["warning"] is not None:
             say(f"{one['domain']}: {_why(one['warning'], None)}")
+
+
+def _long(seconds: int) -> str:
+    """A time span, in the largest unit that says it."""
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return (
+        f"{seconds // 3600} h" if seconds < 2 * 86_400 else t(f"{seconds // 86_400} jours", f"{seconds // 86_400} days")
+    )

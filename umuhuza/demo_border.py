@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adapters.receipts_abroad import ReceiptsAbroad
 from schemas.envelope import parse_record
 from schemas.errors import LogError
 from schemas.forms import Facts
@@ -72,7 +73,7 @@ def crossing(stage: Stage) -> str:
             f"{took} s. Burundi's commission reads it; nobody on the way does.",
         )
         accepted = Facts(occurred_at=stage.today(), said=TransferAccepted(expected_from=today + timedelta(days=3)))
-        stage.say(CCSPRTP, INLCTP, "transfer.accepted", accepted, thread=item.thread)
+        answer = stage.say(CCSPRTP, INLCTP, "transfer.accepted", accepted, thread=item.thread)
         stage.reaches("accepted", item.thread, CCSPRTP, INLCTP)
         stage.until(t("accusés de réception", "receipts"), stage.settled)
         seen = {here.name: stage.until(here.name, partial(_seen, here)) for here in (stage.home, stage.abroad)}
@@ -92,6 +93,13 @@ def crossing(stage: Stage) -> str:
             + t("La demande : ", "The request: ")
             + state_label("transfer", states[0] or "", language()),
         )
+        for sender, what in ((INLCTP, evt), (CCSPRTP, answer)):
+            stage.until(t("reçu de l'autre pays", "the other country's receipt"), partial(_proven, stage, sender, what))
+        stage.tell(
+            "Et chacun des deux expéditeurs garde le reçu du registre de preuve de l'autre pays : la promesse y fut "
+            "tenue.",
+            "And each of the two senders keeps the receipt of the other country's ledger: there, the promise was kept.",
+        )
         read = stage.opened(CCSPRTP, item).facts
         proof |= {
             "blocked": blocked.code,
@@ -100,8 +108,19 @@ def crossing(stage: Stage) -> str:
             "seen_by": {name: list(by) for name, (_, by) in seen.items()},
             "read_there": HER_NAME in ("" if read.said is None else read.said.model_dump_json()),
             "crossed_s": took,
+            "proven_abroad": True,
         }
     return evt
+
+
+def _proven(stage: Stage, agency: str, evt: str) -> bool:
+    """Whether it keeps what the other domain's ledger says of this record, and that is that it stands there."""
+    box = stage.mailbox(agency)
+    try:
+        kept = ReceiptsAbroad(box).of(evt)
+    finally:
+        box.close()
+    return kept is not None and kept.kind == "event" and kept.level != "contradicted"
 
 
 def _entered(name: str, count: int, by: Sequence[str]) -> str:

@@ -77,7 +77,7 @@ def open_border(stage: Stage) -> Registry:
     write_settings(there, INLCTP, abroad.address, abroad.root, abroad.operator, quick=True)
     for folder in (there, here):
         with (folder / "agency.toml").open("a", encoding="utf-8") as out:
-            out.write('neighbours = "voisins"\n')
+            out.write('neighbours = "voisins"\nreceipt_seconds = 1\n')
     introduce(abroad, home.name, home.neighbours, here / "voisins")
     introduce(home, abroad.name, abroad.neighbours, there / "voisins")
     ours = held(home.registry).trusted

@@ -83,6 +83,7 @@ SCENES: dict[str, dict[str, Any]] = {
         "logged": {"bi": 2, "tn": 2},
         "seen_by": {"bi": ["bi", "iom", "tn"], "tn": ["bi", "tn"]},
         "read_there": True,
+        "proven_abroad": True,
     },
     "altered": {
         "wrong_before": 0,
@@ -239,6 +240,21 @@ def test_it_ends_with_evidence_that_anybody_can_check(story: Story) -> None:
     assert done.json["records"] == told["records"]
     abroad = umuhuza("audit", "verify", str(story.root / "tunisie" / "preuve.zip"), "--json")
     assert (abroad.json["contradictions"], abroad.json["records"]) == (0, 4)
+
+
+def test_a_sender_holds_the_other_countrys_ledger_to_its_word(story: Story, tmp_path: Path) -> None:
+    """Burundi's is audited with what an agency of Tunisia's keeps of it, and the reverse."""
+    for agency, other, of in (("tn/inlctp", "bi", story.root), ("bi/ccsprtp", "tn", story.root / "tunisie")):
+        held = tmp_path / other
+        kept = umuhuza("agency", "proofs", str(held), "--dir", str(story.root / AGENCIES[agency]), "--json").json
+        assert (kept["ok"], kept["refusals"]) == (True, 0)
+        assert kept["proofs"][other] >= 2, "a promise, and its ledger's receipt"
+        zipped = str(of / "preuve.zip")
+        before = umuhuza("audit", "verify", zipped, "--json").json
+        after = umuhuza("audit", "verify", zipped, "--held", str(held / other), "--json").json
+        assert after["contradictions"] == 0
+        assert after["receipts"] - before["receipts"] >= 1
+        assert after["promises"] - before["promises"] >= 1
 
 
 def test_what_blocks_at_the_border_is_told_by_its_rule(story: Story) -> None:
