@@ -47,10 +47,15 @@ class ReceiptSource(Protocol):
 class ReceiptKeeper(ABC):
     """Checks receipts and keeps the best one of each record; one that contradicts a promise stays for good."""
 
+    def __init__(self) -> None:
+        self._skip = {False: 0, True: 0}
+        """By `again`: how many of those that are due were asked for in vain, in this walk through all of them. What a
+        ledger never logs would else stand before everything that it does."""
+
     @abstractmethod
-    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+    def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
         """Promised records whose receipt is missing or, with `again`, not final: those without any first, then the
-        oldest."""
+        oldest; without the first `skip` of them."""
 
     @abstractmethod
     def unfinished(self) -> int:
@@ -94,7 +99,10 @@ class ReceiptKeeper(ABC):
         Raises:
             UmuhuzaError: the gateway does not answer; a receipt is wrong: those before it are kept.
         """
-        lines = self.due(again=again)
+        lines = self.due(again=again, skip=self._skip[again])
+        if not lines and self._skip[again]:
+            self._skip[again] = 0
+            lines = self.due(again=again)
         if not lines:
             return 0
         found = await source.receipts([line.l1_sha256 for line in lines])
@@ -109,6 +117,9 @@ class ReceiptKeeper(ABC):
                 count += self.keep(line, data, policy, origin) is not None
             except LogError as exc:
                 trouble = exc
+        asked = {line.evt for line in lines}
+        left = sum(line.evt in asked for line in self.due(again=again, skip=self._skip[again]))
+        self._skip[again] = self._skip[again] + left if len(lines) == PER_ROUND else 0
         if trouble is not None:
             raise trouble
         return count
@@ -118,6 +129,7 @@ class ReceiptBook(ReceiptKeeper):
     """A table of the mailbox's own file."""
 
     def __init__(self, mailbox: Mailbox) -> None:
+        super().__init__()
         self._box = mailbox
 
     def of(self, evt: str) -> Kept | None:
@@ -139,7 +151,7 @@ class ReceiptBook(ReceiptKeeper):
         )
         return int(count)
 
-    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+    def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
         self._settle()
         rows = self._box.query(
             "SELECT outgoing.evt, outgoing.l1, outgoing.topic, outgoing.log_offset FROM outgoing"
@@ -147,8 +159,8 @@ class ReceiptBook(ReceiptKeeper):
             " WHERE outgoing.n > (SELECT n FROM receipts_final)"
             f" AND {_SENT} AND outgoing.log_offset IS NOT NULL AND coalesce(receipt.final, 0) = 0"
             f" AND {'TRUE' if again else 'receipt.evt IS NULL'}"
-            " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ?",
-            limit,
+            " ORDER BY receipt.evt IS NOT NULL, outgoing.n LIMIT ? OFFSET ?",
+            *(limit, skip),
         )
         return [Line(evt, chain_hash(l1), topic, offset) for evt, l1, topic, offset in rows]
 

@@ -40,10 +40,11 @@ class CarriedReceipts(ReceiptKeeper):
     """
 
     def __init__(self, book: BridgeBook) -> None:
+        super().__init__()
         self._book = book
 
-    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
-        return [read_evidence(promise).line for promise in self._book.unproven(limit, again=again)]
+    def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
+        return [read_evidence(promise).line for promise in self._book.unproven(limit, again=again, skip=skip)]
 
     def unfinished(self) -> int:
         return self._book.unfinished_receipts()
@@ -59,6 +60,7 @@ class ReceiptsAbroad(ReceiptKeeper):
     """A table of the mailbox's own file. `domain`: whose ledger; None: of any, to read."""
 
     def __init__(self, mailbox: Mailbox, domain: str | None = None) -> None:
+        super().__init__()
         self._box = mailbox
         self._domain = domain
 
@@ -70,13 +72,13 @@ class ReceiptsAbroad(ReceiptKeeper):
             return Kept(level, bool(final), index, kind, data)
         return None
 
-    def due(self, limit: int = PER_ROUND, *, again: bool = True) -> list[Line]:
+    def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
         rows = self._box.query(
             "SELECT crossed.promise FROM crossed LEFT JOIN receipt_abroad ON receipt_abroad.evt = crossed.evt"
             " JOIN outgoing ON outgoing.evt = crossed.evt WHERE crossed.promise IS NOT NULL AND crossed.domain = ?"
             f" AND {'coalesce(receipt_abroad.final, 0) = 0' if again else 'receipt_abroad.evt IS NULL'}"
-            " ORDER BY receipt_abroad.evt IS NOT NULL, outgoing.n LIMIT ?",
-            *(self._domain, limit),
+            " ORDER BY receipt_abroad.evt IS NOT NULL, outgoing.n LIMIT ? OFFSET ?",
+            *(self._domain, limit, skip),
         )
         return [read_evidence(promise).line for (promise,) in rows]
 

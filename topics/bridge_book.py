@@ -227,12 +227,13 @@ class BridgeBook:
 
     # ---------------------------------------------------------------- what their ledger says
 
-    def unproven(self, limit: int, *, again: bool) -> list[bytes]:
-        """Promises of records without a receipt or, with `again`, without a final one: those without any first."""
+    def unproven(self, limit: int, *, again: bool, skip: int = 0) -> list[bytes]:
+        """Promises of records without a receipt or, with `again`, without a final one: those without any first; without
+        the first `skip` of them."""
         rows = self._rows(
             "SELECT promise FROM unproven LEFT JOIN receipt USING (l1)"
-            f" WHERE {'TRUE' if again else 'level IS NULL'} ORDER BY level IS NOT NULL, n LIMIT ?",
-            limit,
+            f" WHERE {'TRUE' if again else 'level IS NULL'} ORDER BY level IS NOT NULL, n LIMIT ? OFFSET ?",
+            *(limit, skip),
         )
         return [promise for (promise,) in rows]
 

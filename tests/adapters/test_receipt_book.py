@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.receipt_book import ReceiptBook, ReceiptRounds
+from adapters.receipt_book import PER_ROUND, ReceiptBook, ReceiptRounds
 from schemas.errors import LogError
 from schemas.keys import unb64url
 from schemas.notes import Checkpoint, NoteSigner, read_note, sign_checkpoint
@@ -121,6 +121,37 @@ def test_while_a_witness_is_silent_the_same_receipts_are_asked_for_ever_less_oft
         iom.draft("bi/k7t4", "referral.requested", referral())
         town.settle()
         assert asked_within(1) == 1, "what is new does not wait for that"
+
+
+def test_what_a_ledger_never_logs_does_not_stand_before_what_it_does(tmp_path: Path) -> None:
+    """More records than one question asks for were promised and dropped; the receipt of a later one comes all the
+    same."""
+    with Agencies(tmp_path) as town:
+        iom = town["bi/iom"]
+        for _ in range(PER_ROUND + 2):
+            iom.draft("bi/k7t4", "referral.requested", referral())
+        town.settle()
+        book, ledger = ReceiptBook(iom.box), Ledger()
+        lines = book.due(1000)
+        ledger.log(lines[-1])
+        ledger.by = [*witness_signers("bi")[:1], *witness_signers("tn")[:1]]
+
+        class Dropping:
+            async def receipts(self, l1_sha256: Sequence[str]) -> list[bytes | None]:
+                [only] = await ledger.receipts([lines[-1].l1_sha256])
+                return [only if one == lines[-1].l1_sha256 else None for one in l1_sha256]
+
+        rounds = ReceiptRounds(book, lambda: 0.0, every_s=60)
+        for _ in range(len(lines) // PER_ROUND + 1):
+            asyncio.run(rounds.turn(Dropping(), policy(), ORIGIN))
+        assert book.of(lines[-1].evt) is not None
+        ledger.entries.clear()
+        for line in lines[:1]:
+            ledger.log(line)
+        lines[-1] = lines[0]
+        for _ in range(len(book.due(1000)) // PER_ROUND + 1):
+            asyncio.run(rounds.turn(Dropping(), policy(), ORIGIN))
+        assert book.of(lines[0].evt) is not None, "and then from the beginning"
 
 
 def test_a_worse_receipt_does_not_replace_a_better_one(tmp_path: Path) -> None:
