@@ -132,7 +132,7 @@ class BridgeBook:
                 if "carried" in tables and "unproven" not in tables:  # of earlier programs, which asked for no receipts
                     connection.execute(
                         "INSERT OR IGNORE INTO unproven SELECT l1, promise, n FROM carried"
-                        " WHERE state = 'promised' AND l1 IS NOT NULL"
+                        " WHERE state = 'promised' AND l1 IS NOT NULL AND length(promise) > 0"
                     )
         except (apsw.Error, OSError) as error:
             if connection is not None:
@@ -177,7 +177,7 @@ class BridgeBook:
                     ),
                 )
                 self._db.execute("DELETE FROM delayed WHERE l1 = ?", (one.l1,))
-                if one.promise is not None and one.l1 is not None:
+                if one.promise and one.l1 is not None:
                     self._db.execute(_UNPROVEN, (one.l1, one.promise, one.l1))
                 self._db.execute(
                     """INSERT INTO cursor VALUES (?, ?, ?)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import apsw
 import pytest
 
 from adapters.crossed_book import CrossedBook
@@ -20,6 +21,7 @@ from tests.kafka.conftest import kafka_cluster, second_cluster
 from tests.scenarios.test_two_countries import THERE, Ways, record_hash, request, transfer, ways
 from tests.two_countries import Both, Office, run
 from topics.believed_ledgers import ledgers_of
+from topics.bridge_book import BOOK, BridgeBook
 from topics.promise import Line, read_evidence
 from topics.receipts import check_receipt
 
@@ -175,5 +177,28 @@ def test_nobody_but_the_neighbours_bridge_asks_there(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="token_invalid"):
             await member.carried_receipts([line.l1_sha256])
         await member.close()
+
+    run(tmp_path, story)
+
+
+def test_a_book_of_an_earlier_version_learns_of_what_it_has_carried(tmp_path: Path) -> None:
+    async def story(both: Both) -> None:
+        sent = request(both)
+        await both.tn.send(sent)
+        assert (await both.tn.carry()).promised == 1
+        file = both.tn.folder / "neighbours" / "bi" / BOOK
+        both.tn.book.close()
+        earlier = apsw.Connection(str(file))
+        earlier.execute("DROP TABLE unproven; DROP TABLE receipt")
+        earlier.close()
+        reading = BridgeBook.reading(file)
+        assert reading.receipt(record_hash(sent)) is None, "a gateway may be newer than its bridge"
+        reading.close()
+        both.tn.restarted_bridge()
+        await both.bi.ledger_turn()
+        await both.tn.bridge.turn()
+        kept = both.tn.book.receipt(record_hash(sent))
+        assert kept is not None
+        assert kept.final
 
     run(tmp_path, story)
