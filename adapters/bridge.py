@@ -85,6 +85,8 @@ class Turn:
     code: str | None = None
     """What hinders us; None: nothing does."""
     path: str | None = None
+    receipts: tuple[str, str | None] | None = None
+    """Code and path of what is wrong with a receipt of theirs: it hinders no record. None: nothing is."""
 
     def hindered(self, error: UmuhuzaError) -> None:
         """The first reason counts."""
@@ -167,7 +169,7 @@ class Bridge:
         self._heard: float | None = None
         """When the other domain last answered this object; None: never, or something hindered us since."""
         self._watch = watch
-        self._receipts = ReceiptRounds(CarriedReceipts(book), clock, RECEIPT_S)
+        self._receipts = ReceiptRounds(CarriedReceipts(book, other), clock, RECEIPT_S, patient=True)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -368,7 +370,7 @@ class Bridge:
         except UmuhuzaError as exc:
             # Whoever answered just now is there: a gateway of an earlier version does not know the path.
             if exc.code != "unavailable":
-                turn.hindered(exc)
+                turn.receipts = (exc.code, exc.path)
 
     async def _delete_grants(self) -> None:
         """At home nobody needs the keys of what was promised abroad, or will never go."""

@@ -28,6 +28,8 @@ from topics.promise import Line
 from topics.receipts import LEVELS, Kept, Level, check_receipt, kept
 
 PER_ROUND = 50
+SHORTEST_S = 2.0
+"""A ledger signs within seconds; whoever is patient asks so soon again, and twice as late each time."""
 LONGEST_S = 3600.0
 """Between two questions for a better receipt."""
 _SENT = (
@@ -54,8 +56,12 @@ class ReceiptKeeper(ABC):
 
     @abstractmethod
     def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
-        """Promised records whose receipt is missing or, with `again`, not final: those without any first, then the
-        oldest; without the first `skip` of them."""
+        """Promised records whose receipt is missing or, with `again`, not final, in one order (those without any first,
+        then the oldest), without the first `skip` of them. A keeper may leave those without any out of `again`."""
+
+    @abstractmethod
+    def newest(self) -> int:
+        """Grows with every record that is promised."""
 
     @abstractmethod
     def unfinished(self) -> int:
@@ -64,6 +70,11 @@ class ReceiptKeeper(ABC):
     @abstractmethod
     def _kept(self, line: Line) -> Kept | None:
         """What there is of this record."""
+
+    def _ledger(self, data: bytes, policy: TrustPolicy, origin: str) -> str:
+        """Whose this receipt may be. Raises LogError: it is none."""
+        del data, policy
+        return origin
 
     @abstractmethod
     def _put(self, line: Line, kept: Kept) -> None:
@@ -79,7 +90,7 @@ class ReceiptKeeper(ABC):
             LogError: as `check_receipt`: it is not kept. record_rewritten, record_missing: it contradicts the promise,
                 and is kept as the proof of that.
         """
-        read = check_receipt(data, policy, origin)
+        read = check_receipt(data, policy, self._ledger(data, policy, origin))
         try:
             if not kept(line, read):
                 return None
@@ -144,6 +155,10 @@ class ReceiptBook(ReceiptKeeper):
         """Every receipt that we have, those that contradict a promise too."""
         return [data for (data,) in self._box.query("SELECT data FROM receipt ORDER BY evt")]
 
+    def newest(self) -> int:
+        [(n,)] = self._box.query("SELECT coalesce(max(n), 0) FROM outgoing")
+        return int(n)
+
     def unfinished(self) -> int:
         [(count,)] = self._box.query(
             "SELECT count(*) FROM receipt JOIN outgoing ON outgoing.evt = receipt.evt"
@@ -190,19 +205,53 @@ class ReceiptRounds:
     Args:
         clock: seconds, never set back.
         every_s: the shortest wait between two questions for a better receipt.
+        patient: also for what has none it asks after waits that grow to an hour, as long as nothing comes and nothing
+            new was promised: it may be another's ledger, which never will have it.
     """
 
-    def __init__(self, book: ReceiptKeeper, clock: Callable[[], float], every_s: float) -> None:
+    def __init__(
+        self, book: ReceiptKeeper, clock: Callable[[], float], every_s: float, *, patient: bool = False
+    ) -> None:
         self._book = book
         self._clock = clock
         self._every_s = every_s
         self._wait_s = every_s
         self._again_at = clock() + every_s
+        self._patient = patient
+        self._vain_s = SHORTEST_S
+        self._first_at = clock()
+        self._newest = -1
 
     async def turn(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> None:
-        """Ask for receipts of what has none, and for better ones when it is time. Raises as `ReceiptBook.ask`."""
-        while await self._book.ask(source, policy, origin, again=False) == PER_ROUND:
-            """More have none."""
+        """Ask for receipts of what has none, and for better ones when it is time. Raises as `ReceiptBook.ask`; what is
+        wrong with one keeps no other from being asked for."""
+        trouble: LogError | None = None
+        try:
+            await self._first(source, policy, origin)
+        except LogError as exc:
+            if exc.code == "unavailable":
+                raise
+            trouble = exc
+        await self._better(source, policy, origin)
+        if trouble is not None:
+            raise trouble
+
+    async def _first(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> None:
+        newest = self._book.newest()
+        if self._patient and newest == self._newest and self._clock() < self._first_at:
+            return
+        if newest != self._newest:
+            self._vain_s = SHORTEST_S
+        self._newest, came = newest, 0
+        # Before asking: whatever comes of it, it is not asked again at once.
+        self._first_at = self._clock() + self._vain_s
+        self._vain_s = min(2 * self._vain_s, LONGEST_S)
+        while (found := await self._book.ask(source, policy, origin, again=False)) == PER_ROUND:
+            came += found  # more have none
+        if came + found:
+            self._vain_s = SHORTEST_S
+
+    async def _better(self, source: ReceiptSource, policy: TrustPolicy, origin: str) -> None:
         if self._clock() < self._again_at:
             return
         # Before asking: whatever comes of it, it is not asked again at once.

@@ -17,9 +17,23 @@ from dataclasses import dataclass
 
 from adapters.mailbox import Mailbox
 from adapters.receipt_book import PER_ROUND, ReceiptKeeper
+from schemas.notes import read_checkpoint_text, read_note
+from schemas.proof_texts import read_tlog_proof
+from schemas.trust_policy import TrustPolicy
+from topics.believed_ledgers import ledgers_of
 from topics.bridge_book import BridgeBook
 from topics.promise import Line, read_evidence
 from topics.receipts import Kept
+
+_UNFINISHED = "receipt_abroad.final = 0 AND receipt_abroad.level <> 'contradicted'"
+"""What contradicts a promise is proven for good: nothing that comes later changes it."""
+
+
+def _ledger_of(receipt: bytes, policy: TrustPolicy, domain: str) -> str | None:
+    """The ledger of that domain's that has given it, where the policy believes it: one that was lost is followed by
+    another, and what the first has signed stays true. Raises LogError."""
+    origin = read_checkpoint_text(read_note(read_tlog_proof(receipt).checkpoint).text).origin
+    return origin if origin in ledgers_of(policy, domain) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +53,16 @@ class CarriedReceipts(ReceiptKeeper):
     A receipt that comes back by the bridge's own hand proves what it says whoever brought it.
     """
 
-    def __init__(self, book: BridgeBook) -> None:
+    def __init__(self, book: BridgeBook, domain: str) -> None:
         super().__init__()
         self._book = book
+        self._domain = domain
+
+    def newest(self) -> int:
+        return self._book.newest()
+
+    def _ledger(self, data: bytes, policy: TrustPolicy, origin: str) -> str:
+        return _ledger_of(data, policy, self._domain) or origin
 
     def due(self, limit: int = PER_ROUND, *, again: bool = True, skip: int = 0) -> list[Line]:
         return [read_evidence(promise).line for promise in self._book.unproven(limit, again=again, skip=skip)]
@@ -76,16 +97,24 @@ class ReceiptsAbroad(ReceiptKeeper):
         rows = self._box.query(
             "SELECT crossed.promise FROM crossed LEFT JOIN receipt_abroad ON receipt_abroad.evt = crossed.evt"
             " JOIN outgoing ON outgoing.evt = crossed.evt WHERE crossed.promise IS NOT NULL AND crossed.domain = ?"
-            f" AND {'coalesce(receipt_abroad.final, 0) = 0' if again else 'receipt_abroad.evt IS NULL'}"
-            " ORDER BY receipt_abroad.evt IS NOT NULL, outgoing.n LIMIT ? OFFSET ?",
+            f" AND {_UNFINISHED if again else 'receipt_abroad.evt IS NULL'} ORDER BY outgoing.n LIMIT ? OFFSET ?",
             *(self._domain, limit, skip),
         )
         return [read_evidence(promise).line for (promise,) in rows]
 
+    def newest(self) -> int:
+        [(count,)] = self._box.query(
+            "SELECT count(*) FROM crossed WHERE promise IS NOT NULL AND domain = ?", self._domain
+        )
+        return int(count)
+
+    def _ledger(self, data: bytes, policy: TrustPolicy, origin: str) -> str:
+        return _ledger_of(data, policy, self._domain or "") or origin
+
     def unfinished(self) -> int:
         [(count,)] = self._box.query(
             "SELECT count(*) FROM receipt_abroad JOIN crossed ON crossed.evt = receipt_abroad.evt"
-            " WHERE receipt_abroad.final = 0 AND crossed.domain = ?",
+            " WHERE receipt_abroad.final = 0 AND receipt_abroad.level <> 'contradicted' AND crossed.domain = ?",
             self._domain,
         )
         return int(count)

@@ -206,7 +206,9 @@ class Country:
         self.book.close()
         self.book = BridgeBook.open(self.folder / "neighbours" / self.bridge.other / BOOK)
         self.bridge._book = self.book
-        self.bridge._receipts = ReceiptRounds(CarriedReceipts(self.book), self.world.clock, RECEIPT_S)
+        self.bridge._receipts = ReceiptRounds(
+            CarriedReceipts(self.book, self.bridge.other), self.world.clock, RECEIPT_S
+        )
 
 
 def _ledger(

@@ -47,10 +47,19 @@ CREATE TABLE IF NOT EXISTS carried (
 CREATE INDEX IF NOT EXISTS carried_grants ON carried (n) WHERE grants IS NOT NULL;
 CREATE INDEX IF NOT EXISTS carried_l1 ON carried (l1);
 CREATE TABLE IF NOT EXISTS unproven (
-    l1 TEXT PRIMARY KEY, promise BLOB NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+    l1 TEXT PRIMARY KEY, n INTEGER NOT NULL, at INTEGER NOT NULL, has INTEGER NOT NULL, promise BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS unproven_by ON unproven (has, n);
 CREATE TABLE IF NOT EXISTS receipt (
     l1 TEXT PRIMARY KEY, level TEXT NOT NULL, final INTEGER NOT NULL, place INTEGER NOT NULL, kind TEXT NOT NULL,
-    data BLOB NOT NULL) WITHOUT ROWID, STRICT;
+    data BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS receipt_level ON receipt (level, kind);
+-- Not by the program, so that one of an earlier version, whose book is this too, leaves nothing out.
+CREATE TRIGGER IF NOT EXISTS carried_promised AFTER INSERT ON carried
+    WHEN NEW.state = 'promised' AND NEW.l1 IS NOT NULL AND length(NEW.promise) > 0
+BEGIN
+    INSERT OR IGNORE INTO unproven SELECT NEW.l1, NEW.n, NEW.at, 0, NEW.promise
+        WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE l1 = NEW.l1);
+END;
 CREATE TABLE IF NOT EXISTS delayed (
     l1 TEXT PRIMARY KEY, topic TEXT NOT NULL, offset INTEGER NOT NULL, ident TEXT NOT NULL,
     code TEXT NOT NULL, path TEXT, refusal TEXT NOT NULL) WITHOUT ROWID, STRICT;
@@ -60,8 +69,6 @@ CREATE TABLE IF NOT EXISTS told (
     one INTEGER PRIMARY KEY CHECK (one = 1), heard INTEGER NOT NULL, code TEXT, path TEXT) STRICT;
 INSERT OR IGNORE INTO told VALUES (1, 0, NULL, NULL);
 """
-_UNPROVEN = """INSERT OR IGNORE INTO unproven SELECT ?, ?, (SELECT coalesce(max(n), 0) + 1 FROM unproven)
-               WHERE NOT EXISTS (SELECT 1 FROM receipt WHERE l1 = ? AND final = 1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class BridgeBook:
                 connection.execute(_SCHEMA)
                 if "carried" in tables and "unproven" not in tables:  # of earlier programs, which asked for no receipts
                     connection.execute(
-                        "INSERT OR IGNORE INTO unproven SELECT l1, promise, n FROM carried"
+                        "INSERT OR IGNORE INTO unproven SELECT l1, n, at, 0, promise FROM carried"
                         " WHERE state = 'promised' AND l1 IS NOT NULL AND length(promise) > 0"
                     )
         except (apsw.Error, OSError) as error:
@@ -177,8 +184,6 @@ class BridgeBook:
                     ),
                 )
                 self._db.execute("DELETE FROM delayed WHERE l1 = ?", (one.l1,))
-                if one.promise and one.l1 is not None:
-                    self._db.execute(_UNPROVEN, (one.l1, one.promise, one.l1))
                 self._db.execute(
                     """INSERT INTO cursor VALUES (?, ?, ?)
                        ON CONFLICT DO UPDATE SET offset = max(offset, excluded.offset)""",
@@ -228,18 +233,27 @@ class BridgeBook:
     # ---------------------------------------------------------------- what their ledger says
 
     def unproven(self, limit: int, *, again: bool, skip: int = 0) -> list[bytes]:
-        """Promises of records without a receipt or, with `again`, without a final one: those without any first; without
-        the first `skip` of them."""
+        """Promises of records without a receipt or, with `again`, of those with one that is not final, the oldest
+        first; without the first `skip` of them."""
         rows = self._rows(
-            "SELECT promise FROM unproven LEFT JOIN receipt USING (l1)"
-            f" WHERE {'TRUE' if again else 'level IS NULL'} ORDER BY level IS NOT NULL, n LIMIT ? OFFSET ?",
-            *(limit, skip),
+            "SELECT promise FROM unproven WHERE has = ? ORDER BY n LIMIT ? OFFSET ?", int(again), limit, skip
         )
         return [promise for (promise,) in rows]
 
+    def newest(self) -> int:
+        """Grows with every record that is settled."""
+        [(n,)] = self._rows("SELECT coalesce(max(n), 0) FROM carried")
+        return int(n)
+
+    def unproven_since(self) -> int | None:
+        """When the oldest record was promised of which there is no receipt, seconds since the epoch; None: there is
+        none."""
+        rows = self._rows("SELECT at FROM unproven WHERE has = 0 ORDER BY n LIMIT 1")
+        return int(rows[0][0]) if rows else None
+
     def unfinished_receipts(self) -> int:
         """How many records have a receipt that is not final."""
-        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE final = 0")
+        [(count,)] = self._rows("SELECT count(*) FROM unproven WHERE has = 1")
         return int(count)
 
     def contradicting(self) -> int:
@@ -248,8 +262,8 @@ class BridgeBook:
         return int(count)
 
     def proven(self) -> int:
-        """Of how many records there is a receipt that breaks no promise."""
-        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE level <> 'contradicted'")
+        """Of how many records their ledger has shown that it has them, and has not refused them."""
+        [(count,)] = self._rows("SELECT count(*) FROM receipt WHERE level <> 'contradicted' AND kind <> 'reject'")
         return int(count)
 
     def receipt(self, l1: str) -> Kept | None:
@@ -269,8 +283,10 @@ class BridgeBook:
                 "INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)",
                 (l1, kept.level, int(kept.final), kept.index, kept.kind, kept.data),
             )
-            if kept.final:
+            if kept.final or kept.level == "contradicted":  # nothing that comes later would say more
                 self._db.execute("DELETE FROM unproven WHERE l1 = ?", (l1,))
+            else:
+                self._db.execute("UPDATE unproven SET has = 1 WHERE l1 = ?", (l1,))
 
     def refusals(self, limit: int = 100) -> list[Settled]:
         """The newest first."""

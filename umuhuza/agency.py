@@ -564,7 +564,7 @@ async def _keep_crossed(
         for domain in parts.neighbours.domains():
             kept = ReceiptsAbroad(parts.mailbox, domain)
             if domain not in rounds:
-                rounds[domain] = ReceiptRounds(kept, time.monotonic, parts.settings.receipt_seconds)
+                rounds[domain] = ReceiptRounds(kept, time.monotonic, parts.settings.receipt_seconds, patient=True)
             try:
                 policy = parts.neighbours.trust(domain).policy
                 await rounds[domain].turn(GivenBy(log.receipts_abroad), policy, ledgers_of(policy, domain)[-1])

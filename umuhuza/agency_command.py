@@ -41,6 +41,7 @@ from schemas.lifecycle import state_label
 from schemas.plain import PLAIN
 from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
+from topics.ledger_entries import GOOD_KINDS
 from topics.receipts import Kept
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
@@ -664,11 +665,14 @@ def _going(parts: AgencyParts, item: Outgoing) -> list[str]:
             f"Refusé par l'autre domaine ({abroad.domain}), preuve gardée ({item.code})",
             f"Refused by the other domain ({abroad.domain}), proof kept ({item.code})",
         )
-    elif theirs is not None and theirs.kind == "event" and theirs.level != "contradicted":
+    elif theirs is not None and _stands(theirs) and receipt is not None and receipt.final and receipt.kind == "event":
         machine += t(", inscrit des deux côtés, preuves gardées", ", logged on both sides, proofs kept")
+    elif theirs is not None and _stands(theirs):
+        machine += t(", inscrit de l'autre côté, preuve gardée", ", logged on the other side, proof kept")
     elif receipt is not None and receipt.final and receipt.kind == "event":
         machine += t(", preuve gardée", ", proof kept")
-    return [machine, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
+    broken = [] if theirs is None else _broken(theirs, item.peer.partition("/")[0])
+    return [machine, *broken, *([t("Où en est-on : ", "Where it stands: ") + people] if people else [])]
 
 
 def _over_the_border(abroad: Abroad | None, receipt: Kept | None, domain: str) -> str:
@@ -688,12 +692,7 @@ def _over_the_border(abroad: Abroad | None, receipt: Kept | None, domain: str) -
             f"Logged here; the other domain ({domain}) does not take it for now ({abroad.code}): it waits",
         )
     when = _when(abroad.at)
-    if receipt is not None and receipt.level == "contradicted":
-        return t(
-            f"Le registre de preuve de l'autre domaine ({domain}) dément la promesse du {when} : prévenez l'exploitant",
-            f"The other domain's ledger ({domain}) contradicts the promise of {when}: tell the operator",
-        )
-    if receipt is not None and receipt.kind == "event":
+    if receipt is not None and _stands(receipt):
         return t(
             f"Inscrit de l'autre côté ({domain}), promis le {when}, preuve gardée",
             f"Logged on the other side ({domain}), promised on {when}, proof kept",
@@ -748,6 +747,30 @@ def _incoming_json(parts: AgencyParts, item: Incoming) -> dict[str, Any]:
     }
 
 
+def _stands(receipt: Kept) -> bool:
+    """Whether that ledger has shown that it has the record, and has not refused it."""
+    return receipt.kind in GOOD_KINDS and receipt.level != "contradicted"
+
+
+def _broken(receipt: Kept, domain: str) -> list[str]:
+    """What another domain's ledger says against what its gateway has promised, or against the record."""
+    if receipt.level == "contradicted":
+        return [
+            t(
+                f"Le registre de preuve de l'autre domaine ({domain}) dément sa promesse : prévenez l'exploitant",
+                f"The other domain's ledger ({domain}) contradicts its promise: tell the operator",
+            )
+        ]
+    if receipt.kind == "reject":
+        return [
+            t(
+                f"Le registre de preuve de l'autre domaine ({domain}) l'a rejeté : personne ne le lira ; téléphonez",
+                f"The other domain's ledger ({domain}) has rejected it: nobody will read it; telephone",
+            )
+        ]
+    return []
+
+
 def _abroad_json(abroad: Abroad, receipt: Kept | None) -> dict[str, Any]:
     return {
         "domain": abroad.domain,
@@ -756,6 +779,7 @@ def _abroad_json(abroad: Abroad, receipt: Kept | None) -> dict[str, Any]:
         "offset": abroad.offset,
         "at": abroad.at,
         "receipt": None if receipt is None else receipt.level,
+        "entry": None if receipt is None else receipt.kind,
         "code": abroad.code,
         "path": abroad.path,
         "advice": advice_for(abroad.code) or None,

@@ -293,6 +293,7 @@ def _bridged(book_file: Path) -> dict[str, Any]:
         "promised": 0,
         "proven": 0,
         "contradicting": 0,
+        "unproven_since": None,
         "refused": 0,
         "refused_by_code": {},
         "refusals": [],
@@ -310,6 +311,7 @@ def _bridged(book_file: Path) -> dict[str, Any]:
             | {
                 "proven": book.proven(),
                 "contradicting": book.contradicting(),
+                "unproven_since": book.unproven_since(),
                 "refused_by_code": book.refused_by_code(),
                 "code": hindered.code,
                 "path": hindered.path,
@@ -361,6 +363,7 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
                 f"promis là-bas : {one['promised']}, dont prouvés par son registre de preuve : {one['proven']}",
                 f"promised there: {one['promised']}, of these proven by its ledger: {one['proven']}",
             ),
+            *_unproven(one["unproven_since"]),
             t(f"refusés là-bas : {one['refused']}", f"refused there: {one['refused']}"),
             t(f"a répondu : {age(one['heard_age_s'])}", f"answered: {age(one['heard_age_s'])}"),
             t(
@@ -378,6 +381,13 @@ def _show(told: Sequence[dict[str, Any]]) -> None:
             say(f"{one['domain']}: {_why('record_rewritten', 'receipt')}")
         if one["warning"] is not None:
             say(f"{one['domain']}: {_why(one['warning'], None)}")
+
+
+def _unproven(since: int | None) -> list[str]:
+    if since is None:
+        return []
+    waited = _long(max(int(time.time()) - since, 0))
+    return [t(f"la plus ancienne promesse sans reçu : {waited}", f"oldest promise without a receipt: {waited}")]
 
 
 def _long(seconds: int) -> str:

@@ -183,6 +183,7 @@ class Health(Collector):
     promised: int = 0
     proven: int = 0
     contradicting: int = 0
+    unproven_since: int | None = None
     refused: dict[str, int] = field(default_factory=dict)
     contact: Contact | None = None
     """What that domain's own bridge brought last."""
@@ -199,6 +200,7 @@ class Health(Collector):
         self.hindered = parts.book.hindered()
         self.promised, self.refused = parts.book.counts().get("promised", 0), parts.book.refused_by_code()
         self.proven, self.contradicting = parts.book.proven(), parts.book.contradicting()
+        self.unproven_since = parts.book.unproven_since()
         self.lag, self.contact = lag, parts.neighbours.contact(self.domain)
         self.turns += 1
 
@@ -233,6 +235,9 @@ class Health(Collector):
         )
         proven.add_metric(domain, self.proven)
         yield proven
+        asked = self.unproven_since
+        waited = 0.0 if asked is None else now - asked
+        yield gauge("unproven_seconds", "Since the oldest promise of which there is no receipt", waited)
         yield gauge("contradicting", "Receipts by which its ledger breaks a promise of its gateway", self.contradicting)
         refused = CounterMetricFamily(
             "umuhuza_bridge_refused", "Records that will never go, by code", labels=["domain", "code"]
