@@ -114,7 +114,7 @@ class ReceiptsAbroad(ReceiptKeeper):
     def unfinished(self) -> int:
         [(count,)] = self._box.query(
             "SELECT count(*) FROM receipt_abroad JOIN crossed ON crossed.evt = receipt_abroad.evt"
-            " WHERE receipt_abroad.final = 0 AND receipt_abroad.level <> 'contradicted' AND crossed.domain = ?",
+            f" WHERE {_UNFINISHED} AND crossed.domain = ?",
             self._domain,
         )
         return int(count)

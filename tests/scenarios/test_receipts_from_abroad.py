@@ -95,7 +95,9 @@ def test_what_a_witness_has_not_signed_yet_is_asked_for_again(tmp_path: Path) ->
     run(tmp_path, story)
 
 
-def test_a_ledger_that_breaks_its_gateways_promise_is_told_and_the_proof_stays(tmp_path: Path) -> None:
+def test_a_ledger_that_breaks_its_gateways_promise_is_told_and_the_proof_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Burundi's ledger signs that another record stands at the promised place."""
 
     async def story(both: Both) -> None:
@@ -109,7 +111,7 @@ def test_a_ledger_that_breaks_its_gateways_promise_is_told_and_the_proof_stays(t
         async def lies(l1_sha256: Sequence[str]) -> list[bytes | None]:
             return await lying.receipts(l1_sha256)
 
-        both.tn.bridge._remote.carried_receipts = lies  # type: ignore[method-assign]
+        monkeypatch.setattr(both.tn.bridge._remote, "carried_receipts", lies)
         turn = await both.tn.bridge.turn()
         assert turn.receipts == ("record_rewritten", "receipt")
         assert turn.code is None, "referrals go on, at their pace"
@@ -153,7 +155,9 @@ def test_a_receipt_of_a_strangers_ledger_is_not_kept(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_one_bad_receipt_keeps_no_other_from_growing_and_is_asked_for_ever_less_often(tmp_path: Path) -> None:
+def test_one_bad_receipt_keeps_no_other_from_growing_and_is_asked_for_ever_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(both: Both) -> None:
         office, _ = await sent_and_promised(both)
         both.tn.domain.now = int(both.clock())
@@ -171,7 +175,7 @@ def test_one_bad_receipt_keeps_no_other_from_growing_and_is_asked_for_ever_less_
             found = await honest(l1_sha256)
             return [b"no receipt" if one == bad else data for one, data in zip(l1_sha256, found, strict=True)]
 
-        both.tn.bridge._remote.carried_receipts = spoilt  # type: ignore[method-assign]
+        monkeypatch.setattr(both.tn.bridge._remote, "carried_receipts", spoilt)
         while await both.bi.sequencer.step():
             """Logged and signed there; its witnesses are silent."""
         (both.bi.folder / "ledger" / "endorsed").unlink()
