@@ -41,7 +41,7 @@ from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.receipt_routes import add_receipt_routes
 from gateway.registry_routes import add_registry_pages
-from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
+from gateway.routes import IS_WHOLE, ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_registry_root, read_sealing_key, read_signing_key
 from gateway.witness_routes import add_witness_routes
 from gateway.workers import Threads, seldom_collect
@@ -358,6 +358,8 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_due = None
         super().on_headers_complete()
+        if (cycle := self.cycle) is not None:
+            self.scope["state"][IS_WHOLE] = lambda: not cycle.more_body
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

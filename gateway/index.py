@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import orjson
 
 from schemas.envelope import Manifest
 from topics.sqlite_transaction import plan_once, transaction
@@ -28,6 +29,10 @@ from topics.sqlite_transaction import plan_once, transaction
 VERSION = "3"
 _AT_ONCE = 250
 """Idents per statement."""
+_REMEMBERED = 10_000
+"""Idents of which it is known what the file says."""
+_SIX_OF_EACH = "SELECT {} FROM json_each(?) WHERE true".format(", ".join(f"value ->> {n}" for n in range(6)))
+"""Rows of six out of one JSON text. `WHERE true`: without it SQLite takes ON CONFLICT for a join's."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS cursor (topic TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID, STRICT;
@@ -166,26 +171,27 @@ class Index:
         rows = _rows(self._reader, "SELECT topic, offset, at_ms, hash, recipient FROM event WHERE ident = ?", (ident,))
         return Known(*rows[0]) if rows else None
 
-    @contextlib.contextmanager
-    def looked_up(self, idents: Sequence[str]) -> Iterator[None]:
-        """Look many events up at once, so that `event` answers from memory inside; a batch asks for all of its own, and
-        one statement costs little more than one lookup. Nothing may be awaited inside: what was not there may be in
-        the file afterwards."""
-        if len(idents) > 1:
-            for start in range(0, len(idents), _AT_ONCE):
-                some = list(idents[start : start + _AT_ONCE])
-                self._looked_up.update(dict.fromkeys(some))
-                marks = ",".join("?" * len(some))
-                found = _rows(
-                    self._reader,
-                    f"SELECT ident, topic, offset, at_ms, hash, recipient FROM event WHERE ident IN ({marks})",
-                    tuple(some),
-                )
-                self._looked_up.update({row[0]: Known(*row[1:]) for row in found})
-        try:
-            yield
-        finally:
+    def look_up(self, idents: Sequence[str]) -> None:
+        """Look many events up in the file at once, so that `event` answers from memory: one statement costs little more
+        than one lookup, and each takes four system calls and gives up the interpreter's lock.
+
+        Remembered until the file changes (`end_flush`): what was not in it may be there afterwards. Meanwhile whatever
+        is applied is in memory, which is asked first.
+        """
+        sought = [ident for ident in idents if ident not in self._looked_up]
+        if len(self._looked_up) + len(sought) > _REMEMBERED:
             self._looked_up.clear()
+            sought = list(idents)
+        for start in range(0, len(sought), _AT_ONCE):
+            some = sought[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            found = _rows(
+                self._reader,
+                f"SELECT ident, topic, offset, at_ms, hash, recipient FROM event WHERE ident IN ({marks})",
+                tuple(some),
+            )
+            self._looked_up.update(dict.fromkeys(some))
+            self._looked_up.update({row[0]: Known(*row[1:]) for row in found})
 
     def head(self, iss: str, topic: str) -> Link | None:
         """The highest number of this chain in the log."""
@@ -403,18 +409,20 @@ class Index:
                     "DELETE FROM unverified WHERE topic = ? AND offset = ?",
                     [at for at, still in w.unverified.items() if not still],
                 )
-                many(
-                    """INSERT INTO event VALUES (?,?,?,?,?,?) ON CONFLICT (ident)
-                       DO UPDATE SET topic = excluded.topic, offset = excluded.offset, at_ms = excluded.at_ms,
-                                     hash = excluded.hash, recipient = excluded.recipient
-                       WHERE (excluded.at_ms, excluded.topic, excluded.offset) < (at_ms, topic, offset)""",
-                    [(i, e.topic, e.offset, e.at_ms, e.hash, e.recipient) for i, e in w.events.items()],
+                # What there is one of per record goes in as one statement: each step gives up the interpreter's lock,
+                # and takes it back from a loop that is busy.
+                self._writer.execute(
+                    f"""INSERT INTO event {_SIX_OF_EACH} ON CONFLICT (ident)
+                        DO UPDATE SET topic = excluded.topic, offset = excluded.offset, at_ms = excluded.at_ms,
+                                      hash = excluded.hash, recipient = excluded.recipient
+                        WHERE (excluded.at_ms, excluded.topic, excluded.offset) < (at_ms, topic, offset)""",
+                    _as_json([(i, e.topic, e.offset, e.at_ms, e.hash, e.recipient) for i, e in w.events.items()]),
                 )
-                many(
-                    """INSERT INTO chain VALUES (?,?,?,?,?,?) ON CONFLICT (iss, topic, seq)
-                       DO UPDATE SET hash = excluded.hash, prev = excluded.prev, offset = excluded.offset
-                       WHERE excluded.offset < offset""",
-                    [(*place[:2], k.seq, k.hash, k.prev, k.offset) for place, k in w.links.items()],
+                self._writer.execute(
+                    f"""INSERT INTO chain {_SIX_OF_EACH} ON CONFLICT (iss, topic, seq)
+                        DO UPDATE SET hash = excluded.hash, prev = excluded.prev, offset = excluded.offset
+                        WHERE excluded.offset < offset""",
+                    _as_json([(*place[:2], k.seq, k.hash, k.prev, k.offset) for place, k in w.links.items()]),
                 )
                 many("INSERT OR IGNORE INTO void VALUES (?,?,?)", list(w.voids))
                 many("INSERT OR IGNORE INTO disclosed VALUES (?,?)", list(w.disclosed))
@@ -434,6 +442,7 @@ class Index:
     def end_flush(self, written: bool) -> None:
         """In the owner's thread. What was not written stays in memory and is tried again."""
         set_aside, self._writing = self._writing, _Unwritten()
+        self._looked_up.clear()
         if not written:
             self._new.older(set_aside)
 
@@ -455,6 +464,10 @@ class Index:
 
 class _OtherLogError(Exception):
     pass
+
+
+def _as_json(rows: list[tuple[str | int, ...]]) -> tuple[str]:
+    return (orjson.dumps(rows).decode(),)
 
 
 def _rows(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:

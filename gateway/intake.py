@@ -45,6 +45,15 @@ from topics.refusal import make_refusal
 
 
 @dataclass(slots=True, eq=False)
+class _Lookup:
+    """Events that are about to be looked up together."""
+
+    idents: list[str] = field(default_factory=list)
+    requests: list[asyncio.Future[None]] = field(default_factory=list)
+    """Gone when the client's task was cancelled."""
+
+
+@dataclass(slots=True, eq=False)
 class _Forming:
     """A promise that is about to be signed."""
 
@@ -89,6 +98,7 @@ class Intake:
         self._judge = Judge(index, checks)
         self._committer = Committer(log, index, self._judge, follower, append_seconds, logged)
         self._forming: _Forming | None = None
+        self._lookup: _Lookup | None = None
         self.pending = self._judge.pending
         self.drain = self._committer.drain
 
@@ -158,11 +168,13 @@ class Intake:
             places.append(place)
         # Requests of one issuer are judged in the order in which they came, however long each takes to examine.
         before = self._turns.get(agency)
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[None] = loop.create_future()
         self._turns[agency] = mine
-        request = Request(asyncio.get_running_loop().create_future())
+        request = Request(loop.create_future())
         try:
             examined = await examine(tasks)
+            await self._looked_up(examined, loop)
             if before is not None and not before.done():
                 await asyncio.shield(before)
             try:
@@ -170,9 +182,8 @@ class Intake:
                 await self._learn(examined)
             except LogError as exc:
                 examined = [Refused(LogError(exc.code))] * len(examined)
-            with self._index.looked_up([one.manifest.ident for one in examined if isinstance(one, Examined)]):
-                for place, one in zip(places, examined, strict=True):
-                    outcomes[place] = self._judged(one, request)
+            for place, one in zip(places, examined, strict=True):
+                outcomes[place] = self._judged(one, request)
         finally:
             mine.set_result(None)
             if self._turns.get(agency) is mine:
@@ -180,7 +191,34 @@ class Intake:
         if request.left:
             await request.done
         finished = [told(outcome) for outcome in outcomes if outcome is not None]
-        return Answer(tuple(finished), await self._promise(finished))
+        return Answer(tuple(finished), await self._promise(finished, loop))
+
+    async def _looked_up(self, examined: Sequence[Examined | Refused], loop: asyncio.AbstractEventLoop) -> None:
+        """Have the index look up these events, with those of all requests whose lines a checker has answered together.
+
+        Until it is judged, others may be applied, which the index knows, and the file may change: it forgets then.
+        """
+        idents = [one.manifest.ident for one in examined if one.manifest is not None]
+        if not idents:
+            return
+        lookup = self._lookup
+        if lookup is None:
+            lookup = self._lookup = _Lookup()
+            # They are woken in one turn of the loop: by the next one all have joined.
+            loop.call_soon(self._look_up, lookup)
+        lookup.idents += idents
+        done: asyncio.Future[None] = loop.create_future()
+        lookup.requests.append(done)
+        await done
+
+    def _look_up(self, lookup: _Lookup) -> None:
+        self._lookup = None
+        try:
+            self._index.look_up(lookup.idents)
+        finally:  # each is asked for by itself where this failed
+            for request in lookup.requests:
+                if not request.done():
+                    request.set_result(None)
 
     def _judged(self, one: Examined | Refused, request: Request) -> Outcome | Pending | Same:
         if isinstance(one, Refused):
@@ -201,20 +239,19 @@ class Intake:
             await self._make_topics(sorted(topic for topic in topics if ".grants." not in topic))
             self._made = topics
 
-    async def _promise(self, outcomes: Sequence[Outcome]) -> Promised | None:
+    async def _promise(self, outcomes: Sequence[Outcome], loop: asyncio.AbstractEventLoop) -> Promised | None:
         """One signature for all requests whose records became durable together; each gets its own lines' paths."""
         lines = [Line(o.evt, o.hash, o.topic, o.offset) for o in outcomes if isinstance(o, Accepted)]
         if not lines:
             return None
         forming = self._forming
         if forming is None or len(forming.lines) + len(lines) > MAX_LINES:
-            loop = asyncio.get_running_loop()
             forming = self._forming = _Forming()
             # The requests of one append are woken in one turn of the loop: by the next one all have joined.
             loop.call_soon(lambda: loop.call_soon(self._sign, forming))
         first = len(forming.lines)
         forming.lines += lines
-        signed: asyncio.Future[Promised] = asyncio.get_running_loop().create_future()
+        signed: asyncio.Future[Promised] = loop.create_future()
         forming.requests.append(signed)
         promised = await signed
         return Promised(promised.jws, promised.paths[first : first + len(lines)], first)

@@ -207,13 +207,18 @@ def test_what_was_looked_up_together_is_not_asked_of_the_file_again(tmp_path: Pa
     index = Index.open(path, "log")
     index.apply(here.manifest, chain_hash(here.value.partition(b"\n")[0]), 0, 1_000)
     assert index.flush()
-    with index.looked_up([here.manifest.ident, other.manifest.ident]):
-        rows = apsw.Connection(str(path))
-        rows.execute("DELETE FROM event")
-        rows.close()
-        known = index.event(here.manifest.ident)
-        assert known is not None
-        assert known.offset == 0
-        assert index.event(other.manifest.ident) is None
+    index.look_up([here.manifest.ident, other.manifest.ident])
+    rows = apsw.Connection(str(path))
+    rows.execute("DELETE FROM event")
+    rows.close()
+    known = index.event(here.manifest.ident)
+    assert known is not None
+    assert known.offset == 0
+    assert index.event(other.manifest.ident) is None
+    # What is applied counts at once, and what is in the file afterwards.
+    index.apply(other.manifest, chain_hash(other.value.partition(b"\n")[0]), 1, 2_000)
+    assert index.event(other.manifest.ident) is not None
+    assert index.flush()
+    assert index.event(other.manifest.ident) is not None
     assert index.event(here.manifest.ident) is None
     index.close()
