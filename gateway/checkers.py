@@ -81,6 +81,7 @@ class Checkers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[_Chunk] = deque()
         self._closing = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def start(cls, count: int, here: Checker, *, died: Callable[[], None] = lambda: None) -> Checkers:
@@ -131,7 +132,7 @@ class Checkers:
 
     async def _ask(self, op: str, rules: Rules, lines: Sequence[bytes], heads: Sequence[list[Any]]) -> list[Any]:
         count = len(lines)
-        job = _Job(op, rules, lines, heads, asyncio.get_running_loop().create_future(), [None] * count, count)
+        job = _Job(op, rules, lines, heads, self._loop.create_future(), [None] * count, count)
         size = min(_TRIP_LINES, -(-count // len(self._alive)))
         for start in range(0, count, size):
             self._waiting.append((job, start, min(start + size, count)))
@@ -164,7 +165,7 @@ class Checkers:
         heads = [head for job, start, stop in trip for head in job.heads[start:stop]]
         writer.write(message({"op": op, "lines": heads}, [line for j, a, b in trip for line in j.lines[a:b]]))
         # Counts from when it was handed over, behind at most one other: it hangs without being dead, and is ended.
-        overdue = asyncio.get_running_loop().call_later(OVERDUE_S, _kill, checker.process)
+        overdue = self._loop.call_later(OVERDUE_S, _kill, checker.process)
         checker.trips.append(_Trip(trip, overdue))
 
     # -----------------------------------------------------------------------------------------------------------------

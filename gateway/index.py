@@ -15,7 +15,7 @@ Threads: everything but `flush` belongs to one thread; `flush` may run in anothe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -424,6 +425,7 @@ async def measure(folder: Path, rounds: int, events: int) -> dict[str, Any]:
         "rounds": rounds,
         "events_per_round": events,
         "cores": os.cpu_count(),
+        "python": platform.python_version(),
     }
 
 
