@@ -5,7 +5,8 @@
 
 - **Group commit.** While one transaction is being synced, later calls gather; they are the next one: one sync for all.
   Calls of one handle take effect in the order in which they were made.
-- With `threads=True` SQLite runs in one writing and one reading thread; the event loop is never blocked, but by `open`.
+- With `threads=True` SQLite runs in one writing and one reading thread, and one that copies the WAL back into the
+  database meanwhile; the event loop is never blocked, but by `open`.
   With `threads=False` everything happens inside the calling coroutine, with no thread and no clock but the loop's:
   the deterministic simulator's mode.
 - **Waiting.** A commit of this handle wakes its own readers at once. Commits of others are noticed every 25 ms, and
@@ -54,14 +55,17 @@ class _Group:
 class SqliteLog:
     """A `topics.log.Log` in one file. Make it with `open`."""
 
-    def __init__(self, writer: Store, reader: Store, *, threads: bool, alone: bool) -> None:
+    def __init__(self, writer: Store, reader: Store, copier: Store | None, *, threads: bool, alone: bool) -> None:
         self._writer = writer
         self._reader = reader
+        self._copier = copier
         self._alone = alone
         self._write_thread = ThreadPoolExecutor(1, "sqlite-log-writer") if threads else None
         # One connection serves both when there may be no second one: then also one thread.
         own_thread = threads and reader is not writer
         self._read_thread = ThreadPoolExecutor(1, "sqlite-log-reader") if own_thread else self._write_thread
+        self._copy_thread = ThreadPoolExecutor(1, "sqlite-log-copier") if copier is not None else None
+        self._checkpointing: asyncio.Task[None] | None = None
         self._forming: _Group | None = None
         self._last: asyncio.Task[list[Done]] | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -99,15 +103,18 @@ class SqliteLog:
         """
         alone = exclusive or vfs is not None
         writer = Store.make(path, vfs=vfs, exclusive=alone, clock_ms=clock_ms, create=create, random_id=random_id)
-        reader = writer
+        reader, copier = writer, None
         try:
             writer.create_topics(topics)
             if threads and not alone:
                 reader = Store(path, vfs=vfs, exclusive=False, clock_ms=clock_ms)
+                copier = Store(path, vfs=vfs, exclusive=False, clock_ms=clock_ms)
         except LogError:
             writer.close()
+            if reader is not writer:
+                reader.close()
             raise
-        return cls(writer, reader, threads=threads, alone=alone)
+        return cls(writer, reader, copier, threads=threads, alone=alone)
 
     @staticmethod
     def renew_identity(path: str, *, clock_ms: Callable[[], int], random_id: Callable[[], str]) -> str:
@@ -208,11 +215,14 @@ class SqliteLog:
             event.set()
         if self._watch is not None:
             self._watch.cancel()
-        if self._last is not None and not self._last.done():
-            await asyncio.wait([self._last])
+        under_way = [task for task in (self._last, self._checkpointing) if task is not None and not task.done()]
+        if under_way:
+            await asyncio.wait(under_way)
+        if self._copier is not None:
+            await self._in(self._copy_thread, self._copier.close)
         await self._in(self._read_thread, self._reader.close)
         await self._in(self._write_thread, self._writer.close)
-        for thread in (self._read_thread, self._write_thread):
+        for thread in (self._copy_thread, self._read_thread, self._write_thread):
             if thread is not None:
                 thread.shutdown()
 
@@ -273,10 +283,18 @@ class SqliteLog:
                 closed.append(list(many) if many is not None else LogError("log_closed"))
             return closed
         done = await self._in(self._write_thread, self._writer.write, group.calls)
-        if self._writer.checkpoint_due and not self._closed and self._write_thread is not None:
-            # After the answers, in the writing thread's order: the next commit waits, this one does not.
-            asyncio.get_running_loop().run_in_executor(self._write_thread, self._writer.checkpoint)
+        idle = self._checkpointing is None or self._checkpointing.done()
+        if idle and self._writer.checkpoint_due and not self._closed and self._write_thread is not None:
+            self._checkpointing = asyncio.create_task(self._checkpoint())
         return done
+
+    async def _checkpoint(self) -> None:
+        """Most of the WAL beside the commits that follow; its end in the writing thread, where the next commit waits
+        for it and then starts the WAL anew. A crash in between leaves a longer WAL, which opening reads."""
+        if self._copier is not None:
+            await self._in(self._copy_thread, self._copier.copy_back)
+        if not self._closed:
+            await self._in(self._write_thread, self._writer.checkpoint)
 
     async def _administer(self, work: Callable[[Store], _T]) -> _T:
         """Alone in its transactions, after every call made before it."""

@@ -26,6 +26,7 @@ import heapq
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ PAGE_BYTES = 8192
 """Measured with 2.5 KB and 12 KB values, single and in hundreds: never far from the best of 4 to 64 KiB."""
 CHECKPOINT_PAGES = (16 << 20) // PAGE_BYTES
 BUSY_MS = 10_000
+_LOOK_AGAIN_S = 0.005
 TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
@@ -504,10 +506,29 @@ class Store:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._wal_pages = 0
 
+    def copy_back(self) -> None:
+        """Bring what the WAL holds by now into the database, beside whoever appends: no turn is taken, so that what is
+        left for `checkpoint` to do in one is short. On a connection of its own."""
+        with contextlib.suppress(LogError), self._reporting():
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _truncate(self) -> None:
+        """Raises apsw.BusyError: for BUSY_MS somebody read from the WAL or copied it back."""
+        given_up = time.monotonic() + BUSY_MS / 1000
+        while True:
+            try:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                return
+            except apsw.BusyError:
+                # SQLite waits for readers by itself, and not for another connection's checkpoint, which ends soon.
+                if time.monotonic() >= given_up:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+
     def scrub(self) -> None:
         """Checkpoint and cut the WAL to nothing, durably. Raises LogError `unavailable` when a reader stays in it."""
         with self._reporting(), self._turn:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._truncate()
             # SQLite does not sync the truncation: a power cut would bring the old bytes back.
             if self._vfs is None:
                 with contextlib.suppress(FileNotFoundError):

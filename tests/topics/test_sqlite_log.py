@@ -515,6 +515,74 @@ def test_the_wal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     asyncio.run(scenario())
 
 
+def test_commits_go_on_while_the_wal_is_copied_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 5)
+    copying, go_on, copy = threading.Event(), threading.Event(), sqlite_store.Store.copy_back
+
+    def slow(store: sqlite_store.Store) -> None:
+        copying.set()
+        assert go_on.wait(30)
+        copy(store)
+
+    monkeypatch.setattr(sqlite_store.Store, "copy_back", slow)
+
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        placed(await log.append([entry("bi/iom/first", os.urandom(50_000))]))
+        assert await asyncio.to_thread(copying.wait, 30)
+        try:
+            async with asyncio.timeout(20):
+                for n in range(20):
+                    placed(await log.append([entry(f"bi/iom/{n}", os.urandom(20_000))]))
+        finally:
+            go_on.set()
+        await log.close()
+        log = open_log(str(tmp_path / "log.db"))
+        assert len(await everything(log, TOPIC)) == 21
+        await log.close()
+
+    asyncio.run(scenario())
+
+
+_COPIES = """
+import fcntl, os, sys
+held = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(held, fcntl.LOCK_EX, 1, 121)  # WAL_CKPT_LOCK, walformat.html section 2.3
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_deletion_waits_for_another_process_that_copies_the_wal_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        secret = os.urandom(40)
+        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
+        other = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _COPIES,
+            str(tmp_path / "log.db-shm"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert other.stdout is not None
+            assert await other.stdout.readline() == b"held\n"
+            deleting = asyncio.ensure_future(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
+            while await log.get_grants(GRANTS, ["bi/iom/1|k"]):  # deleted, not yet scrubbed
+                assert not deleting.done()
+            done, _ = await asyncio.wait([deleting], timeout=0.3)
+            assert not done
+        finally:
+            await other.communicate(b"")
+        await deleting
+        assert files_with(tmp_path, secret) == []
+        await log.close()
+
+    asyncio.run(scenario())
+
+
 # ---------------------------------------------------------------- administration
 
 
