@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
+import pytest
 
 from gateway.checking import Here
+from gateway.outcomes import Accepted
 from schemas.envelope import record_value
 from schemas.keys import b64url, signature_twin, unb64url
 from tests.domain import Signed
@@ -246,6 +248,52 @@ def test_what_a_client_abandons_is_there_or_is_not_and_can_be_sent_again(tmp_pat
                 told = await iom.send(*records[start : start + 5])
                 assert all("offset" in line for line in told[:-1])
             assert await count_of(gateway, TOPIC) == 40
+
+    asyncio.run(run())
+
+
+def test_whoever_abandons_a_request_takes_no_other_along(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with (
+            world.opened() as gateway,
+            world.caller(gateway) as iom,
+            world.caller(gateway, "bi/n0") as n0,
+        ):
+            for turns in range(40):
+                abandoned = asyncio.ensure_future(iom.send(world.domain.record()))
+                other = asyncio.ensure_future(n0.send(world.domain.record("bi/n0")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                abandoned.cancel()
+                async with asyncio.timeout(30):
+                    assert "offset" in (await other)[0]
+                await asyncio.wait([abandoned])
+
+    asyncio.run(run())
+
+
+def test_what_a_checker_has_answered_together_is_looked_up_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened(checkers=1) as gateway:
+            looked_up: list[int] = []
+            look_up = gateway.door.index.look_up
+
+            def counted(idents: Sequence[str]) -> None:
+                looked_up.append(len(idents))
+                look_up(idents)
+
+            monkeypatch.setattr(gateway.door.index, "look_up", counted)
+            lines = {agency: [line_of(world.domain.record(agency)) for _ in range(5)] for agency in ("bi/n0", "bi/n1")}
+            answers = await asyncio.gather(
+                *(gateway.door.intake.publish(agency, [line]) for agency, some in lines.items() for line in some)
+            )
+            assert all(isinstance(answer.outcomes[0], Accepted) for answer in answers)
+            assert sum(looked_up) == 10
+            assert max(looked_up) > 1
 
     asyncio.run(run())
 
