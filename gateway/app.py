@@ -230,8 +230,8 @@ def build(
     read_sealing_key(settings, passphrase)
     registry_file = RegistryFile(settings.registry, read_registry_root(settings), now)
     registry_file.registry.signing_key(settings.agency, key.kid, int(now()))
-    # One core is busy with the gateway itself: a checker for it too would only take turns with it.
-    checkers = min((os.cpu_count() or 1) - 1, 4) if settings.checkers is None else settings.checkers
+    cores = os.cpu_count() or 1
+    checkers = (0 if cores == 1 else min(cores, 4)) if settings.checkers is None else settings.checkers
 
     if (settings.log is None) == (settings.kafka is None):
         raise SettingsError(

@@ -28,7 +28,7 @@ _TRIP_LINES = 32
 _TRIP_BYTES = 1 << 20
 _AHEAD = 2
 """Messages on their way to one checker: one that it works on and one that it finds when it is done."""
-_ANOTHER_ABOVE = 16
+_ANOTHER_ABOVE = 64
 """Lines that have to wait before one more checker is worth waking: it takes time from the gateway where cores are few,
 and makes many small messages of a few large ones."""
 _READ_BYTES = 4 << 20

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=64,
-        description="Processes that verify signatures; without it one per core but one, at most 4.",
+        description="Processes that verify signatures; without it one per core, at most 4, and none for a single core.",
     )
     body_max_bytes: int = Field(16 << 20, ge=1 << 20, le=256 << 20, description="Largest request, decompressed.")
     lines_max: int = Field(1000, ge=1, le=1000, description="Most records in one request.")

@@ -99,7 +99,7 @@ SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
         "ready_file": "Reçoit l'adresse une fois que la passerelle répond.",
         "tls_certificate": "Chaîne PEM ; sans elle, TLS se termine à un mandataire placé devant.",
         "tls_key": "Clé privée PEM du certificat.",
-        "checkers": "Processus qui vérifient les signatures ; par défaut un par cœur sauf un, au plus 4.",
+        "checkers": "Processus qui vérifient les signatures ; par défaut un par cœur, au plus 4 (un seul : aucun).",
         "body_max_bytes": "Plus grande requête, décompressée.",
         "lines_max": "Nombre maximal d'enregistrements dans une requête.",
         "body_seconds": "Durée pendant laquelle le corps d'une requête peut ne pas avancer.",
