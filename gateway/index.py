@@ -15,7 +15,7 @@ Threads: everything but `flush` belongs to one thread; `flush` may run in anothe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ _AT_ONCE = 250
 """Idents per statement."""
 _REMEMBERED = 10_000
 """Idents of which it is known what the file says."""
+_ROWS_AT_ONCE = 5_000
+"""Rows per statement: an index that is made again writes all of a log at once."""
 _SIX_OF_EACH = "SELECT {} FROM json_each(?) WHERE true".format(", ".join(f"value ->> {n}" for n in range(6)))
 """Rows of six out of one JSON text. `WHERE true`: without it SQLite takes ON CONFLICT for a join's."""
 _SCHEMA = """
@@ -409,16 +411,16 @@ class Index:
                     "DELETE FROM unverified WHERE topic = ? AND offset = ?",
                     [at for at, still in w.unverified.items() if not still],
                 )
-                # What there is one of per record goes in as one statement: each step gives up the interpreter's lock,
+                # What there is one of per record goes in by the thousand: each step gives up the interpreter's lock,
                 # and takes it back from a loop that is busy.
-                self._writer.execute(
+                many(
                     f"""INSERT INTO event {_SIX_OF_EACH} ON CONFLICT (ident)
                         DO UPDATE SET topic = excluded.topic, offset = excluded.offset, at_ms = excluded.at_ms,
                                       hash = excluded.hash, recipient = excluded.recipient
                         WHERE (excluded.at_ms, excluded.topic, excluded.offset) < (at_ms, topic, offset)""",
                     _as_json([(i, e.topic, e.offset, e.at_ms, e.hash, e.recipient) for i, e in w.events.items()]),
                 )
-                self._writer.execute(
+                many(
                     f"""INSERT INTO chain {_SIX_OF_EACH} ON CONFLICT (iss, topic, seq)
                         DO UPDATE SET hash = excluded.hash, prev = excluded.prev, offset = excluded.offset
                         WHERE excluded.offset < offset""",
@@ -466,8 +468,9 @@ class _OtherLogError(Exception):
     pass
 
 
-def _as_json(rows: list[tuple[str | int, ...]]) -> tuple[str]:
-    return (orjson.dumps(rows).decode(),)
+def _as_json(rows: list[tuple[str | int, ...]]) -> Iterator[tuple[str]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield (orjson.dumps(rows[start : start + _ROWS_AT_ONCE]).decode(),)
 
 
 def _rows(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:

@@ -222,3 +222,22 @@ def test_what_was_looked_up_together_is_not_asked_of_the_file_again(tmp_path: Pa
     assert index.event(other.manifest.ident) is not None
     assert index.event(here.manifest.ident) is None
     index.close()
+
+
+def test_an_index_that_is_made_again_is_written_in_several_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.index._ROWS_AT_ONCE", 3)
+    domain = Domain("many")
+    records = [domain.record() for _ in range(10)]
+    index = Index.open(tmp_path / "index.db", "log")
+    for offset, one in enumerate(records):
+        index.apply(one.manifest, chain_hash(one.value.partition(b"\n")[0]), offset, 1_000 + offset)
+    assert index.flush()
+    index.close()
+    index = Index.open(tmp_path / "index.db", "log")
+    events = [index.event(one.manifest.ident) for one in records]
+    links = [index.link(one.manifest.iss, TOPIC, one.manifest.seq) for one in records]
+    assert [None if one is None else (one.offset, one.at_ms) for one in events] == [(n, 1_000 + n) for n in range(10)]
+    assert [None if one is None else one.offset for one in links] == list(range(10))
+    index.close()
