@@ -10,13 +10,13 @@ restart without a network holds back as well. Must never: drop or change what it
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import RegistryError, UmuhuzaError
 from schemas.objections import disputed
 from schemas.registry import Registry
+from topics.durable_file import replace_file
 from topics.log import Appended, Ends, Entry, Log, Stored, ends_of
 
 FILE_NAME = "objections.jsonl"
@@ -36,12 +36,7 @@ class Disputes:
         """In place of what was told before; durable when it returns."""
         if tuple(lines) == self._lines:
             return
-        part = self._file.with_name(self._file.name + ".part")
-        with part.open("wb") as out:
-            out.write(b"".join(line + b"\n" for line in lines))
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(self._file)
+        replace_file(self._file, b"".join(line + b"\n" for line in lines))
         self._lines = tuple(lines)
 
     def agencies(self) -> frozenset[str]:

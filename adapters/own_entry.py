@@ -18,7 +18,6 @@ read, receipts wait; and everybody is told, so that nobody seals to the stranger
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from schemas.errors import RegistryError
 from schemas.keys import Signer
 from schemas.objections import sign_objection
 from schemas.registry import Agency, Key, Registry
+from topics.durable_file import replace_file
 
 FILE_NAME = "own-keys.json"
 _MAX_BYTES = 64 * 1024
@@ -124,14 +124,5 @@ def _read(file: Path) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _write(file: Path, made: frozenset[str], revoked: frozenset[str]) -> None:
-    part = file.with_name(file.name + ".part")
-    with part.open("w", encoding="ascii") as out:
-        json.dump({"v": 1, "kids": sorted(made), **({"revoked": sorted(revoked)} if revoked else {})}, out)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    told = {"v": 1, "kids": sorted(made), **({"revoked": sorted(revoked)} if revoked else {})}
+    replace_file(file, json.dumps(told).encode("ascii"))

@@ -12,13 +12,13 @@ so: this guards against a thief of a holder's key, not against one who also runs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import RecordError, RegistryError
 from schemas.objections import read_objection
 from schemas.registry import Registry
+from topics.durable_file import replace_file
 
 OBJECTIONS = "objections.jsonl"
 
@@ -90,10 +90,5 @@ class ObjectionBook:
         return found
 
     def _write(self, lines: tuple[bytes, ...]) -> None:
-        part = self._file.with_name(self._file.name + ".part")
-        with part.open("wb") as out:
-            out.write(b"".join(line + b"\n" for line in lines))
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(self._file)
+        replace_file(self._file, b"".join(line + b"\n" for line in lines))
         self._lines = lines

@@ -31,8 +31,9 @@ from schemas.registry import Agency, dumps_agency
 from schemas.registry_bundle import RootPin
 from schemas.registry_signing import Contents, contents_now
 from tests.domain import NOW, Domain, seeded
+from topics.durable_file import replace_file
 from topics.policy_target import same_policy
-from topics.registry_file import RegistryFile, read_registry, replace_registry_file
+from topics.registry_file import RegistryFile, read_registry
 from umuhuza import registry_holder
 from umuhuza.agency_command import init_agency
 from umuhuza.children import until_alone
@@ -401,7 +402,7 @@ def test_killed_while_a_domain_is_made_the_same_signature_completes_it(
     until_alone()
     child = os.fork()
     if child == 0:  # dies as on a power cut, after this file and before the next
-        real = replace_registry_file
+        real = replace_file
 
         def last(path: Path, data: bytes) -> None:
             if path.name == REGISTRY_FILE and at == "root":
@@ -410,7 +411,7 @@ def test_killed_while_a_domain_is_made_the_same_signature_completes_it(
             if path.stem == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        monkeypatch.setattr(registry_holder, "replace_registry_file", last)
+        monkeypatch.setattr(registry_holder, "replace_file", last)
         sign_proposal(folder, (made / PROPOSAL_FILE).read_bytes())
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -18,7 +18,6 @@ there. Must never: keep a signature that was not verified, or take a witness's c
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,6 +41,7 @@ from schemas.notes import (
 )
 from schemas.proof_texts import AddCheckpoint
 from schemas.trust_policy import Endorsed, TrustedWitness, TrustPolicy, read_endorsed, read_policy
+from topics.durable_file import keep_file
 from topics.proofs import consistency_proof
 from topics.tiles import TileId, node_of_tiles
 from topics.witness import SIZE_TYPE
@@ -238,13 +238,13 @@ class Cosignatures:
         read = read_endorsed(data, self.policy, self.origin)
         enough = self.policy.met_by(read.by)
         if enough:
-            replace_file(self._folder / ENDORSED_FILE, data)
+            keep_file(self._folder / ENDORSED_FILE, data)
         held = self.cosigned()
         if read.by and (held is None or held.signed.checkpoint.size <= signed.checkpoint.size):
-            replace_file(self._folder / COSIGNED_FILE, data)
+            keep_file(self._folder / COSIGNED_FILE, data)
         # Last: facts that are older than the files cost one question more, never a signature.
         members = {fact.name: {k: v for k, v in asdict(fact).items() if k != "name"} for fact in facts}
-        replace_file(self._folder / FACTS_FILE, orjson.dumps(members, option=orjson.OPT_INDENT_2))
+        keep_file(self._folder / FACTS_FILE, orjson.dumps(members, option=orjson.OPT_INDENT_2))
         return enough
 
 
@@ -345,22 +345,3 @@ def silent(
     return tuple(
         one.name for one in policy.witnesses if one.url is not None and now - (heard.get(one.name) or since) >= after_s
     )
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Durable, and never half there. Raises LogError storage_full, unavailable."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise LogError("storage_full" if error.errno in (28, 122) else "unavailable", path.name) from None

@@ -42,6 +42,7 @@ from schemas.proof_texts import MAX_PROOF_BYTES
 from schemas.trust_policy import MAX_POLICY_BYTES
 from topics.audit_abroad import DOMAIN, FILE, limit_of
 from topics.audit_findings import Held, KeptRecord, Shown
+from topics.durable_file import disk_code, sync_folder
 from topics.log import MAX_VALUE_BYTES
 from topics.proofs import leaf_hash
 from topics.tiles import TILE_WIDTH, TileId, read_tile_path, unpack_entries
@@ -354,14 +355,13 @@ def put_in_place(part: Path, path: Path) -> None:
     """The whole file under its name, durable; or, if we crash, none. Raises LogError as the writer."""
 
     def work() -> None:
-        for one in (part, path.parent):
-            descriptor = os.open(one, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-                if one == part:
-                    part.replace(path)
-            finally:
-                os.close(descriptor)
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(path)
+        sync_folder(path.parent)
 
     _told(work)
 
@@ -393,4 +393,4 @@ def _told(work: Callable[[], _T]) -> _T:
     except FileExistsError:
         raise
     except OSError as error:
-        raise LogError("storage_full" if error.errno in (28, 122) else "unavailable", "evidence") from None
+        raise LogError(disk_code(error), "evidence") from None

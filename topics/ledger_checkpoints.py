@@ -25,6 +25,7 @@ from pathlib import Path
 
 from schemas.errors import LogError
 from schemas.notes import Checkpoint, NoteKey, NoteSigner, SignedCheckpoint, sign_checkpoint, verify_checkpoint
+from topics.durable_file import keep_file
 from topics.ledger_view import LedgerView
 from topics.sqlite_transaction import code_of
 
@@ -87,7 +88,7 @@ class Checkpoints:
             data = sign_checkpoint(
                 Checkpoint(self.origin, view.size, view.tree.root()), self._signers, max(int(self._now()), 1)
             )
-            _replace(self._folder / CHECKPOINT, data)
+            keep_file(self._folder / CHECKPOINT, data)
             self.last = self._read(CHECKPOINT)
             return self.last
 
@@ -134,23 +135,3 @@ def read_checkpoint(path: Path, keys: Sequence[NoteKey]) -> SignedCheckpoint | N
     except OSError:
         raise LogError("unavailable", path.name) from None
     return verify_checkpoint(data, keys)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Raises LogError `storage_full`, `unavailable`."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise LogError(code_of(error, None), path.name) from None

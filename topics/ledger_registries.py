@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from pathlib import Path
 
 from schemas.errors import LogError, RegistryError
 from schemas.registry import Registry
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
+from topics.durable_file import disk_code, replace_file
 from topics.ledger import Published
 from topics.registry_file import RegistryFile
-from topics.sqlite_transaction import code_of
 
 
 class KeptRegistries:
@@ -66,19 +65,9 @@ class KeptRegistries:
             return
         try:
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            part = path.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as out:
-                out.write(published.data)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(path)
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            replace_file(path, published.data)
         except OSError as error:
-            raise LogError(code_of(error, None), "registries") from None
+            raise LogError(disk_code(error), "registries") from None
 
     def kept(self, sha256: bytes) -> Registry | None:
         found = self._kept(sha256)

@@ -32,6 +32,7 @@ from typing import Protocol
 import apsw
 
 from schemas.errors import LogError
+from topics.durable_file import sync_folder
 from topics.ledger_entries import Batch
 from topics.proofs import EMPTY_ROOT
 from topics.sqlite_store import refuse_old_sqlite
@@ -113,7 +114,7 @@ class SqliteLedgerStore:
                 connection.pragma("locking_mode", "EXCLUSIVE")
             store = cls(connection, _prepared(connection, random_id, create))
             if vfs is None:
-                _sync_directory(path.parent)
+                sync_folder(path.parent)
             return store
         except (apsw.Error, OSError) as error:
             code = code_of(error, connection)
@@ -161,15 +162,6 @@ class SqliteLedgerStore:
                 raise LogError("log_closed") from None
             except apsw.Error as error:
                 raise LogError(code_of(error, self._connection), "ledger") from error
-
-
-def _sync_directory(folder: Path) -> None:
-    """A file whose name is not synced is lost with its synced bytes."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prepared(connection: apsw.Connection, random_id: Callable[[], str], create: bool) -> str:

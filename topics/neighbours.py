@@ -34,9 +34,10 @@ from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.trust_policy import read_policy
 from topics.believed_ledgers import Believed, believed_ledgers
 from topics.borders import border, bordered
+from topics.durable_file import replace_file
 from topics.home_check import NEWEST, POLICY, ROOT, VERSIONS, HomeTrust, judged_by_home
 from topics.log import Stored
-from topics.registry_file import LOOK_EVERY_S, replace_registry_file
+from topics.registry_file import LOOK_EVERY_S
 from topics.sqlite_transaction import code_of
 from topics.verification import Verified
 
@@ -168,7 +169,7 @@ class Neighbours:
             for one in (held.newest, taken):  # the first one was put there by an operator
                 self._keep(here / VERSIONS / f"{one.registry.version}.json", one, held.pin)
             if not older and taken.data != held.newest.data:
-                replace_registry_file(here / NEWEST, taken.data)
+                replace_file(here / NEWEST, taken.data)
         except OSError as error:
             raise LogError(code_of(error, None), "neighbours") from None
         self._versions.pop((domain, taken.registry.version), None)
@@ -188,7 +189,7 @@ class Neighbours:
             one = _joined(before, one, pin)
             if one.data == before.data and before is not one:
                 return
-        replace_registry_file(path, one.data)
+        replace_file(path, one.data)
 
     # ---------------------------------------------------------------- what they hold of us
 
@@ -203,7 +204,7 @@ class Neighbours:
         self._neighbour(domain)
         taken = self._ours_elsewhere(data)
         try:
-            replace_registry_file(self._folder / domain / _OF_US_FILE, data)
+            replace_file(self._folder / domain / _OF_US_FILE, data)
         except OSError as error:
             raise LogError(code_of(error, None), "neighbours") from None
         return taken
@@ -257,7 +258,7 @@ class Neighbours:
             "cosigned_at": max(cosigned_at, before.cosigned_at),
         }
         try:
-            replace_registry_file(self._folder / domain / CONTACT, orjson.dumps(now))
+            replace_file(self._folder / domain / CONTACT, orjson.dumps(now))
         except OSError as error:
             raise LogError(code_of(error, None), "neighbours") from None
 

@@ -25,6 +25,7 @@ from schemas import ijson
 from schemas.errors import KeyStoreError
 from schemas.keys import b64url
 from schemas.locked import RFC_9106, Cost, lock, require_strong, undamaged, unlock
+from topics.durable_file import sync_folder
 from topics.settings import SettingsError
 
 _MAX_BYTES = 64 * 1024
@@ -131,7 +132,7 @@ def write_private(path: Path, text: str) -> None:
         os.link(fresh, path)  # unlike a rename, refuses when something is there
     finally:
         fresh.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_private(path: Path, text: str, opens: Callable[[Path], bool], step: Step = lambda _done: None) -> None:
@@ -156,7 +157,7 @@ def replace_private(path: Path, text: str, opens: Callable[[Path], bool], step: 
     with path.open("r+b") as old:
         fresh.replace(path)
         step("replaced")
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
         step("durable")
         if os.fstat(old.fileno()).st_nlink == 0:  # else it has another name: somebody's copy
             old.write(bytes(os.fstat(old.fileno()).st_size))
@@ -186,15 +187,6 @@ def _write(fresh: Path, text: str) -> None:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """A new name survives a power cut only once its directory is synced."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _about(what: str, public: str) -> str:

@@ -22,6 +22,7 @@ from schemas.errors import RegistryError
 from schemas.registry import Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, TIMESTAMP, RootPin, pack
 from schemas.registry_trust import TrustedRegistry, called_for, trusted
+from topics.durable_file import replace_file
 from topics.settings import SettingsError
 
 if sys.platform != "win32":
@@ -113,20 +114,6 @@ def read_registry(path: Path, pin: RootPin) -> TrustedRegistry:
     return trusted(read_registry_data(path), pin)
 
 
-def replace_registry_file(path: Path, data: bytes) -> None:
-    """Put a registry in place of the one before: durable, and never half there (written beside, renamed)."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
 @contextmanager
 def in_turn(path: Path) -> Iterator[None]:
     """For whoever reads a registry's file and then replaces it: of two processes one waits, so that neither undoes what
@@ -159,7 +146,7 @@ def take_registry_file(path: Path, pin: RootPin, data: bytes, now: int) -> tuple
             found.require_fresh(now)
         changed = held is None or found.data != held.data
         if changed:
-            replace_registry_file(path, found.data)
+            replace_file(path, found.data)
         return found, changed
 
 
@@ -170,7 +157,7 @@ def write_repository(folder: Path, held: TrustedRegistry) -> None:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_bytes() != held.files[name]:
-            replace_registry_file(file, held.files[name])
+            replace_file(file, held.files[name])
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -187,12 +174,3 @@ def _bytes(path: Path) -> bytes:
             return stream.read(MAX_REGISTRY_BYTES + 1)
     except OSError:
         raise RegistryError("registry_invalid", "file") from None
-
-
-def _sync(folder: Path) -> None:
-    """A new name survives a power cut only once its directory is synced."""
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

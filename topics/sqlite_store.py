@@ -36,6 +36,7 @@ import apsw
 import orjson
 
 from schemas.errors import LogError
+from topics.durable_file import sync_folder
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
 from topics.sqlite_transaction import code_of, plan_once, transaction
@@ -255,7 +256,7 @@ class Store:
             if not moved_too:
                 store._refuse_moved()
             if vfs is None:
-                _sync_directory(path)
+                sync_folder(Path(path).resolve().parent)
             # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL: they go now. Readers of
             # other processes may be in the way; then the next one to open or delete does it.
             with contextlib.suppress(LogError):
@@ -782,17 +783,6 @@ def _private_file(path: str, create: bool) -> None:
                 Path(name).chmod(0o600)
     except OSError as error:
         raise LogError(code_of(error, None), "file") from error
-
-
-def _sync_directory(path: str) -> None:
-    """A file whose name is not synced is lost with its synced bytes."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(Path(path).resolve().parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _chunks(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:

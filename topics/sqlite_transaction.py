@@ -8,13 +8,12 @@ rollback then fails with an error that hides the first.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from typing import Literal
 
 import apsw
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from topics.durable_file import DISK_FULL, disk_code
 
 
 def plan_once(connection: apsw.Connection) -> None:
@@ -47,8 +46,8 @@ def code_of(error: apsw.Error | OSError, connection: apsw.Connection | None) -> 
     if isinstance(error, apsw.FullError):
         return "storage_full"
     if isinstance(error, OSError):
-        return "storage_full" if error.errno in _FULL else "unavailable"
+        return disk_code(error)
     # Delayed allocation shows a full disk at the sync, shared memory at its mapping: both as I/O errors.
-    if isinstance(error, apsw.IOError | apsw.CantOpenError) and connection and connection.system_errno in _FULL:
+    if isinstance(error, apsw.IOError | apsw.CantOpenError) and connection and connection.system_errno in DISK_FULL:
         return "storage_full"
     return "unavailable"

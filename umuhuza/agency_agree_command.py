@@ -27,7 +27,7 @@ from schemas.errors import RegistryError
 from schemas.protocols import digest_of, read_signature, sign_protocol, standing
 from schemas.registry import Registry
 from schemas.spoken import require_same
-from topics.registry_file import replace_registry_file
+from topics.durable_file import replace_file
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.agreement_command import names_in, read_agreement_json, words_lines
 from umuhuza.asking import line
@@ -97,7 +97,7 @@ def agree(
         signed = _with_word(protocol, parts, registry, end=end)
     if read() != protocol:
         raise RegistryError("protocol_changed", "file")
-    replace_registry_file(file, orjson.dumps(agreement_to_json(signed), option=orjson.OPT_INDENT_2) + b"\n")
+    replace_file(file, orjson.dumps(agreement_to_json(signed), option=orjson.OPT_INDENT_2) + b"\n")
     found = standing(signed, registry.agencies, training=registry.training)
     digest = digest_of(protocol)
     result(

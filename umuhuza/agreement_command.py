@@ -34,7 +34,7 @@ from schemas.registry import Registry
 from schemas.registry_bundle import MAX_REGISTRY_BYTES, RootPin
 from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.spoken import grouped
-from topics.registry_file import replace_registry_file
+from topics.durable_file import replace_file
 from umuhuza.asking import line
 from umuhuza.registry_holder import held
 from umuhuza.registry_words import protocol_json, protocol_line
@@ -203,7 +203,7 @@ def draft(
     told = agreement_to_json(agreement)
     told["root_fingerprints"] = {k: v for k, v in agreement.root_fingerprints.items() if k not in lacking}
     file = out or Path(f"{name}.json")
-    replace_registry_file(file, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
+    replace_file(file, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
     result(
         {"ok": True, "file": str(file), "missing_roots": sorted(lacking), "terms": told},
         as_json=as_json,

@@ -30,7 +30,7 @@ from topics.audit import Report, audit
 from topics.audit_export import Choice
 from topics.audit_findings import Finding, Stage
 from topics.audit_findings import Progress as Told
-from topics.cosigning import replace_file
+from topics.durable_file import keep_file
 from topics.settings import SettingsError
 from umuhuza.audit_evidence import write_evidence
 from umuhuza.audit_page import page_of
@@ -439,7 +439,7 @@ def report(
         data = pdf_of(sheet)
     else:
         data = page_of(sheet).encode("utf-8")
-    replace_file(out, data)
+    keep_file(out, data)
     result(
         {"ok": found.faultless, "file": str(out), "contradictions": found.findings.contradictions},
         as_json=as_json,

@@ -31,8 +31,9 @@ from schemas.trust_policy import read_policy
 from topics.borders import excerpt_for
 from topics.bridge_book import BOOK, BridgeBook
 from topics.catalogue import outgoing_of
+from topics.durable_file import replace_file
 from topics.home_check import NEWEST, POLICY, ROOT
-from topics.registry_file import read_registry, registry_pin, replace_registry_file
+from topics.registry_file import read_registry, registry_pin
 from topics.settings import SettingsError
 from umuhuza.bridge_process import Running, open_log, open_neighbours
 from umuhuza.bridge_process import once as one_turn
@@ -127,13 +128,13 @@ def add(
         # Records were logged under the versions that are here: a newer one takes its place beside them.
         if registry_pin((here / ROOT).read_text("ascii").strip(), "root") != pin:
             raise RegistryError("registry_root_unknown", "root")
-        replace_registry_file(here / POLICY, believed)
+        replace_file(here / POLICY, believed)
         theirs = open_neighbours(settings)[0].take_registry(domain, data)
     else:
         here.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace_registry_file(here / POLICY, believed)
-        replace_registry_file(here / NEWEST, data)
-        replace_registry_file(here / ROOT, pin.text.encode("ascii"))
+        replace_file(here / POLICY, believed)
+        replace_file(here / NEWEST, data)
+        replace_file(here / ROOT, pin.text.encode("ascii"))
         _tell(settings, gateway, here.parent)
     facts = {"ok": True, "domain": domain, "version": theirs.registry.version, "folder": str(here)}
     result(facts, as_json=as_json, lines=[t("ajouté ; relancez la passerelle", "added; restart the gateway")])

@@ -38,12 +38,13 @@ from schemas.errors import LogError, RegistryError
 from schemas.keys import VerifyKey, b64url
 from schemas.registry_trust import TrustedRegistry, trusted
 from topics.bridge_book import BOOK, BridgeBook, Hindered
+from topics.durable_file import replace_file
 from topics.http_log import HttpLog
 from topics.ledger_served import ServedLedger
 from topics.log import Log
 from topics.neighbours import Contact, Neighbours
 from topics.receipt_maker import ReceiptMaker
-from topics.registry_file import RegistryFile, replace_registry_file
+from topics.registry_file import RegistryFile
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.asking import current_passphrase
@@ -325,7 +326,7 @@ async def run(settings: Settings, domain: str, running: Running, told: Told) -> 
                 turn = await parts.bridge.turn()
                 await health.look(parts)
                 if health.turns == 1 and running.ready_file is not None:
-                    replace_registry_file(running.ready_file, address.encode("ascii"))
+                    replace_file(running.ready_file, address.encode("ascii"))
                 told(turn)
                 # A link that is down is asked less and less, and two bridges never in step.
                 pause = running.every_s if turn.code is None else min(pause * 2, LONGEST_PAUSE_S)

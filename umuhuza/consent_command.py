@@ -20,6 +20,7 @@ from schemas.keys import RandomBytes
 from schemas.lifecycle import state_label
 from schemas.page_words import PageLanguage, words_for
 from schemas.plain.consent import WithdrawalScope
+from topics.durable_file import replace_file
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.options import Folder, Json
 from umuhuza.words import advice_for, day_and_time, entries, language, result, say, t
@@ -391,11 +392,7 @@ def ticket(
         code = ConsentBook(parts.mailbox).ticket(person, new_code(os.urandom), int(parts.now()))
     if code is None:
         raise typer.Exit(1)
-    part = out.with_name(f".{out.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        file.write(card(code, contact, in_language))
-    part.replace(out)
+    replace_file(out, card(code, contact, in_language).encode("utf-8"), 0o600)
     result(
         {"ok": True, "file": str(out), "code": grouped(code)},
         as_json=as_json,

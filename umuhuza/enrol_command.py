@@ -27,6 +27,7 @@ from schemas.errors import KeyStoreError
 from schemas.keys import CLASSICAL, HYBRID, SealTo
 from schemas.registry import ROLES, Agency
 from schemas.spoken import fingerprint_words, grouped
+from topics.durable_file import replace_file
 from topics.registry_file import RegistryFile, registry_pin
 from topics.settings import SettingsError
 from umuhuza.agency_command import check_settings, init_agency, write_settings
@@ -338,9 +339,7 @@ def _put_aside(keys: Path) -> Path | None:
 
 def _write_request(folder: Path, agency: Agency, *, lost: bool) -> Request:
     text = dumps_request(agency, lost=lost)
-    part = folder / f"{REQUEST}.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / REQUEST)
+    replace_file(folder / REQUEST, text.encode("utf-8"))
     return read_request(text.encode("utf-8"))
 
 

@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 
 from schemas.errors import LogError
 from schemas.keys import b64url
+from topics.durable_file import replace_file
 from topics.ledger import Sequencer, follow
 from topics.ledger_checkpoints import Checkpoints
 from topics.ledger_erasures import ErasureLog, Erasures
@@ -38,7 +39,6 @@ from topics.ledger_store import LedgerStore, SqliteLedgerStore
 from topics.ledger_view import LedgerView
 from topics.log import Log
 from topics.neighbours import Neighbours
-from topics.registry_file import replace_registry_file
 from topics.sqlite_log import SqliteLog
 from umuhuza.guarded_server import answering
 from umuhuza.ledger_settings import LedgerSettings, read_root, read_signers
@@ -283,7 +283,7 @@ async def run(settings: LedgerSettings) -> None:
             def told(problem: LogError | None) -> None:
                 health.problem = None if problem is None else problem.code
                 if problem is None and not health.rounds and settings.ready_file is not None:
-                    replace_registry_file(settings.ready_file, address.encode("ascii"))
+                    replace_file(settings.ready_file, address.encode("ascii"))
                 health.rounds += problem is None
 
             folder, origin = settings.keys.parent, parts.checkpoints.origin

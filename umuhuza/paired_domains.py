@@ -29,8 +29,8 @@ from schemas.registry import Agency, Role
 from schemas.registry_signing import contents_now
 from topics.borders import excerpt_for
 from topics.cosigning import POLICY_FILE
+from topics.durable_file import replace_file
 from topics.home_check import NEWEST, POLICY, ROOT
-from topics.registry_file import replace_registry_file
 from topics.witness_folder import PUBLIC_FILE as WITNESS_PUBLIC_FILE
 from topics.witness_folder import read_note_keys
 from umuhuza.children import command
@@ -187,10 +187,10 @@ def introduce(other: DomainFolders, ours: str, *folders: Path) -> None:
     for folder in folders:
         here = folder / other.name
         here.mkdir(parents=True, exist_ok=True)
-        replace_registry_file(here / POLICY, policy)
+        replace_file(here / POLICY, policy)
         if not (here / NEWEST).exists():
-            replace_registry_file(here / NEWEST, excerpt)
-        replace_registry_file(here / ROOT, other.root.encode("ascii"))
+            replace_file(here / NEWEST, excerpt)
+        replace_file(here / ROOT, other.root.encode("ascii"))
 
 
 def bridge(here: DomainFolders, other: DomainFolders) -> Callable[[], object]:

@@ -18,11 +18,11 @@ from gateway.settings import FILE_NAME as SETTINGS_FILE
 from gateway.settings import load_settings
 from schemas.registry_bundle import RootPin
 from schemas.registry_trust import TrustedRegistry
+from topics.durable_file import replace_file
 from topics.registry_file import (
     read_registry,
     read_registry_data,
     registry_pin,
-    replace_registry_file,
     take_registry_file,
     write_repository,
 )
@@ -86,7 +86,7 @@ def export(
     if as_folder:
         write_repository(target, found)
     else:
-        replace_registry_file(target, found.data)
+        replace_file(target, found.data)
     _say(found, target, as_json, t("écrit", "written"))
 
 

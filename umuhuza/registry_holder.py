@@ -37,8 +37,9 @@ from schemas.registry_signing import (
     signed_by,
 )
 from schemas.registry_trust import WARN_BEFORE_S, TrustedRegistry, trusted
+from topics.durable_file import replace_file
 from topics.private_file import Passphrase
-from topics.registry_file import in_turn, replace_registry_file
+from topics.registry_file import in_turn
 from topics.settings import SettingsError
 from umuhuza.holder_keys import HOLDERS, HolderKeys
 
@@ -178,14 +179,14 @@ def _first(folder: Path, change: Proposal, now: float | None, keys: HolderKeys) 
     signers = keys.of(holders)
     change, lacking = _signed_enough(change, signers, None)
     file = folder / PROPOSAL_FILE
-    replace_registry_file(file, pack_proposal(change))
+    replace_file(file, pack_proposal(change))
     if lacking or not signers:
         nobody = Registry(change.domain, 1, 1, {}, root.signed.unrecognized_fields[TRAINING])
         return Changed(nobody, lacking or {"timestamp": 1}, file), None
     made = assembled(change, None, signers[0], int(time.time() if now is None else now))
     pin = RootPin.of(made.root)
     (folder / ROOT_FILE).write_text(pin.text + "\n", encoding="ascii")
-    replace_registry_file(folder / REGISTRY_FILE, made.data)
+    replace_file(folder / REGISTRY_FILE, made.data)
     file.unlink()
     return Changed(made.registry, {}), pin
 
@@ -257,7 +258,7 @@ def _signed(mine: Held, change: Proposal, now: int) -> Changed:
     publishers = mine.keys.of(holders)
     if lacking or not publishers:
         file = mine.folder / PROPOSAL_FILE
-        replace_registry_file(file, pack_proposal(change))
+        replace_file(file, pack_proposal(change))
         return Changed(mine.registry, lacking or {"timestamp": 1}, file)
     made = assembled(change, mine.trusted, publishers[0], now)
     file = mine.folder / REGISTRY_FILE
@@ -265,7 +266,7 @@ def _signed(mine: Held, change: Proposal, now: int) -> Changed:
         # A renewal at the same moment must not publish the members as they were before somebody was revoked.
         if file.read_bytes() != mine.trusted.data:
             raise RegistryError("registry_rollback", "proposal")
-        replace_registry_file(file, made.data)
+        replace_file(file, made.data)
     (mine.folder / PROPOSAL_FILE).unlink(missing_ok=True)
     return Changed(made.registry, {})
 

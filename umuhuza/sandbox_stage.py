@@ -39,9 +39,9 @@ from schemas.forms import Facts
 from schemas.keys import CLASSICAL, HYBRID
 from schemas.registry import Role
 from topics.cosigning import ENDORSED_FILE
+from topics.durable_file import replace_file
 from topics.http_log import HttpLog
 from topics.log import Entry
-from topics.registry_file import replace_registry_file
 from topics.settings import SettingsError
 from umuhuza.agency import opened_agency
 from umuhuza.agency_command import write_settings
@@ -197,7 +197,7 @@ class Sandbox:
         for here in (self.bi, self.tn):
             self._until((here.ledger / ENDORSED_FILE).exists)
         self.renew_tokens()
-        replace_registry_file(self.root / MARK, orjson.dumps({"v": VERSION}))
+        replace_file(self.root / MARK, orjson.dumps({"v": VERSION}))
 
     def _abroad(self, here: DomainFolders) -> list[Path]:
         return [seat.folder(self.root) for seat in SEATS if seat.domain == here.name and seat.id in _ABROAD]
@@ -212,7 +212,7 @@ class Sandbox:
             if seat.id in _ABROAD:
                 with (folder / "agency.toml").open("a", encoding="utf-8") as out:
                     out.write('neighbours = "neighbours"\n')
-            replace_registry_file(folder / "registry.json", here.registry_file.read_bytes())
+            replace_file(folder / "registry.json", here.registry_file.read_bytes())
 
     def _until(self, seen: Callable[[], bool]) -> None:
         """Raises SandboxError: not within a minute, or a process has ended."""
@@ -306,7 +306,4 @@ async def _token(keys: Path, agency: str, here: DomainFolders) -> str:
 
 def _write_private(path: Path, text: str) -> None:
     """Readable by this user alone; whoever reads it meanwhile reads the one before or the new one."""
-    part = path.with_name(f"{path.name}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
-        out.write(text)
-    part.replace(path)
+    replace_file(path, text.encode("ascii"), 0o600)

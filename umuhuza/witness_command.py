@@ -31,8 +31,8 @@ from topics.cosigning import (
     POLICY_FILE,
     Cosignatures,
     HttpLedger,
-    replace_file,
 )
+from topics.durable_file import keep_file
 from topics.private_file import write_private
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError
@@ -75,8 +75,8 @@ def make_witness(folder: Path, name: str) -> tuple[NoteKey, ...]:
         (folder / f"{STATE_FILE}{suffix}").unlink(missing_ok=True)
     Witness.create(folder / STATE_FILE, signers)
     keys = tuple(signer.public for signer in signers)
-    replace_file(folder / LOGS_FILE, TrustPolicy((), (), (), NONE).dumps())
-    replace_file(folder / PUBLIC_FILE, "".join(f"{key.vkey}\n" for key in keys).encode("utf-8"))
+    keep_file(folder / LOGS_FILE, TrustPolicy((), (), (), NONE).dumps())
+    keep_file(folder / PUBLIC_FILE, "".join(f"{key.vkey}\n" for key in keys).encode("utf-8"))
     write_private(folder / KEY_FILE, "".join(f"{signer.skey}\n" for signer in signers))
     return keys
 
@@ -156,7 +156,7 @@ def _replaced(path: Path, policy: TrustPolicy) -> TrustPolicy:
             "a name or a key that cannot stand there, or stands there already",
             "un nom ou une clé qui ne peut y figurer, ou qui y figure déjà",
         )
-    replace_file(path, data)
+    keep_file(path, data)
     return policy
 
 
@@ -299,7 +299,7 @@ def run_command(
 
     def ready(address: str) -> None:
         if ready_file is not None:
-            replace_file(ready_file, address.encode("ascii"))
+            keep_file(ready_file, address.encode("ascii"))
 
     try:
         serve(witness, host, port, ready)

@@ -35,9 +35,10 @@ from typing import Any, ClassVar
 
 from adapters.connectors.contract import Arrived, Batch, Erased, NotNowError, Outcome, Problem
 from adapters.connectors.kobo_form import Note, Reading, identify, in_english, read
-from adapters.connectors.places import sync_folder, write_durably
+from adapters.connectors.places import write_durably
 from schemas import ijson, lifecycle
 from schemas.errors import CODES
+from topics.durable_file import sync_folder
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from topics.durable_file import sync_folder
+
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _LOCKS = (("~$", ""), (".~lock.", "#"))
@@ -140,16 +142,6 @@ def read(path: Path, most: int) -> bytes:
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(number, "rb") as file:
         return file.read(most + 1)
-
-
-def sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def write_durably(path: Path, data: bytes, may: Callable[[], bool] = lambda: True) -> bool:

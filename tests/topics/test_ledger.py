@@ -17,11 +17,11 @@ from schemas.notes import verify_checkpoint
 from schemas.registry import Key
 from tests.domain import NOW, YEAR, Domain, Signed, with_value
 from tests.topics.ledger_world import SIGNERS, World, entries_in, shown
+from topics.durable_file import replace_file
 from topics.ledger import HOLD_MS
 from topics.ledger_registries import KeptRegistries
 from topics.log import Entry
 from topics.proofs import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
-from topics.registry_file import replace_registry_file
 
 TO_IOM, TO_SHELTER = "bi.case.iom", "bi.referral.k7t4"
 
@@ -457,12 +457,12 @@ def test_a_view_whose_tiles_were_changed_on_the_disk_is_made_again(tmp_path: Pat
 def test_registry_files_are_kept_by_their_hash_and_a_new_one_is_seen_at_once(tmp_path: Path) -> None:
     domain = Domain()
     path = tmp_path / "registry.json"
-    replace_registry_file(path, domain.registry_file)
+    replace_file(path, domain.registry_file)
     registries = KeptRegistries(path, domain.pin, tmp_path / "registries")
     first = registries.held()
     registries.keep(first)
     domain.revoke("bi/iom", domain.members["bi/iom"].sig.kid)
-    replace_registry_file(path, domain.registry_file)
+    replace_file(path, domain.registry_file)
     second = registries.held()
     assert second.registry.version == first.registry.version + 1
     assert registries.kept(second.sha256) is None, "not kept yet"
@@ -470,7 +470,7 @@ def test_registry_files_are_kept_by_their_hash_and_a_new_one_is_seen_at_once(tmp
     registries.keep(second)
     kept = {one.sha256: registries.kept(one.sha256) for one in (first, second)}
     assert [one and one.version for one in kept.values()] == [first.registry.version, second.registry.version]
-    replace_registry_file(path, first.data)
+    replace_file(path, first.data)
     assert registries.held() == second, "an older file changes nothing"
     assert registries.problem == "registry_rollback"
     file = tmp_path / "registries" / f"{first.sha256.hex()}.json"

@@ -20,7 +20,6 @@ Keys are P-256, signatures ECDSA with SHA-256. Times are seconds since the epoch
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from schemas.envelope import is_agency
+from topics.durable_file import replace_file
 
 ORGANIZATION = "umuhuza-kafka"
 ADMIN = "admin"
@@ -224,19 +224,7 @@ def expires(certificate: bytes) -> int:
 
 def write_file(path: Path, data: bytes) -> None:
     """A file for this user only (0600), durable, the old one or the new one and never half of either."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, data, 0o600)
 
 
 def _name(organization: str, common: str) -> x509.Name:
