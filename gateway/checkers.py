@@ -212,6 +212,7 @@ class Checkers:
                 self._waiting.clear()
             for chunk in lost:
                 _back(chunk, [_LOST] * (chunk[2] - chunk[1]))
+            self._hand_over()  # what waits was for the one that is gone, and the others may stand idle
             await _end(checker.process)
         if self._closing.is_set():
             return
