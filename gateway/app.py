@@ -291,10 +291,6 @@ def _size_of(path: Path) -> float:
 # The server
 
 
-def _whole() -> bool:
-    return True
-
-
 class _Joining:
     """A transport that sends the head of an answer together with what is written behind it in the same turn of the
     loop: uvicorn writes them one by one, and each write is a system call and a packet."""
@@ -366,7 +362,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         # Nothing that leads back to the request: a ring would keep its body until the seldom collector comes by.
-        self.scope["state"][IS_WHOLE] = _whole
+        self.scope["state"][IS_WHOLE] = True
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

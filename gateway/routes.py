@@ -34,7 +34,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 IS_WHOLE = "umuhuza.is_whole"
-"""In the `state` of a scope, where the server tells it: says whether all of the request's body has come."""
+"""In the `state` of a scope: true once the server has all of the request's body; else it is not there."""
 NDJSON = b"application/x-ndjson"
 JSON = b"application/json"
 _CHUNK_BYTES = 256 * 1024
@@ -78,8 +78,7 @@ async def read_body(door: Door, scope: Scope, receive: Receive) -> bytes:
     encoding = (header(scope, b"content-encoding") or b"identity").strip().lower()
     if encoding not in (b"identity", b"gzip"):
         raise AccessError("request_invalid", "Content-Encoding", expected="gzip")
-    is_whole = scope.get("state", {}).get(IS_WHOLE)
-    if is_whole is not None and is_whole():
+    if scope.get("state", {}).get(IS_WHOLE):
         body = _piece(await receive(), limit, 0)  # nothing is waited for, and a timer costs more than reading it
     else:
         body = await _slow_body(door, receive, limit)

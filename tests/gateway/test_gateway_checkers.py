@@ -184,6 +184,25 @@ def test_a_killed_checker_costs_a_repeat_and_is_replaced(tmp_path: Path) -> None
     assert children() == []
 
 
+def test_what_waits_for_a_checker_that_died_goes_to_another(tmp_path: Path) -> None:
+    """Few enough lines that the second is not woken for them while the first lives."""
+    domain = World(tmp_path).domain
+    lines = [line_of(domain.record()) for _ in range(40)]
+
+    async def work(checkers: Checkers) -> None:
+        victim = min(children())
+        os.kill(victim, signal.SIGSTOP)
+        asked = [asyncio.ensure_future(checkers.examine(tasks_of(domain, [line]))) for line in lines]
+        await asyncio.sleep(0)
+        os.kill(victim, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            found = [one for answer in await asyncio.gather(*asked) for one in answer]
+        assert any(isinstance(one, Examined) for one in found)
+        assert {one.error.code for one in found if isinstance(one, Refused)} <= {"unavailable"}
+
+    checking(2, work)
+
+
 def test_a_checker_that_hangs_is_ended_and_nobody_waits_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

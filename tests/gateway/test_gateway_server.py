@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -294,3 +295,36 @@ def test_the_address_is_told_when_it_answers_and_a_kill_loses_nothing(served: Se
 
     asyncio.run(second())
     again.stop()
+
+
+def test_what_is_refused_unread_is_not_kept(served: Served) -> None:
+    """A stranger's bodies, refused for his token, would fill the memory if anything held them until a collection."""
+
+    def resident() -> int:
+        return int(Path(f"/proc/{served.process.process.pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+    size = 60_000
+    request = (
+        b"POST /v1/records HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer nonsense\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % size
+    ) + b"x" * size
+    with (
+        socket.create_connection((served.host, served.port), timeout=SOON_S) as client,
+        client.makefile("rb") as answers,
+    ):
+
+        def refused(count: int) -> None:
+            for _ in range(count):
+                client.sendall(request)
+                assert answers.readline().split()[1] == b"401"
+                length = 0
+                while (line := answers.readline().strip()) != b"":
+                    name, _, value = line.partition(b":")
+                    if name.lower() == b"content-length":
+                        length = int(value)
+                answers.read(length)
+
+        refused(50)
+        before = resident()
+        refused(1_500)
+        assert resident() - before < 30 << 20
