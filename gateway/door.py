@@ -93,6 +93,8 @@ class Door:
     """Set when the gateway stops: waiting reads answer at once."""
     waiting: Counter[str] = field(default_factory=Counter)
     _background: asyncio.Task[None] | None = None
+    _flushing: asyncio.Task[None] | None = None
+    """The last write of the index to its file."""
     _followed: float = 0.0
     """When the log was last followed to its end."""
     _date: tuple[int, bytes] = (0, b"")
@@ -165,12 +167,18 @@ class Door:
     async def flush(self) -> None:
         """Bring the index to its file, in a thread where there is one."""
         if self.index.begin_flush():
-            written = False
-            try:
-                written = (await self.run.map(Index.write, [self.index]))[0]
-            finally:
-                self.index.end_flush(written)
+            self._flushing = asyncio.create_task(self._write_index())
+        if self._flushing is not None:
+            # Who waits may be cancelled; the thread goes on, and nobody else may touch its connection meanwhile.
+            await asyncio.shield(self._flushing)
         self.metrics.index_unwritten.set(self.index.unwritten())
+
+    async def _write_index(self) -> None:
+        written = False
+        try:
+            written = (await self.run.map(Index.write, [self.index]))[0]
+        finally:
+            self.index.end_flush(written)
 
     async def close(self) -> None:
         """Idempotent. What was accepted is durable already."""
@@ -180,16 +188,16 @@ class Door:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._background
             self._background = None
-        await self.intake.drain()
-        await self.checker.close()
-        self.index.close()
-        if isinstance(self.witness, Witness):
-            self.witness.close()
-        if self.ledger is not None:
-            self.ledger.close()
-        if self.receipts is not None:
-            self.receipts.close()
-        await self.log.close()
+        async with contextlib.AsyncExitStack() as last:  # the log is closed, whatever fails before it
+            last.push_async_callback(self.log.close)
+            for one in (self.receipts, self.ledger, self.witness if isinstance(self.witness, Witness) else None):
+                if one is not None:
+                    last.callback(one.close)
+            last.callback(self.index.close)
+            await self.intake.drain()
+            await self.checker.close()
+            if self._flushing is not None:
+                await asyncio.wait({self._flushing})
 
 
 def _witness_of(settings: Settings, passphrase: Passphrase) -> Witness | LogError | None:

@@ -31,8 +31,8 @@ def transaction(connection: apsw.Connection, begin: str = "BEGIN IMMEDIATE") -> 
 
     Raises apsw.Error, the one that was the reason.
     """
+    connection.execute(begin)  # when it fails there may be another's transaction, which is not ours to end
     try:
-        connection.execute(begin)
         yield
         connection.execute("COMMIT")
     finally:

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import orjson
 import pytest
 
+import gateway.index
 from gateway.index import Index
 from schemas.envelope import chain_hash
+from schemas.errors import LogError
 from tests.domain import Domain
 from tests.gateway.gateway_world import World, count_of, erasing
 from tests.gateway.test_gateway_publish import TOPIC, twin_of
@@ -146,6 +150,37 @@ def test_a_flush_that_fails_loses_nothing(tmp_path: Path) -> None:
             assert index.next_offset(TOPIC) == 6
             heads = index.heads_of("bi/iom", [TOPIC])
             assert heads[TOPIC].seq == 6
+
+    asyncio.run(run())
+
+
+def test_a_stop_waits_for_the_write_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers on one connection would leave the index at the end of the log, without the rows."""
+    begun = threading.Event()
+
+    def slowly(rows: list[tuple[str | int, ...]]) -> Iterator[tuple[str]]:
+        begun.set()
+        time.sleep(0.2)
+        return as_json(rows)
+
+    as_json = gateway.index._as_json
+
+    async def run() -> None:
+        world = World(tmp_path)
+        records = [world.domain.record() for _ in range(5)]
+        async with world.opened(follow_seconds=0.01) as one, world.caller(one) as iom:
+            monkeypatch.setattr("gateway.index._as_json", slowly)
+            await iom.send(*records)
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            log = one.door.log
+        with pytest.raises(LogError) as told:
+            await log.ends(TOPIC)
+        assert told.value.code == "log_closed"
+        async with world.opened(follow_seconds=3600.0) as again:
+            assert again.door.index.next_offset(TOPIC) == 5
+            assert all(again.door.index.event(record.manifest.ident) is not None for record in records)
+            assert again.door.index.heads_of("bi/iom", [TOPIC])[TOPIC].seq == 5
 
     asyncio.run(run())
 
