@@ -59,6 +59,7 @@ from topics.witness_folder import KEY_FILE, WITNESS, read_note_signers
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
 _HOT: dict[str, tuple[str, Hot]] = {"/v1/records": ("POST", records), "/v1/mailbox": ("GET", mailbox)}
 MAX_HEADER_BYTES = 32 * 1024
+_WAL = "-wal"
 _THREADS = 2
 """For compression and the index's file, and for what checkers do where there are none."""
 
@@ -263,7 +264,8 @@ def build(
             run=Threads(_THREADS),
             checker=None if not checkers else lambda here, died: Checkers.start(checkers, here, died=died),
             make_topics=make_topics,
-            storage=lambda: 0.0 if settings.log is None else _size_of(settings.log),
+            storage=lambda: 0.0 if settings.log is None else _size_of(settings.log, "", _WAL),
+            log_wal=lambda: 0.0 if settings.log is None else _size_of(settings.log, _WAL),
             passphrase=passphrase,
         )
 
@@ -279,9 +281,9 @@ async def _kafka_log(folder: Path, settings: Settings, domain: str, random: Rand
     return await KafkaLog.open(access, domain=domain, view=view, random_id=lambda: random(16).hex())
 
 
-def _size_of(path: Path) -> float:
+def _size_of(path: Path, *suffixes: str) -> float:
     total = 0
-    for suffix in ("", "-wal"):
+    for suffix in suffixes:
         with contextlib.suppress(OSError):
             total += path.with_name(path.name + suffix).stat().st_size
     return float(total)

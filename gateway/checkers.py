@@ -28,7 +28,7 @@ _TRIP_LINES = 32
 _TRIP_BYTES = 1 << 20
 _AHEAD = 2
 """Messages on their way to one checker: one that it works on and one that it finds when it is done."""
-_ANOTHER_ABOVE = 64
+_ANOTHER_FROM = 64
 """Lines that have to wait before one more checker is worth waking: it takes time from the gateway where cores are few,
 and makes many small messages of a few large ones."""
 _READ_BYTES = 4 << 20
@@ -141,7 +141,7 @@ class Checkers:
 
     def _hand_over(self) -> None:
         for place, checker in enumerate(self._alive):
-            if place and sum(stop - start for _, start, stop in self._waiting) < _ANOTHER_ABOVE:
+            if place and sum(stop - start for _, start, stop in self._waiting) < _ANOTHER_FROM:
                 return
             while self._waiting and len(checker.trips) < _AHEAD:
                 self._send(checker)

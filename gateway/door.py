@@ -238,6 +238,7 @@ async def open_door(
     checker: Callable[[Checker, Callable[[], None]], Awaitable[Checker]] | None = None,
     make_topics: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     storage: Callable[[], float] = lambda: 0.0,
+    log_wal: Callable[[], float] = lambda: 0.0,
     index_in_memory: bool = False,
     passphrase: Passphrase = unattended,
 ) -> Door:
@@ -310,6 +311,7 @@ async def open_door(
     )
     metrics.watch(
         storage=storage,
+        log_wal=log_wal,
         registry_age=lambda: max(now() - registry_file.registry.issued, 0.0),
         registry_refused=lambda: float(registry_file.problem is not None),
         registry_ends=lambda: float(registry_file.trusted.ends_at(int(now())) - now()),

@@ -30,7 +30,7 @@ VERSION = "3"
 _AT_ONCE = 250
 """Idents per statement."""
 _REMEMBERED = 10_000
-"""Idents of which it is known what the file says."""
+"""Idents of which it is known what the file says, before all are forgotten; one large question may be past it."""
 _ROWS_AT_ONCE = 5_000
 """Rows per statement: an index that is made again writes all of a log at once."""
 _SIX_OF_EACH = "SELECT {} FROM json_each(?) WHERE true".format(", ".join(f"value ->> {n}" for n in range(6)))

@@ -87,6 +87,11 @@ class Metrics:
             registry=self.collectors,
         )
         self._storage = Gauge("umuhuza_gateway_storage_bytes", "Size of the log's files", registry=self.collectors)
+        self._log_wal = Gauge(
+            "umuhuza_gateway_log_wal_bytes",
+            "Size of the file with what the embedded log has committed and not yet brought into its database",
+            registry=self.collectors,
+        )
         self._registry_age = Gauge(
             "umuhuza_gateway_registry_age_seconds", "Since the registry in use was issued", registry=self.collectors
         )
@@ -118,6 +123,7 @@ class Metrics:
         self,
         *,
         storage: Callable[[], float],
+        log_wal: Callable[[], float],
         registry_age: Callable[[], float],
         registry_refused: Callable[[], float],
         registry_ends: Callable[[], float],
@@ -127,6 +133,7 @@ class Metrics:
         """Gauges that are asked for when they are read."""
         self._pending.set_function(pending)
         self._storage.set_function(storage)
+        self._log_wal.set_function(log_wal)
         self._registry_age.set_function(registry_age)
         self._registry_refused.set_function(registry_refused)
         self._registry_ends.set_function(registry_ends)

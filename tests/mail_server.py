@@ -135,14 +135,20 @@ class MailServer:
 
         async def serve() -> None:
             implicit = issued if security == "tls" else None
-            listening = await loop.create_server(protocol, "127.0.0.1", 0, ssl=implicit)
+            listening = await loop.create_server(
+                protocol, "127.0.0.1", 0, ssl=implicit, ssl_shutdown_timeout=None if implicit is None else 5.0
+            )
             async with listening:
                 server.port = listening.sockets[0].getsockname()[1]
                 ready.set()
                 await stop.wait()
             for one in conversations:
-                if isinstance(one.transport, asyncio.WriteTransport):
+                # One that is closing ends by itself; it may not be aborted (Python 3.11 fails at one closed twice).
+                if isinstance(one.transport, asyncio.WriteTransport) and not one.transport.is_closing():
                     one.transport.abort()
+            async with asyncio.timeout(40):
+                while any(one.transport is not None for one in conversations):
+                    await asyncio.sleep(0.01)
             at_work = asyncio.all_tasks() - {asyncio.current_task()}
             for task in at_work:
                 task.cancel()

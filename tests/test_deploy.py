@@ -138,6 +138,7 @@ def sample_names() -> set[str]:
     metrics = Metrics()
     metrics.watch(
         storage=lambda: 0.0,
+        log_wal=lambda: 0.0,
         registry_age=lambda: 0.0,
         registry_refused=lambda: 0.0,
         registry_ends=lambda: 0.0,

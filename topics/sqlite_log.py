@@ -31,6 +31,7 @@ from typing import TypeVar
 from schemas.errors import LogError
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.sqlite_store import GRANTS, Append, Done, Put, Store
+from topics.sqlite_wal import LOOK_AGAIN_S, SCRUB_S
 
 POLL_S = 0.025
 """How late a waiting reader notices a commit of another process, seconds."""
@@ -97,24 +98,25 @@ class SqliteLog:
             exclusive: no other connection may exist, in any process; needed where the VFS has no shared memory.
             random_id: makes the `log_id` of a new log.
 
-        Raises LogError `unavailable` (path `sqlite`: the library is older than 3.51.3; `file`: not there, or not a
-        log; `schema_version`: a newer version made it), `storage_full`, `topic_unknown` (a name that is none).
+        Raises LogError `unavailable` (path `sqlite`: the library is older than 3.51.3; `file`: not there, not a log, or
+        no more files may be opened; `schema_version`: a newer version made it), `storage_full`, `topic_unknown` (a name
+        that is none).
         Raises SettingsError when the log was moved to Kafka: two logs would grow apart.
         """
         alone = exclusive or vfs is not None
-        writer = Store.make(path, vfs=vfs, exclusive=alone, clock_ms=clock_ms, create=create, random_id=random_id)
-        reader, copier = writer, None
-        try:
+        with contextlib.ExitStack() as undo:
+            writer = Store.make(path, vfs=vfs, exclusive=alone, clock_ms=clock_ms, create=create, random_id=random_id)
+            undo.callback(writer.close)
             writer.create_topics(topics)
+            reader, copier = writer, None
             if threads and not alone:
                 reader = Store(path, vfs=vfs, exclusive=False, clock_ms=clock_ms)
+                undo.callback(reader.close)
                 copier = Store(path, vfs=vfs, exclusive=False, clock_ms=clock_ms)
-        except LogError:
-            writer.close()
-            if reader is not writer:
-                reader.close()
-            raise
-        return cls(writer, reader, copier, threads=threads, alone=alone)
+                undo.callback(copier.close)
+            opened = cls(writer, reader, copier, threads=threads, alone=alone)
+            undo.pop_all()
+        return opened
 
     @staticmethod
     def renew_identity(path: str, *, clock_ms: Callable[[], int], random_id: Callable[[], str]) -> str:
@@ -202,9 +204,10 @@ class SqliteLog:
         """As the contract; the bytes are gone from database and WAL as well.
 
         Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds: the grants
-        are gone then, their bytes may not be; call again.
+        are gone then, their bytes may not be; call again. Meanwhile others' calls go on, a second late at most.
         """
         await self._administer(lambda store: store.delete_grants(topic, keys))
+        await self._scrub()
 
     async def close(self) -> None:
         """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made."""
@@ -246,11 +249,14 @@ class SqliteLog:
         Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised. Its grants
         go with it: a key to what nobody is handed any more is only a danger.
         """
-        return await self._administer(lambda store: store.trim(topic, before))
+        kept = await self._administer(lambda store: store.trim(topic, before))
+        await self._scrub()
+        return kept
 
     async def delete_topic(self, topic: str) -> None:
         """Remove a topic with its entries. Made again it goes on at its next offset, so that no cursor lies."""
         await self._administer(lambda store: store.delete_topic(topic))
+        await self._scrub()
 
     # ---------------------------------------------------------------- committing
 
@@ -303,6 +309,18 @@ class SqliteLog:
             await asyncio.wait([self._last])
             self._refuse_closed()
         return await self._in(self._write_thread, work, self._writer)
+
+    async def _scrub(self) -> None:
+        """What was deleted stands nowhere any more when it returns. What is committed while readers are in the way goes
+        on between the tries. Raises LogError `unavailable`, `storage_full`; `log_closed`: the next to open does it."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + SCRUB_S
+        self._refuse_closed()
+        while not await self._in(self._write_thread, self._writer.scrub):
+            if loop.time() >= give_up:
+                raise LogError("unavailable")
+            await asyncio.sleep(LOOK_AGAIN_S)
+            self._refuse_closed()
 
     # ---------------------------------------------------------------- reading and waiting
 

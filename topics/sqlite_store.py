@@ -7,8 +7,8 @@ Invariants:
 - Offsets of a topic are dense from 0, also after retention, and after a topic was deleted and made again.
 - `at_ms` never decreases within a topic, whatever the clock does.
 - An `ident` has one entry in the file for ever. Retention keeps its SHA-256, so that a late retry is still a copy.
-- A deleted grant's bytes are in neither the database nor the WAL when `delete_grants` returns (`secure_delete`, then
-  a truncating checkpoint). What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
+- A deleted grant's bytes are in neither the database nor the WAL once `scrub` has said so (`secure_delete`, then a
+  truncating checkpoint). What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
 - It never parses a value, and never puts one into an error.
 
 Across processes, SQLite's own lock decides; writers queue for it at a file lock beside the database, because SQLite's
@@ -40,20 +40,15 @@ from topics.durable_file import sync_folder
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
 from topics.sqlite_transaction import code_of, plan_once, transaction
-
-if sys.platform != "win32":
-    import fcntl
+from topics.sqlite_turn import Turn
+from topics.sqlite_wal import LOOK_AGAIN_S, PAGE_BYTES, SCRUB_S, Wal
 
 _T = TypeVar("_T")
 
 OLDEST_SQLITE = (3, 51, 3)
 """Older ones can lose committed WAL writes (the WAL-reset bug)."""
 SYNCHRONOUS = "FULL"
-PAGE_BYTES = 8192
-"""Measured with 2.5 KB and 12 KB values, single and in hundreds: never far from the best of 4 to 64 KiB."""
-CHECKPOINT_PAGES = (16 << 20) // PAGE_BYTES
 BUSY_MS = 10_000
-_LOOK_AGAIN_S = 0.005
 TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
@@ -164,31 +159,6 @@ class _First:
         return LogError("evt_conflict")
 
 
-class Turn:
-    """Writers of all processes wait here for their turn; the kernel wakes them, nobody polls.
-
-    The lock goes with the file description: a killed process frees it.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        self._descriptor: int | None = None
-        if path is not None and sys.platform != "win32":
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def __enter__(self) -> None:
-        if self._descriptor is not None and sys.platform != "win32":
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None and sys.platform != "win32":
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
 def refuse_old_sqlite(version: str) -> None:
     """Raises LogError `unavailable`, path `sqlite`, with the version it takes."""
     if tuple(int(part) for part in version.split(".")[:3]) < OLDEST_SQLITE:
@@ -212,23 +182,22 @@ class Store:
         self._path = path
         self._vfs = vfs
         self._clock_ms = clock_ms
-        self._turn = Turn(f"{path}-lock" if vfs is None else None)
-        self._wal_pages = 0
         self._tails: dict[str, int] = {}
         self._version: int | None = None
         self._rotation = 0
         self.log_id = ""
-        try:
-            self._connection = apsw.Connection(path, vfs=vfs)
-        except apsw.Error as error:
-            self._turn.close()
-            raise LogError("unavailable", "file") from error
-        try:
-            with self._reporting(), self._turn:
+        with contextlib.ExitStack() as undo:
+            try:
+                self._turn = Turn(f"{path}-lock" if vfs is None else None)
+                undo.callback(self._turn.close)
+                self._connection = apsw.Connection(path, vfs=vfs)
+            except (apsw.Error, OSError) as error:
+                raise LogError(code_of(error, None), "file") from error
+            undo.callback(self.close)
+            with self._reporting("file"), self._turn:
                 self._configure(exclusive)
-        except LogError:
-            self.close()
-            raise
+                self._wal = Wal(self._connection, path, vfs, self._turn, BUSY_MS)
+            undo.pop_all()
 
     @classmethod
     def make(
@@ -250,20 +219,22 @@ class Store:
         """
         if vfs is None:
             _private_file(path, create)
-        store = cls(path, vfs=vfs, exclusive=exclusive, clock_ms=clock_ms)
-        try:
+        with contextlib.ExitStack() as undo:
+            store = cls(path, vfs=vfs, exclusive=exclusive, clock_ms=clock_ms)
+            undo.callback(store.close)
             store._migrate(create, random_id)
             if not moved_too:
                 store._refuse_moved()
             if vfs is None:
-                sync_folder(Path(path).resolve().parent)
+                with store._reporting("file"):
+                    sync_folder(Path(path).resolve().parent)
             # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL: they go now. Readers of
             # other processes may be in the way; then the next one to open or delete does it.
+            give_up = time.monotonic() + SCRUB_S
             with contextlib.suppress(LogError):
-                store.scrub()
-        except (LogError, SettingsError):
-            store.close()
-            raise
+                while not store.scrub() and time.monotonic() < give_up:
+                    time.sleep(LOOK_AGAIN_S)
+            undo.pop_all()
         return store
 
     # ---------------------------------------------------------------- opening
@@ -281,12 +252,6 @@ class Store:
         connection.pragma("synchronous", SYNCHRONOUS)
         connection.pragma("temp_store", "MEMORY")
         connection.pragma("cache_size", -16_000)
-        connection.pragma("journal_size_limit", 2 * CHECKPOINT_PAGES * PAGE_BYTES)
-        connection.set_wal_hook(self._after_commit)  # replaces SQLite's own checkpoint inside the commit
-
-    def _after_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        self._wal_pages = pages
-        return apsw.SQLITE_OK
 
     def _migrate(self, create: bool, random_id: Callable[[], str]) -> None:
         with self._transaction():
@@ -339,13 +304,11 @@ class Store:
     # ---------------------------------------------------------------- transactions
 
     @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
+    def _reporting(self, path: str | None = None) -> Iterator[None]:
         try:
             yield
-        except apsw.Error as error:
-            raise LogError(code_of(error, self._connection)) from error
-        except OSError as error:  # the lock file
-            raise LogError("unavailable") from error
+        except (apsw.Error, OSError) as error:  # OSError: of the lock file and of what is synced beside SQLite
+            raise LogError(code_of(error, self._connection), path) from error
 
     @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
@@ -488,62 +451,32 @@ class Store:
             )
 
     def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
-        """Rows and bytes are gone from database and WAL when it returns. Crash in between: opening scrubs."""
+        """The rows are gone, durably; their bytes from the WAL once `scrub` has said so. Crash in between: opening
+        scrubs."""
         with self._transaction():
             for many in _chunks(keys):
                 self._connection.execute(
                     f"DELETE FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})", [topic, *many]
                 )
-        self.scrub()
 
     @property
     def checkpoint_due(self) -> bool:
-        return self._wal_pages > CHECKPOINT_PAGES
+        return self._wal.checkpoint_due
 
     def checkpoint(self) -> None:
-        """Bring the WAL into the database. In a writer's turn: with nobody appending it reaches the end, and the
-        next commit starts the WAL anew. Failing (a full disk) loses nothing; it is tried again later."""
-        with contextlib.suppress(LogError), self._reporting(), self._turn:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._wal_pages = 0
+        """As `Wal.checkpoint`. Failing (a full disk) loses nothing; it is tried again later."""
+        with contextlib.suppress(LogError), self._reporting():
+            self._wal.checkpoint()
 
     def copy_back(self) -> None:
-        """Bring what the WAL holds by now into the database, beside whoever appends: no turn is taken, so that what is
-        left for `checkpoint` to do in one is short. On a connection of its own."""
+        """As `Wal.copy_back`. On a connection of its own. Failing loses nothing; it is tried again later."""
         with contextlib.suppress(LogError), self._reporting():
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._wal.copy_back()
 
-    def _truncate(self) -> None:
-        """Raises apsw.BusyError: for BUSY_MS somebody read from the WAL or copied it back."""
-        given_up = time.monotonic() + BUSY_MS / 1000
-        while True:
-            try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                return
-            except apsw.BusyError:
-                # SQLite waits for readers by itself, and not for another connection's checkpoint, which ends soon.
-                if time.monotonic() >= given_up:
-                    raise
-            time.sleep(_LOOK_AGAIN_S)
-
-    def scrub(self) -> None:
-        """Checkpoint and cut the WAL to nothing, durably. Raises LogError `unavailable` when a reader stays in it."""
-        with self._reporting(), self._turn:
-            self._truncate()
-            # SQLite does not sync the truncation: a power cut would bring the old bytes back.
-            if self._vfs is None:
-                with contextlib.suppress(FileNotFoundError):
-                    descriptor = os.open(f"{self._path}-wal", os.O_RDWR)
-                    try:
-                        os.fsync(descriptor)
-                    finally:
-                        os.close(descriptor)
-            else:
-                flags = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE
-                with contextlib.suppress(apsw.CantOpenError):
-                    wal = apsw.VFSFile(self._vfs, f"{self._path}-wal", [flags, 0])
-                    wal.xSync(apsw.SQLITE_SYNC_NORMAL)
-                    wal.xClose()
+    def scrub(self) -> bool:
+        """As `Wal.scrub`. Raises LogError `unavailable`, `storage_full`."""
+        with self._reporting():
+            return self._wal.scrub()
 
     # ---------------------------------------------------------------- administration
 
@@ -563,7 +496,8 @@ class Store:
             return [name for (name,) in self._connection.execute("SELECT name FROM topic WHERE NOT gone ORDER BY name")]
 
     def trim(self, topic: str, before: int) -> int:
-        """Remove entries with offset < before; returns the first kept offset. A crash leaves fewer removed."""
+        """Remove entries with offset < before; returns the first kept offset. A crash leaves fewer removed. Their bytes
+        leave the WAL with `scrub`."""
         while True:
             with self._transaction():
                 place, first, end = self._topic(topic)
@@ -573,17 +507,16 @@ class Store:
                     self._spend(place, step)
             if step >= kept:
                 break
-        self.scrub()
         return max(first, step)
 
     def delete_topic(self, topic: str) -> None:
-        """Its entries are gone; made again, it goes on at the next offset: old cursors stay true."""
+        """Its entries are gone, their bytes from the WAL with `scrub`; made again, it goes on at the next offset: old
+        cursors stay true."""
         self.trim(topic, sys.maxsize)
         with self._transaction():
             place, first, end = self._topic(topic)
             self._spend(place, end)
             self._connection.execute("UPDATE topic SET gone = 1 WHERE id = ?", (place,))
-        self.scrub()
 
     def _spend(self, place: int, before: int) -> None:
         run = self._connection.execute

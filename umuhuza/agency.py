@@ -57,7 +57,7 @@ from topics.neighbours import Neighbours
 from topics.policy_target import same_policy
 from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
-from topics.sqlite_store import Turn
+from topics.sqlite_turn import Turn
 from umuhuza.asking import current_passphrase, current_pin
 
 if TYPE_CHECKING:

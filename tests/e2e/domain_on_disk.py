@@ -298,9 +298,11 @@ class DomainOnDisk:
         part.rename(where / name)
 
     def report(self, agency: str, name: str) -> str:
-        """The report of a dropped file, once it is there, as text: a line per row, cells separated by ` | `."""
+        """The report of a dropped file as text: a line per row, cells separated by ` | `. Returns once the file is
+        where it belongs, which comes last: after the report and the rows to correct."""
         path = self.watched(agency, "rapports") / f"{name}.rapport.xlsx"
         until(f"the report of {name}", path.exists)
+        until(f"{name} is moved", lambda: not any(self.watched(agency, "a-envoyer").glob(f"{name}.*")))
         return words_of(path)
 
     def watch_registry(self, agency: str) -> RegistryFile:

@@ -19,7 +19,7 @@ import pytest
 from adapters.connectors.contract import Arrived, Batch, Erased, Outcome
 from adapters.connectors.folder import FolderConnector
 from tests.e2e.domain_on_disk import DomainOnDisk, Member, referral, workbook
-from topics.sqlite_store import Turn
+from topics.sqlite_turn import Turn
 from umuhuza.agency import open_agency, run_agency
 from umuhuza.agency_command import send
 

@@ -270,6 +270,7 @@ def test_metrics_have_the_units_in_their_names_and_no_agency() -> None:
     metrics.record("referral", "request", "accepted").inc()
     metrics.watch(
         storage=lambda: 7.0,
+        log_wal=lambda: 5.0,
         registry_age=lambda: 8.0,
         registry_refused=lambda: 0.0,
         registry_ends=lambda: 9.0,
@@ -283,6 +284,7 @@ def test_metrics_have_the_units_in_their_names_and_no_agency() -> None:
         "umuhuza_gateway_append_seconds_bucket",
         "umuhuza_gateway_waiting_reads 0.0",
         "umuhuza_gateway_storage_bytes 7.0",
+        "umuhuza_gateway_log_wal_bytes 5.0",
         "umuhuza_gateway_registry_age_seconds 8.0",
         "umuhuza_gateway_index_lag_records 0.0",
         "umuhuza_gateway_clock_suspects_total 0.0",

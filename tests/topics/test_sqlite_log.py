@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import random
+import resource
 import selectors
 import stat
 import subprocess
@@ -27,10 +28,11 @@ from tests.power_cut import PowerCut, PowerCutVFS
 from tests.small_disk import full, small_disk
 from tests.topics.log_contract import EntryMaker, SmallDisk, code, everything, fill_up_and_go_on, placed, refusal
 from tests.topics.test_log_contract import TOPICS, open_sqlite
-from topics import sqlite_store
+from topics import sqlite_log, sqlite_store, sqlite_wal
 from topics.log import Appended, Entry
 from topics.sqlite_log import SqliteLog
-from topics.sqlite_store import Turn, refuse_old_sqlite
+from topics.sqlite_store import refuse_old_sqlite
+from topics.sqlite_turn import Turn
 
 TOPIC = "bi.referral.k7t4"
 GRANTS = "bi.grants.k7t4"
@@ -502,7 +504,7 @@ def test_retention_takes_the_bytes_and_remembers_what_it_took(tmp_path: Path) ->
 
 
 def test_the_wal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(sqlite_wal, "CHECKPOINT_PAGES", 50)
 
     async def scenario() -> None:
         log = open_log(str(tmp_path / "log.db"))
@@ -516,7 +518,7 @@ def test_the_wal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_commits_go_on_while_the_wal_is_copied_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 5)
+    monkeypatch.setattr(sqlite_wal, "CHECKPOINT_PAGES", 5)
     copying, go_on, copy = threading.Event(), threading.Event(), sqlite_store.Store.copy_back
 
     def slow(store: sqlite_store.Store) -> None:
@@ -581,6 +583,77 @@ def test_a_deletion_waits_for_another_process_that_copies_the_wal_back(tmp_path:
         await log.close()
 
     asyncio.run(scenario())
+
+
+def test_appends_go_on_while_a_deletion_waits_for_a_reader(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        secret = os.urandom(40)
+        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
+        reading = apsw.Connection(str(tmp_path / "log.db"))
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM grant_value").get == 1
+        deleting = asyncio.ensure_future(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
+        while await log.get_grants(GRANTS, ["bi/iom/1|k"]):
+            assert not deleting.done()
+        for n in range(5):
+            placed(await log.append([entry(f"bi/iom/{n}")]))
+        # Five appends, each behind a try of the deletion at worst: it is long not at its end.
+        assert not deleting.done()
+        reading.execute("COMMIT")
+        await deleting
+        assert files_with(tmp_path, secret) == []
+        reading.close()
+        await log.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_deletion_that_a_reader_outlasts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_log, "SCRUB_S", 0.1)
+
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        secret = os.urandom(40)
+        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
+        reading = apsw.Connection(str(tmp_path / "log.db"))
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM grant_value").get == 1
+        assert (await refusal(log.delete_grants(GRANTS, ["bi/iom/1|k"]))).code == "unavailable"
+        assert await log.get_grants(GRANTS, ["bi/iom/1|k"]) == {}
+        reading.close()
+        await log.delete_grants(GRANTS, ["bi/iom/1|k"])
+        assert files_with(tmp_path, secret) == []
+        await log.close()
+
+    asyncio.run(scenario())
+
+
+@contextlib.contextmanager
+def files_left(number: int) -> Iterator[None]:
+    """The process may open just so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    with contextlib.ExitStack() as filled:
+        filled.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in set(range(max(used))) - used:
+            filled.callback(os.close, os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(used) + 1 + number, hard))
+        yield
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so_and_keeps_none_open(tmp_path: Path) -> None:
+    path = str(tmp_path / "log.db")
+    asyncio.run(open_sqlite(path).close())
+    before = sorted(os.listdir("/proc/self/fd"))
+    for number in range(9):
+        with files_left(number), pytest.raises(LogError) as caught:
+            open_sqlite(path)
+        assert (caught.value.code, caught.value.path) == ("unavailable", "file"), number
+        assert sorted(os.listdir("/proc/self/fd")) == before, number
+    log = open_sqlite(path)
+    asyncio.run(log.close())
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 # ---------------------------------------------------------------- administration
@@ -648,7 +721,7 @@ def test_grants_go_to_grants_topics_and_within_the_limit(tmp_path: Path) -> None
 
 def test_a_writer_that_died_in_its_turn_blocks_nobody(tmp_path: Path) -> None:
     lock = tmp_path / "log.db-lock"
-    program = f"from topics.sqlite_store import Turn; t = Turn({str(lock)!r}); t.__enter__(); print('mine'); input()"
+    program = f"from topics.sqlite_turn import Turn; t = Turn({str(lock)!r}); t.__enter__(); print('mine'); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[2],
