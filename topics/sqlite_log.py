@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.errors import LogError
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
@@ -71,6 +71,7 @@ class SqliteLog:
         self._last: asyncio.Task[list[Done]] | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._erasing: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @classmethod
@@ -206,8 +207,7 @@ class SqliteLog:
         Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds: the grants
         are gone then, their bytes may not be; call again. Meanwhile others' calls go on, a second late at most.
         """
-        await self._administer(lambda store: store.delete_grants(topic, keys))
-        await self._scrub()
+        await self._to_its_end(self._erased(lambda store: store.delete_grants(topic, keys)))
 
     async def close(self) -> None:
         """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made."""
@@ -219,8 +219,8 @@ class SqliteLog:
         if self._watch is not None:
             self._watch.cancel()
         under_way = [task for task in (self._last, self._checkpointing) if task is not None and not task.done()]
-        if under_way:
-            await asyncio.wait(under_way)
+        if under_way or self._erasing:
+            await asyncio.wait([*under_way, *self._erasing])
         if self._copier is not None:
             await self._in(self._copy_thread, self._copier.close)
         await self._in(self._read_thread, self._reader.close)
@@ -249,14 +249,11 @@ class SqliteLog:
         Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised. Its grants
         go with it: a key to what nobody is handed any more is only a danger.
         """
-        kept = await self._administer(lambda store: store.trim(topic, before))
-        await self._scrub()
-        return kept
+        return await self._to_its_end(self._erased(lambda store: store.trim(topic, before)))
 
     async def delete_topic(self, topic: str) -> None:
         """Remove a topic with its entries. Made again it goes on at its next offset, so that no cursor lies."""
-        await self._administer(lambda store: store.delete_topic(topic))
-        await self._scrub()
+        await self._to_its_end(self._erased(lambda store: store.delete_topic(topic)))
 
     # ---------------------------------------------------------------- committing
 
@@ -309,6 +306,19 @@ class SqliteLog:
             await asyncio.wait([self._last])
             self._refuse_closed()
         return await self._in(self._write_thread, work, self._writer)
+
+    async def _erased(self, work: Callable[[Store], _T]) -> _T:
+        done = await self._administer(work)
+        await self._scrub()
+        return done
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Whoever waits may be cancelled; what was deleted is scrubbed all the same."""
+        task = asyncio.create_task(work)
+        self._erasing.add(task)
+        task.add_done_callback(self._erasing.discard)
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody may be there to hear it
+        return await asyncio.shield(task)
 
     async def _scrub(self) -> None:
         """What was deleted stands nowhere any more when it returns. What is committed while readers are in the way goes

@@ -655,8 +655,11 @@ class Store:
             try:
                 size, at, before = file.xFileSize(), 0, b""
                 while at < size and keys:
-                    piece = before + file.xRead(min(_PIECE, size - at), at)
-                    at += len(piece) - len(before)
+                    read = file.xRead(min(_PIECE, size - at), at)
+                    if not read:
+                        break  # cut meanwhile, as the WAL is by a deletion
+                    at += len(read)
+                    piece = before + read
                     found = {key for key in keys if key in piece}
                     left |= {keys.pop(key) for key in found}
                     before = piece[-overlap:]

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -200,7 +201,7 @@ def test_of_one_workbook_the_good_rows_go_and_each_bad_cell_is_named(domain: Dom
         referral(f"{bad} Un", services="Logement gratuit"),
         referral("عائشة الزهراء", motif='=HYPERLINK("http://exemple.invalid";"ici")'),
         referral(f"{bad} Deux", prs_Birthdate="31/02/2026"),
-        referral(f"{bad} Trois", prs_Birthdate="vers 2008"),
+        referral(f"{bad} Trois", prs_Birthdate=f"vers {datetime.now(UTC).year - 15}"),
         referral(f"{bad} Quatre", to="bi/inconnue"),
     ]
     data = workbook(rows)
