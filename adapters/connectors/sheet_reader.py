@@ -238,6 +238,16 @@ def write_rows(sheet: python_calamine.CalamineSheet, formulas: set[tuple[int, in
         out.line([row, cells[row]])
 
 
+_ACCENTED = "À-ÖØ-öø-ÿŒœ"
+_NOT_CP1252 = re.compile(
+    rf"(?<![A-Za-z{_ACCENTED}])[{_ACCENTED}×÷]{{2,}}(?![A-Za-z{_ACCENTED}])"
+    rf"|[ŠšŽžˆ˜ƒ†‡‰‹›•™¤¦¨¬¯¸]"
+    rf"|(?<=[A-Za-z{_ACCENTED}])[‘“”„‚](?=[A-Za-z{_ACCENTED}])"
+)
+"""What no European text in Windows-1252 holds, and other encodings taken for it are full of: words of accented letters
+alone (Arabic in Windows-1256), and signs instead of letters (Mac Roman). A name that would be sent as gibberish."""
+
+
 def decode(data: bytes) -> tuple[str, str | None]:
     """Text of a CSV file and how it was taken, when that is worth telling. Raises RefusedError."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
@@ -249,9 +259,12 @@ def decode(data: bytes) -> tuple[str, str | None]:
             return _without_nul(text), None if encoding == "utf-8" else "utf-16"
     for encoding, note in (("utf-8", None), ("cp1252", "cp1252")):
         try:
-            return _without_nul(data.decode(encoding)), note
+            text = _without_nul(data.decode(encoding))
         except UnicodeDecodeError:
             continue
+        if note is not None and _NOT_CP1252.search(text):
+            break
+        return text, note
     raise RefusedError("encoding")
 
 

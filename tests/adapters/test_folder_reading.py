@@ -245,10 +245,11 @@ def test_csv_is_read_in_its_usual_clothes(office: Office, encoding: str, separat
 
 
 def test_a_cp1252_csv_is_read_and_the_report_says_so(office: Office) -> None:
-    office.drop(csv(HEADER, LINE.replace("Aline", "Élodie"), encoding="cp1252"), "envoi.csv")
+    name = "Élodie-Noëlle d’Où, née Núñez à l’île"
+    office.drop(csv(HEADER, LINE.replace("Aline", name), encoding="cp1252"), "envoi.csv")
     [draft] = drafts(office.go_round())
     assert draft.facts.referral is not None
-    assert draft.facts.referral.name.as_given == f"Élodie {PLANTED}"
+    assert draft.facts.referral.name.as_given == f"{name} {PLANTED}"
     assert "Windows-1252" in office.words("rapports/envoi.rapport.xlsx")
 
 
@@ -257,6 +258,11 @@ def test_a_cp1252_csv_is_read_and_the_report_says_so(office: Office) -> None:
     [
         (csv(HEADER, LINE, encoding="utf-16-le"), "n'est pas un tableau"),
         (csv(HEADER, LINE).replace(b"Aline", b"\x81\x8d\xff"), "encodage"),
+        (csv(HEADER, LINE).replace(b"Aline", "عائشة".encode("cp1256")), "encodage"),
+        (csv(HEADER, LINE).replace(b"Aline", "خديجة".encode("cp1256")), "encodage"),
+        (csv(HEADER, LINE).replace(b"Aline", "عائشة".encode("iso-8859-6")), "encodage"),
+        (csv(HEADER, LINE).replace(b"Aline", "Noël".encode("mac-roman")), "encodage"),
+        (csv(HEADER, LINE).replace(b"Aline", "Zoé".encode("mac-roman")), "encodage"),
         (csv(HEADER, LINE) + b'"jamais ferm\xc3\xa9;', "mal formé"),
     ],
 )

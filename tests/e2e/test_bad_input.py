@@ -277,7 +277,16 @@ def test_files_that_cannot_be_read_come_back_with_words_and_stop_nobody(domain: 
             "XFD1048576",
         ),
         "budget.xlsx": (table(["Budget", name], [1, 2], title="Feuil1"), "source_unreadable", "« Feuil1 »"),
-        "encodage.csv": (b"destinataire;nom_donne\r\nbi/k7t4;\xff\xfe\x00" + name.encode("latin-1"), "", ""),
+        "encodage.csv": (
+            b"destinataire;nom_donne\r\nbi/k7t4;\x81\x8d" + name.encode("latin-1"),
+            "source_unreadable",
+            "« CSV UTF-8 »",
+        ),
+        "arabe.csv": (
+            f"destinataire;nom_donne\r\nbi/k7t4;عائشة {name}".encode("cp1256"),
+            "source_unreadable",
+            "« CSV UTF-8 »",
+        ),
     }
     assert len(bad["immense.xlsx"][0]) < 9_000
     for file, (data, _, _) in bad.items():
