@@ -72,6 +72,7 @@ class SqliteLog:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._erasing: set[asyncio.Task[Any]] = set()
+        self._scrub_owed = False
         self._closed = False
 
     @classmethod
@@ -198,7 +199,10 @@ class SqliteLog:
         return kept | left
 
     async def grant_keys(self, ident: str) -> dict[str, list[str]]:
-        """As `topics.log.FindsGrants`."""
+        """As `topics.log.FindsGrants`. Raises LogError `unavailable` also while the bytes of what an earlier call has
+        deleted still stand in the WAL: whoever asks what is left would take them for gone."""
+        if self._scrub_owed:
+            await self._to_its_end(self._scrub())
         return await self._read(lambda store: store.grant_keys(ident))
 
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
@@ -309,7 +313,11 @@ class SqliteLog:
 
     async def _erased(self, work: Callable[[Store], _T]) -> _T:
         done = await self._administer(work)
-        await self._scrub()
+        try:
+            await self._scrub()
+        except LogError:
+            self._scrub_owed = True
+            raise
         return done
 
     async def _to_its_end(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -331,6 +339,7 @@ class SqliteLog:
                 raise LogError("unavailable")
             await asyncio.sleep(LOOK_AGAIN_S)
             self._refuse_closed()
+        self._scrub_owed = False
 
     # ---------------------------------------------------------------- reading and waiting
 
