@@ -72,7 +72,9 @@ class SqliteLog:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._erasing: set[asyncio.Task[Any]] = set()
+        self._scrubbing = asyncio.Lock()
         self._scrub_owed = False
+        """An earlier deletion could not make sure of its bytes."""
         self._closed = False
 
     @classmethod
@@ -333,13 +335,15 @@ class SqliteLog:
         on between the tries. Raises LogError `unavailable`, `storage_full`; `log_closed`: the next to open does it."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + SCRUB_S
-        self._refuse_closed()
-        while not await self._in(self._write_thread, self._writer.scrub):
-            if loop.time() >= give_up:
-                raise LogError("unavailable")
-            await asyncio.sleep(LOOK_AGAIN_S)
+        # One at a time: a commit waits for one try at most, however many wait for the reader.
+        async with self._scrubbing:
             self._refuse_closed()
-        self._scrub_owed = False
+            while not await self._in(self._write_thread, self._writer.scrub):
+                if loop.time() >= give_up:
+                    raise LogError("unavailable")
+                await asyncio.sleep(LOOK_AGAIN_S)
+                self._refuse_closed()
+            self._scrub_owed = False
 
     # ---------------------------------------------------------------- reading and waiting
 

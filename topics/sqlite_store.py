@@ -8,7 +8,9 @@ Invariants:
 - `at_ms` never decreases within a topic, whatever the clock does.
 - An `ident` has one entry in the file for ever. Retention keeps its SHA-256, so that a late retry is still a copy.
 - A deleted grant's bytes are in neither the database nor the WAL once `scrub` has said so (`secure_delete`, then a
-  truncating checkpoint). What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
+  truncating checkpoint), with one exception: when SQLite moves a row to another page, its old copy may stay in the gap
+  of the page that it left, where deleting the row does not reach it. `bytes_left` finds it, a VACUUM overwrites it.
+  What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
 - It never parses a value, and never puts one into an error.
 
 Across processes, SQLite's own lock decides; writers queue for it at a file lock beside the database, because SQLite's

@@ -571,9 +571,7 @@ def test_a_deletion_waits_for_another_process_that_copies_the_wal_back(tmp_path:
         try:
             assert other.stdout is not None
             assert await other.stdout.readline() == b"held\n"
-            deleting = asyncio.ensure_future(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
-            while await log.get_grants(GRANTS, ["bi/iom/1|k"]):  # deleted, not yet scrubbed
-                assert not deleting.done()
+            deleting = await deleted_first(log)
             done, _ = await asyncio.wait([deleting], timeout=0.3)
             assert not done
         finally:
@@ -585,17 +583,28 @@ def test_a_deletion_waits_for_another_process_that_copies_the_wal_back(tmp_path:
     asyncio.run(scenario())
 
 
+async def read_from(folder: Path) -> tuple[SqliteLog, bytes, apsw.Connection]:
+    """A log with one grant, the grant's bytes, and another connection that reads from the WAL and does not end."""
+    log, secret = open_log(str(folder / "log.db")), os.urandom(40)
+    await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
+    reading = apsw.Connection(str(folder / "log.db"))
+    reading.execute("BEGIN")
+    assert reading.execute("SELECT count(*) FROM grant_value").get == 1
+    return log, secret, reading
+
+
+async def deleted_first(log: SqliteLog) -> asyncio.Task[None]:
+    """The deletion of that grant, which is deleted by now and not yet scrubbed."""
+    deleting = asyncio.create_task(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
+    while await log.get_grants(GRANTS, ["bi/iom/1|k"]):
+        assert not deleting.done()
+    return deleting
+
+
 def test_appends_go_on_while_a_deletion_waits_for_a_reader(tmp_path: Path) -> None:
     async def scenario() -> None:
-        log = open_log(str(tmp_path / "log.db"))
-        secret = os.urandom(40)
-        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
-        reading = apsw.Connection(str(tmp_path / "log.db"))
-        reading.execute("BEGIN")
-        assert reading.execute("SELECT count(*) FROM grant_value").get == 1
-        deleting = asyncio.ensure_future(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
-        while await log.get_grants(GRANTS, ["bi/iom/1|k"]):
-            assert not deleting.done()
+        log, secret, reading = await read_from(tmp_path)
+        deleting = await deleted_first(log)
         for n in range(2):
             placed(await log.append([entry(f"bi/iom/{n}")]))
         # Two appends, each behind a try of the deletion at worst: it is long not at its end.
@@ -611,15 +620,8 @@ def test_appends_go_on_while_a_deletion_waits_for_a_reader(tmp_path: Path) -> No
 
 def test_a_deletion_that_nobody_waits_for_any_more_is_scrubbed_all_the_same(tmp_path: Path) -> None:
     async def scenario() -> None:
-        log = open_log(str(tmp_path / "log.db"))
-        secret = os.urandom(40)
-        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
-        reading = apsw.Connection(str(tmp_path / "log.db"))
-        reading.execute("BEGIN")
-        assert reading.execute("SELECT count(*) FROM grant_value").get == 1
-        deleting = asyncio.ensure_future(log.delete_grants(GRANTS, ["bi/iom/1|k"]))
-        while await log.get_grants(GRANTS, ["bi/iom/1|k"]):
-            assert not deleting.done()
+        log, secret, reading = await read_from(tmp_path)
+        deleting = await deleted_first(log)
         deleting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await deleting
@@ -637,12 +639,7 @@ def test_a_deletion_that_a_reader_outlasts_says_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sqlite_log, "SCRUB_S", 0.1)
 
     async def scenario() -> None:
-        log = open_log(str(tmp_path / "log.db"))
-        secret = os.urandom(40)
-        await log.put_grants(GRANTS, {"bi/iom/1|k": secret})
-        reading = apsw.Connection(str(tmp_path / "log.db"))
-        reading.execute("BEGIN")
-        assert reading.execute("SELECT count(*) FROM grant_value").get == 1
+        log, secret, reading = await read_from(tmp_path)
         assert (await refusal(log.delete_grants(GRANTS, ["bi/iom/1|k"]))).code == "unavailable"
         assert await log.get_grants(GRANTS, ["bi/iom/1|k"]) == {}
         # Nobody is told that nothing is left, as long as it is.
