@@ -625,6 +625,7 @@ def test_a_deletion_that_nobody_waits_for_any_more_is_scrubbed_all_the_same(tmp_
         deleting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await deleting
+        placed(await log.append([entry("bi/iom/1")]))  # behind the try that was under way
         assert files_with(tmp_path, secret)
         reading.close()
         async with asyncio.timeout(60):
