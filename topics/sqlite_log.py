@@ -190,15 +190,27 @@ class SqliteLog:
         return await self._read(lambda store: store.get_grants(topic, keys))
 
     async def grants_left(self, idents: Collection[str]) -> set[str]:
-        """As `topics.log.ShowsGrants`. Reads the whole file: a second per gigabyte or two, for each 64 records."""
+        """As `topics.log.ShowsGrants`. Reads the whole file: a second per gigabyte or two, for each 64 records.
+
+        What stands there although it was deleted (a crash before the deletion's end) is overwritten first, unless a
+        reader of another process is in the way."""
         wanted = sorted(idents)
         kept = await self._read(lambda store: store.grants_kept(wanted))
-        gone = [ident for ident in wanted if ident not in kept]
-        if self._read_thread is None:
-            return kept | self._reader.bytes_left(gone)
-        left = await asyncio.to_thread(self._reader.bytes_left, gone)  # its connection is not used, nor its thread
+        left = await self._bytes_left([ident for ident in wanted if ident not in kept])
+        with contextlib.suppress(LogError):
+            for doubt in (False, True):  # it may be a deletion that is under way: then its end is enough
+                if left:
+                    if doubt:
+                        await self._in(self._write_thread, self._writer.doubt)
+                    await self._to_its_end(self._scrub())
+                    left = await self._bytes_left(sorted(left))
         self._refuse_closed()
         return kept | left
+
+    async def _bytes_left(self, idents: Sequence[str]) -> set[str]:
+        if self._read_thread is None:
+            return self._reader.bytes_left(idents)
+        return await asyncio.to_thread(self._reader.bytes_left, idents)  # its connection is not used, nor its thread
 
     async def grant_keys(self, ident: str) -> dict[str, list[str]]:
         """As `topics.log.FindsGrants`. Raises LogError `unavailable` also while the bytes of what an earlier call has

@@ -7,10 +7,9 @@ Invariants:
 - Offsets of a topic are dense from 0, also after retention, and after a topic was deleted and made again.
 - `at_ms` never decreases within a topic, whatever the clock does.
 - An `ident` has one entry in the file for ever. Retention keeps its SHA-256, so that a late retry is still a copy.
-- A deleted grant's bytes are in neither the database nor the WAL once `scrub` has said so (`secure_delete`, then a
-  truncating checkpoint), with one exception: when SQLite moves a row to another page, its old copy may stay in the gap
-  of the page that it left, where deleting the row does not reach it. `bytes_left` finds it, a VACUUM overwrites it.
-  What the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
+- A deleted grant's bytes are in neither the database nor the WAL once `scrub` has said so: `secure_delete`, a
+  truncating checkpoint, and the grants written anew where SQLite had left a copy in a page's gap (`sqlite_gaps`). What
+  the file system, a backup or the flash chip keeps is beyond it (SECURITY.md).
 - It never parses a value, and never puts one into an error.
 
 Across processes, SQLite's own lock decides; writers queue for it at a file lock beside the database, because SQLite's
@@ -41,6 +40,7 @@ from schemas.errors import LogError
 from topics.durable_file import sync_folder
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
+from topics.sqlite_gaps import NO_TRACES, Traces, both, renew, stands, traces_of
 from topics.sqlite_transaction import code_of, plan_once, transaction
 from topics.sqlite_turn import Turn
 from topics.sqlite_wal import LOOK_AGAIN_S, PAGE_BYTES, SCRUB_S, Wal
@@ -187,6 +187,8 @@ class Store:
         self._tails: dict[str, int] = {}
         self._version: int | None = None
         self._rotation = 0
+        self._gone: Traces = NO_TRACES
+        """Of what was deleted and not scrubbed yet."""
         self.log_id = ""
         with contextlib.ExitStack() as undo:
             try:
@@ -453,13 +455,14 @@ class Store:
             )
 
     def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
-        """The rows are gone, durably; their bytes from the WAL once `scrub` has said so. Crash in between: opening
-        scrubs."""
+        """The rows are gone, durably; their bytes once `scrub` has said so. Crash in between: opening cuts the WAL, and
+        whoever asks for `bytes_left` finds a copy in a gap."""
         with self._transaction():
             for many in _chunks(keys):
-                self._connection.execute(
-                    f"DELETE FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})", [topic, *many]
-                )
+                which = f"FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})"
+                rows = self._connection.execute(f"SELECT key, value {which}", [topic, *many]).fetchall()
+                self._gone = both(self._gone, traces_of((str(key), bytes(value)) for key, value in rows))
+                self._connection.execute(f"DELETE {which}", [topic, *many])
 
     @property
     def checkpoint_due(self) -> bool:
@@ -476,9 +479,30 @@ class Store:
             self._wal.copy_back()
 
     def scrub(self) -> bool:
-        """As `Wal.scrub`. Raises LogError `unavailable`, `storage_full`."""
+        """As `Wal.scrub`; and no copy of what was deleted stands in a gap. Raises LogError `unavailable`,
+        `storage_full`."""
+        found = False
+
+        def look() -> None:
+            nonlocal found
+            with self._file("", apsw.SQLITE_OPEN_MAIN_DB) as file:
+                found = stands(self._connection, file, self._gone)
+
         with self._reporting():
-            return self._wal.scrub()
+            if not self._wal.scrub(look):
+                return False
+            if found:
+                self._gone = None  # what is looked for is cut with the table; a crash leaves the old one whole
+                with self._transaction():
+                    renew(self._connection)
+                self._gone = NO_TRACES
+                return self._wal.scrub(lambda: None)
+        self._gone = NO_TRACES
+        return True
+
+    def doubt(self) -> None:
+        """The next `scrub` writes the grants anew, whatever it finds."""
+        self._gone = None
 
     # ---------------------------------------------------------------- administration
 
@@ -529,7 +553,9 @@ class Store:
             run("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", row)
             for topic, keys in _grants_of(self._connection, row[0], topics).items():
                 for key in keys:
-                    run("DELETE FROM grant_value WHERE topic = ? AND key = ?", (topic, key))
+                    which = "FROM grant_value WHERE topic = ? AND key = ?"
+                    self._gone = both(self._gone, traces_of(((key, run(f"SELECT value {which}", (topic, key)).get),)))
+                    run(f"DELETE {which}", (topic, key))
         run("DELETE FROM entry WHERE topic = ? AND offset < ?", (place, before))
         run("UPDATE topic SET first = ? WHERE id = ?", (before, place))
 
@@ -649,27 +675,33 @@ class Store:
         overlap = max(map(len, keys), default=1) - 1
         for suffix, kind in (("", apsw.SQLITE_OPEN_MAIN_DB), ("-wal", apsw.SQLITE_OPEN_WAL)):
             try:
-                file = apsw.VFSFile(self._vfs or "", self._path + suffix, [kind | apsw.SQLITE_OPEN_READONLY, 0])
+                with self._file(suffix, kind) as file:
+                    size, at, before = file.xFileSize(), 0, b""
+                    while at < size and keys:
+                        read = file.xRead(min(_PIECE, size - at), at)
+                        if not read:
+                            break  # cut meanwhile, as the WAL is by a deletion
+                        at += len(read)
+                        piece = before + read
+                        found = {key for key in keys if key in piece}
+                        left |= {keys.pop(key) for key in found}
+                        before = piece[-overlap:]
             except apsw.CantOpenError:
-                if suffix:
-                    continue  # the last connection removed it
-                raise LogError("unavailable", "file") from None
-            try:
-                size, at, before = file.xFileSize(), 0, b""
-                while at < size and keys:
-                    read = file.xRead(min(_PIECE, size - at), at)
-                    if not read:
-                        break  # cut meanwhile, as the WAL is by a deletion
-                    at += len(read)
-                    piece = before + read
-                    found = {key for key in keys if key in piece}
-                    left |= {keys.pop(key) for key in found}
-                    before = piece[-overlap:]
+                if not suffix:
+                    raise LogError("unavailable", "file") from None
+                # The last connection removed it.
             except apsw.IOError:
                 raise LogError("unavailable", "file") from None
-            finally:
-                file.xClose()
         return left
+
+    @contextlib.contextmanager
+    def _file(self, suffix: str, kind: int) -> Iterator[apsw.VFSFile]:
+        """To read from. Raises apsw.CantOpenError."""
+        file = apsw.VFSFile(self._vfs or "", self._path + suffix, [kind | apsw.SQLITE_OPEN_READONLY, 0])
+        try:
+            yield file
+        finally:
+            file.xClose()
 
     def grant_topics(self) -> list[str]:
         """Grants topics in which something is kept, in order."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 
 import apsw
 
@@ -67,8 +68,9 @@ class Wal:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._pages = 0
 
-    def scrub(self) -> bool:
-        """Bring all of it into the database and cut the WAL to nothing, durably. Writers are out for a second at most.
+    def scrub(self, then: Callable[[], None]) -> bool:
+        """Bring all of it into the database and cut the WAL to nothing, durably; then `then`, before anybody writes.
+        Writers wait for a second at most before they wait for `then`.
 
         False: somebody reads from it, or another connection copies it. Try again after `LOOK_AGAIN_S`, for `SCRUB_S` in
         all; the turn is free meanwhile, so that writers get theirs. Raises apsw.Error, OSError: the disk refuses.
@@ -79,6 +81,7 @@ class Wal:
                 # SQLite waits for readers by itself, and not for another connection's checkpoint.
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 self._sync()
+                then()
         except apsw.BusyError:
             return False
         finally:
@@ -96,7 +99,8 @@ class Wal:
                     os.close(descriptor)
         else:
             flags = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE
-            with contextlib.suppress(apsw.CantOpenError):
-                wal = apsw.VFSFile(self._vfs, self._path, [flags, 0])
+            wal = apsw.VFSFile(self._vfs, self._path, [flags, 0])
+            try:
                 wal.xSync(apsw.SQLITE_SYNC_NORMAL)
+            finally:
                 wal.xClose()

@@ -481,6 +481,53 @@ def test_a_deleted_grant_s_bytes_are_in_no_file(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def grants_for(draw: random.Random, number: int) -> dict[str, bytes]:
+    return {f"bi/iom/{draw.randrange(10**9)}|k{n}": draw.randbytes(draw.randint(8, 2_400)) for n in range(number)}
+
+
+def stand(folder: Path, grants: Mapping[str, bytes]) -> list[str]:
+    """Keys of those of which the key or the end stands anywhere."""
+    files = b"".join(file.read_bytes() for file in folder.iterdir())
+    return [key for key, value in grants.items() if key.encode() in files or value[-30:] in files]
+
+
+def moved(seed: int) -> tuple[dict[str, bytes], list[str]]:
+    """A log of grants; which of them to delete so that SQLite leaves copies of some where they were before it moved
+    them. Which are left depends on nothing but the sizes: seeds are looked through until there is one."""
+    for drawn in itertools.count(seed):
+        draw = random.Random(drawn)
+        grants = grants_for(draw, 300)
+        gone = draw.sample(sorted(grants), 100)
+        log = apsw.Connection(":memory:")
+        log.pragma("page_size", sqlite_wal.PAGE_BYTES)
+        log.pragma("secure_delete", "ON")
+        log.execute("CREATE TABLE g (n INTEGER PRIMARY KEY, topic TEXT, key TEXT, value BLOB)")
+        log.execute("CREATE UNIQUE INDEX k ON g (topic, key)")
+        log.executemany("INSERT INTO g (topic, key, value) VALUES (?, ?, ?)", [(GRANTS, *one) for one in grants.items()])
+        log.executemany("DELETE FROM g WHERE key = ?", [(key,) for key in gone])
+        if any(key.encode() in log.serialize("main") for key in gone):
+            return grants, gone
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("seed", [0, 1_000, 2_000])
+def test_copies_that_sqlite_left_of_deleted_grants_are_overwritten(tmp_path: Path, seed: int) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        grants, gone = moved(seed)
+        await log.put_grants(GRANTS, grants)
+        for start in range(0, len(gone), 5):
+            await log.delete_grants(GRANTS, gone[start : start + 5])
+            assert stand(tmp_path, {key: grants[key] for key in gone[: start + 5]}) == []
+        kept = {key: value for key, value in grants.items() if key not in gone}
+        assert await log.get_grants(GRANTS, sorted(grants)) == kept
+        await log.put_grants(GRANTS, {gone[0]: b"again"})
+        assert await log.get_grants(GRANTS, gone) == {gone[0]: b"again"}
+        await log.close()
+
+    asyncio.run(scenario())
+
+
 def test_retention_takes_the_bytes_and_remembers_what_it_took(tmp_path: Path) -> None:
     sent = [entry(f"bi/iom/{n}", random.Random(n).randbytes(600)) for n in range(1_200)]
 
