@@ -31,6 +31,8 @@ _AHEAD = 2
 _ANOTHER_FROM = 64
 """Lines that have to wait before one more checker is worth waking: it takes time from the gateway where cores are few,
 and makes many small messages of a few large ones."""
+_IMPATIENT_S = 0.5
+"""What has waited so long for a checker goes to any other."""
 _READ_BYTES = 4 << 20
 START_AGAIN_S = 1.0
 OVERDUE_S = 30.0
@@ -80,6 +82,7 @@ class Checkers:
         self._alive: list[_Checker] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[_Chunk] = deque()
+        self._impatient: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -123,6 +126,8 @@ class Checkers:
     async def close(self) -> None:
         """Idempotent; ends the processes. What waits is answered `unavailable`."""
         self._closing.set()
+        if self._impatient is not None:
+            self._impatient.cancel()
         # Nothing is cancelled: a process that is just being started would be nobody's. Each task ends with its process.
         await asyncio.gather(*(_end(checker.process) for checker in self._alive))
         if self._tasks:
@@ -140,11 +145,20 @@ class Checkers:
         return await job.future
 
     def _hand_over(self) -> None:
+        another_from, late = _ANOTHER_FROM, self._loop.time() + OVERDUE_S - _IMPATIENT_S
         for place, checker in enumerate(self._alive):
-            if place and sum(stop - start for _, start, stop in self._waiting) < _ANOTHER_FROM:
-                return
+            if place and sum(stop - start for _, start, stop in self._waiting) < another_from:
+                break
             while self._waiting and len(checker.trips) < _AHEAD:
                 self._send(checker)
+            if checker.trips and checker.trips[0].overdue.when() <= late:
+                another_from = 1  # it hangs, or the machine swaps
+        if self._waiting and self._impatient is None and not self._closing.is_set():
+            self._impatient = self._loop.call_later(_IMPATIENT_S, self._hand_over_again)
+
+    def _hand_over_again(self) -> None:
+        self._impatient = None
+        self._hand_over()
 
     def _send(self, checker: _Checker) -> None:
         op, rules = self._waiting[0][0].op, self._waiting[0][0].rules

@@ -57,6 +57,9 @@ class Committer:
         self._queue: list[Pending] = []
         self._working: asyncio.Task[None] | None = None
         self._appending: asyncio.Task[None] | None = None
+        self._to_erase: list[Pending] = []
+        self._erase_asked = False
+        self._erasing: asyncio.Task[None] | None = None
         self._append_seconds = append_seconds
 
     def add(self, pending: Pending) -> None:
@@ -67,8 +70,10 @@ class Committer:
 
     async def drain(self) -> None:
         """Wait until nothing is on its way to the log."""
-        while self._working is not None or (self._appending is not None and not self._appending.done()):
-            await asyncio.wait([task for task in (self._working, self._appending) if task is not None])
+        while under_way := [
+            task for task in (self._working, self._appending, self._erasing) if task is not None and not task.done()
+        ]:
+            await asyncio.wait(under_way)
 
     async def _commit(self) -> None:
         batch: list[Pending] = []
@@ -154,14 +159,18 @@ class Committer:
                 self._judge.settle(pending, LogError("unavailable"))
             raise
         self._append_seconds(loop.time() - started)
+        commands: list[Pending] = []
         try:
-            await self._appended(batch, answers)
+            commands = await self._appended(batch, answers)
         finally:
             for pending in batch:  # a bug of ours, or the end: whether they count is not known
-                if pending.placed is None:
+                if pending.placed is None and not any(pending is one for one in commands):
                     self._judge.settle(pending, LogError("unavailable"))
+        if commands:
+            self._erase_for(commands)
 
-    async def _appended(self, batch: Sequence[Pending], answers: Sequence[Appended | UmuhuzaError]) -> None:
+    async def _appended(self, batch: Sequence[Pending], answers: Sequence[Appended | UmuhuzaError]) -> list[Pending]:
+        """Those that command to erase, which are answered when that is done."""
         unsure: list[tuple[Pending, Appended | None]] = []
         erasing: list[Pending] = []
         for pending, answer in zip(batch, answers, strict=True):
@@ -179,15 +188,34 @@ class Committer:
                 unsure.append((pending, None))
             else:
                 self._judge.settle(pending, answer)
-        if erasing:
-            await self._follower.erase()
-            for pending in erasing:
-                m = pending.examined.manifest
-                known = self._index.event(m.ident)
-                placed = LogError("unavailable") if known is None else (known.offset, known.at_ms, False)
-                self._judge.settle(pending, placed)
         if unsure:
             await self._compare(unsure)
+        return erasing
+
+    def _erase_for(self, commands: Sequence[Pending]) -> None:
+        """Beside the commits that follow: a reader of another process may hold up a deletion for seconds."""
+        self._to_erase += commands
+        self._erase_asked = True
+        if self._erasing is None:
+            self._erasing = asyncio.create_task(self._erase())
+
+    async def _erase(self) -> None:
+        batch: list[Pending] = []
+        try:
+            while self._erase_asked:
+                self._erase_asked = False
+                batch, self._to_erase = self._to_erase, []
+                await self._follower.erase()
+                for pending in batch:
+                    known = self._index.event(pending.examined.manifest.ident)
+                    placed = LogError("unavailable") if known is None else (known.offset, known.at_ms, False)
+                    self._judge.settle(pending, placed)
+        finally:
+            self._erasing = None
+            for pending in [*batch, *self._to_erase]:  # as in `_append`
+                if pending.placed is None:
+                    self._judge.settle(pending, LogError("unavailable"))
+            self._to_erase = []
 
     async def _compare(self, batch: Sequence[tuple[Pending, Appended | None]]) -> None:
         """The log knew these events before we did: another gateway took them. The same signed bytes are a copy,
@@ -206,7 +234,7 @@ class Committer:
                 self._judge.settle(pending, found)
             else:
                 self._judge.settle(pending, OrderError("evt_conflict", "L1.evt"))
-        await self._follower.erase()
+        self._erase_for([])  # what the others' records command
 
     def _past_retention(self, pending: Pending, same: Appended | None) -> Placed | None:
         """Where a repeat stood whose first copy is removed, and which an index made again does not know any more: what

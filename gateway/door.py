@@ -183,21 +183,21 @@ class Door:
     async def close(self) -> None:
         """Idempotent. What was accepted is durable already."""
         self.closing.set()
-        if self._background is not None:
-            self._background.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._background
-            self._background = None
-        async with contextlib.AsyncExitStack() as last:  # the log is closed, whatever fails before it
+        background, self._background = self._background, None
+        async with contextlib.AsyncExitStack() as last:  # from the bottom up, whatever of it fails
             last.push_async_callback(self.log.close)
             for one in (self.receipts, self.ledger, self.witness if isinstance(self.witness, Witness) else None):
                 if one is not None:
                     last.callback(one.close)
             last.callback(self.index.close)
-            await self.intake.drain()
-            await self.checker.close()
             if self._flushing is not None:
-                await asyncio.wait({self._flushing})
+                last.push_async_callback(asyncio.wait, {self._flushing})
+            last.push_async_callback(self.checker.close)
+            last.push_async_callback(self.intake.drain)
+            if background is not None:
+                background.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await background
 
 
 def _witness_of(settings: Settings, passphrase: Passphrase) -> Witness | LogError | None:

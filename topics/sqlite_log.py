@@ -68,7 +68,7 @@ class SqliteLog:
         self._copy_thread = ThreadPoolExecutor(1, "sqlite-log-copier") if copier is not None else None
         self._checkpointing: asyncio.Task[None] | None = None
         self._forming: _Group | None = None
-        self._last: asyncio.Task[list[Done]] | None = None
+        self._last: asyncio.Task[Any] | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._erasing: set[asyncio.Task[Any]] = set()
@@ -76,6 +76,7 @@ class SqliteLog:
         self._scrub_owed = False
         """An earlier deletion could not make sure of its bytes."""
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     def open(
@@ -154,6 +155,8 @@ class SqliteLog:
         if self._closed:
             return [LogError("log_closed") for _ in entries]
         if not entries:
+            for topic, some in grants.items():
+                await self.put_grants(topic, some)
             return []
         done = await self._commit(Append.of(entries, [_put(topic, some) for topic, some in grants.items()]))
         if not isinstance(done, list):
@@ -228,10 +231,14 @@ class SqliteLog:
         await self._to_its_end(self._erased(lambda store: store.delete_grants(topic, keys)))
 
     async def close(self) -> None:
-        """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made."""
-        if self._closed:
-            return
-        self._closed = True
+        """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made.
+        Cancelled, it closes all the same."""
+        if self._closing is None:
+            self._closed = True
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         for event in self._events(self._waiting):
             event.set()
         if self._watch is not None:
@@ -292,7 +299,7 @@ class SqliteLog:
         # Shielded: one caller's cancellation is not that of the others in the group.
         return (await asyncio.shield(group.task))[place]
 
-    async def _write(self, group: _Group, before: asyncio.Task[list[Done]] | None) -> list[Done]:
+    async def _write(self, group: _Group, before: asyncio.Task[Any] | None) -> list[Done]:
         if before is not None and not before.done():
             await asyncio.wait([before])
         if self._forming is group:
@@ -318,11 +325,19 @@ class SqliteLog:
             await self._in(self._write_thread, self._writer.checkpoint)
 
     async def _administer(self, work: Callable[[Store], _T]) -> _T:
-        """Alone in its transactions, after every call made before it."""
+        """Alone in its transactions, after every call made before it and before every call made after it."""
         self._refuse_closed()
-        if self._last is not None and not self._last.done():
-            await asyncio.wait([self._last])
-            self._refuse_closed()
+        if self._write_thread is None:
+            return work(self._writer)
+        self._forming = None
+        task = self._last = asyncio.create_task(self._in_turn(work, self._last))
+        task.add_done_callback(_heard)
+        return await asyncio.shield(task)
+
+    async def _in_turn(self, work: Callable[[Store], _T], before: asyncio.Task[Any] | None) -> _T:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._refuse_closed()
         return await self._in(self._write_thread, work, self._writer)
 
     async def _erased(self, work: Callable[[Store], _T]) -> _T:
@@ -339,7 +354,7 @@ class SqliteLog:
         task = asyncio.create_task(work)
         self._erasing.add(task)
         task.add_done_callback(self._erasing.discard)
-        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody may be there to hear it
+        task.add_done_callback(_heard)
         return await asyncio.shield(task)
 
     async def _scrub(self) -> None:
@@ -424,9 +439,17 @@ class SqliteLog:
             raise LogError("log_closed")
 
 
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Whoever waited for it may be gone."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _put(topic: str, grants: Mapping[str, bytes]) -> Put:
     if not GRANTS.fullmatch(topic):
         raise LogError("topic_unknown")
     if any(len(value) > MAX_VALUE_BYTES for value in grants.values()):
         raise LogError("too_large", expected=MAX_VALUE_BYTES)
+    if not all(map(str.isascii, grants)):
+        raise ValueError("a grant's key is not ASCII")  # it would break the transaction of others
     return Put(topic, tuple(grants.items()))

@@ -460,8 +460,9 @@ class Store:
         with self._transaction():
             for many in _chunks(keys):
                 which = f"FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})"
-                rows = self._connection.execute(f"SELECT key, value {which}", [topic, *many]).fetchall()
-                self._gone = both(self._gone, traces_of((str(key), bytes(value)) for key, value in rows))
+                self._gone = both(
+                    self._gone, traces_of(self._connection.execute(f"SELECT key, value {which}", [topic, *many]))
+                )
                 self._connection.execute(f"DELETE {which}", [topic, *many])
 
     @property
@@ -745,7 +746,9 @@ def _private_file(path: str, create: bool) -> None:
     """The database exists with mode 0600 before SQLite opens it; SQLite gives WAL and shared memory the same mode."""
     try:
         if create:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Where there is one it is not opened: closing it would end this process's SQLite locks on it (POSIX).
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         if not Path(path).is_file():
             raise LogError("unavailable", "file")
         for name in (path, f"{path}-wal", f"{path}-shm"):

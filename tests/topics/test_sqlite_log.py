@@ -503,7 +503,9 @@ def moved(seed: int) -> tuple[dict[str, bytes], list[str]]:
         log.pragma("secure_delete", "ON")
         log.execute("CREATE TABLE g (n INTEGER PRIMARY KEY, topic TEXT, key TEXT, value BLOB)")
         log.execute("CREATE UNIQUE INDEX k ON g (topic, key)")
-        log.executemany("INSERT INTO g (topic, key, value) VALUES (?, ?, ?)", [(GRANTS, *one) for one in grants.items()])
+        log.executemany(
+            "INSERT INTO g (topic, key, value) VALUES (?, ?, ?)", [(GRANTS, *one) for one in grants.items()]
+        )
         log.executemany("DELETE FROM g WHERE key = ?", [(key,) for key in gone])
         if any(key.encode() in log.serialize("main") for key in gone):
             return grants, gone
