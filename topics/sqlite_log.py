@@ -228,7 +228,7 @@ class SqliteLog:
         Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds: the grants
         are gone then, their bytes may not be; call again. Meanwhile others' calls go on, a second late at most.
         """
-        await self._to_its_end(self._erased(lambda store: store.delete_grants(topic, keys)))
+        await self._to_its_end(self._erased(self._queued(lambda store: store.delete_grants(topic, keys))))
 
     async def close(self) -> None:
         """As the contract. The commit in progress is awaited and answered truly; calls behind it were not made.
@@ -262,7 +262,7 @@ class SqliteLog:
         Raises LogError `topic_unknown` for a name that is no topic's, `storage_full`, `unavailable`, `log_closed`.
         """
         wanted = list(names)
-        await self._administer(lambda store: store.create_topics(wanted))
+        await asyncio.shield(self._queued(lambda store: store.create_topics(wanted)))
 
     async def topics(self) -> list[str]:
         """Names of all topics that exist. Raises LogError `unavailable`, `log_closed`."""
@@ -274,11 +274,11 @@ class SqliteLog:
         Durable when it returns, the bytes gone from the file. A removed entry's ident is still recognised. Its grants
         go with it: a key to what nobody is handed any more is only a danger.
         """
-        return await self._to_its_end(self._erased(lambda store: store.trim(topic, before)))
+        return await self._to_its_end(self._erased(self._queued(lambda store: store.trim(topic, before))))
 
     async def delete_topic(self, topic: str) -> None:
         """Remove a topic with its entries. Made again it goes on at its next offset, so that no cursor lies."""
-        await self._to_its_end(self._erased(lambda store: store.delete_topic(topic)))
+        await self._to_its_end(self._erased(self._queued(lambda store: store.delete_topic(topic))))
 
     # ---------------------------------------------------------------- committing
 
@@ -324,15 +324,17 @@ class SqliteLog:
         if not self._closed:
             await self._in(self._write_thread, self._writer.checkpoint)
 
-    async def _administer(self, work: Callable[[Store], _T]) -> _T:
-        """Alone in its transactions, after every call made before it and before every call made after it."""
+    def _queued(self, work: Callable[[Store], _T]) -> asyncio.Future[_T]:
+        """Alone in its transactions, after every call made before and before every call made after this one."""
         self._refuse_closed()
         if self._write_thread is None:
-            return work(self._writer)
+            done: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+            done.set_result(work(self._writer))
+            return done
         self._forming = None
         task = self._last = asyncio.create_task(self._in_turn(work, self._last))
         task.add_done_callback(_heard)
-        return await asyncio.shield(task)
+        return task
 
     async def _in_turn(self, work: Callable[[Store], _T], before: asyncio.Task[Any] | None) -> _T:
         if before is not None and not before.done():
@@ -340,8 +342,8 @@ class SqliteLog:
         self._refuse_closed()
         return await self._in(self._write_thread, work, self._writer)
 
-    async def _erased(self, work: Callable[[Store], _T]) -> _T:
-        done = await self._administer(work)
+    async def _erased(self, deletion: asyncio.Future[_T]) -> _T:
+        done = await deletion
         try:
             await self._scrub()
         except LogError:

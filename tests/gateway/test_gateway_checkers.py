@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.checkers import Checkers
+from gateway.checkers import OVERDUE_S, Checkers
 from gateway.checking import AtOnce, Here
 from gateway.examine import Examined, InLog, Refused, Rules, Task, checked, examine
 from schemas.errors import LogError
@@ -199,6 +199,24 @@ def test_what_waits_for_a_checker_that_died_goes_to_another(tmp_path: Path) -> N
             found = [one for answer in await asyncio.gather(*asked) for one in answer]
         assert any(isinstance(one, Examined) for one in found)
         assert {one.error.code for one in found if isinstance(one, Refused)} <= {"unavailable"}
+
+    checking(2, work)
+
+
+def test_beside_a_checker_that_hangs_the_idle_one_takes_what_waits(tmp_path: Path) -> None:
+    domain = World(tmp_path).domain
+    lines = [line_of(domain.record()) for _ in range(40)]
+
+    async def work(checkers: Checkers) -> None:
+        victim = min(children())
+        os.kill(victim, signal.SIGSTOP)
+        asked = [asyncio.ensure_future(checkers.examine(tasks_of(domain, [line]))) for line in lines]
+        done, waiting = await asyncio.wait(asked, timeout=OVERDUE_S / 2)
+        assert len(done) >= 38
+        os.kill(victim, signal.SIGCONT)
+        if waiting:
+            await asyncio.wait(waiting)
+        assert all(isinstance(one, Examined) for answer in asked for one in answer.result())
 
     checking(2, work)
 

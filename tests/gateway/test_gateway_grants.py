@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from schemas.envelope import Acts, parse_record
 from schemas.errors import LogError
 from schemas.sealing import open_grant
 from tests.gateway.gateway_world import Caller, World, count_of, erasing, grant_for, grants_kept, line_of
-from topics.log import grant_key, grants_topic
+from topics.log import Log, grant_key, grants_topic
 from topics.sqlite_log import SqliteLog
 
 
@@ -137,6 +138,40 @@ def test_issuer_or_recipient_erase_and_a_repeat_brings_nothing_back(iss: str, to
                 "/v1/grants", params={"key": key}, headers={"authorization": f"Bearer {k7t4.token}"}
             )
             assert response.json() == {"grants": {}}
+
+    asyncio.run(run())
+
+
+def test_commits_go_on_while_an_erasure_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does for a reader of another process that holds the embedded log's WAL."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        async with world.opened() as gateway, world.caller(gateway) as iom:
+            one = world.domain.record()
+            await iom.send(one)
+            begun, go_on, delete = asyncio.Event(), asyncio.Event(), gateway.door.log.delete_grants
+
+            async def held(topic: str, keys: Sequence[str]) -> None:
+                begun.set()
+                await go_on.wait()
+                await delete(topic, keys)
+
+            monkeypatch.setattr(gateway.door.log, "delete_grants", held)
+            command = asyncio.create_task(iom.send(erasing(world, one, "bi/iom", "bi/k7t4")))
+            try:
+                async with asyncio.timeout(60):
+                    await begun.wait()
+                    for _ in range(3):
+                        [line, _] = await iom.send(world.domain.record())
+                        assert "offset" in line
+                assert not command.done()
+                assert await grants_kept(gateway, one) == 1
+            finally:
+                go_on.set()
+            [line, _] = await command
+            assert "offset" in line
+            assert await grants_kept(gateway, one) == 0
 
     asyncio.run(run())
 
@@ -310,5 +345,31 @@ def test_a_new_member_has_its_mailbox_at_once(tmp_path: Path) -> None:
             [line, _] = await iom.send(one)
             assert line["offset"] == 0
             assert await count_of(gateway, "bi.referral.n2") == 1
+
+    asyncio.run(run())
+
+
+def test_a_gateway_whose_background_work_died_closes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        world = World(tmp_path)
+        log: Log | None = None
+
+        async def broken() -> None:
+            raise ZeroDivisionError
+
+        async def lives() -> None:
+            nonlocal log
+            async with world.opened(follow_seconds=0.05) as gateway, asyncio.timeout(60):
+                log = gateway.door.log
+                monkeypatch.setattr(gateway.door.intake, "make_topics", broken)
+                while (background := gateway.door._background) is None or not background.done():
+                    await asyncio.sleep(0.01)
+
+        with pytest.raises(ZeroDivisionError):
+            await lives()
+        assert log is not None
+        with pytest.raises(LogError) as refused:
+            await log.ends("bi.referral.k7t4")
+        assert refused.value.code == "log_closed"
 
     asyncio.run(run())

@@ -280,6 +280,52 @@ def test_calls_behind_a_close_were_not_made(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_deletion_keeps_its_place_among_the_calls(tmp_path: Path, threads: bool) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"), threads=threads)
+        key = "bi/iom/1|k"
+        calls = [
+            log.put_grants(GRANTS, {key: b"first"}),
+            log.delete_grants(GRANTS, [key]),
+            log.put_grants(GRANTS, {key: b"second"}),
+        ]
+        await asyncio.gather(*map(asyncio.ensure_future, calls))
+        assert await log.get_grants(GRANTS, [key]) == {key: b"second"}
+        await log.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_close_that_nobody_waits_for_any_more_closes_all_the_same(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        placed(await log.append([entry("bi/iom/1")]))
+        closing = asyncio.create_task(log.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await log.close()
+        assert not (tmp_path / "log.db-wal").exists()
+
+    asyncio.run(scenario())
+
+
+def test_grants_without_a_record_are_stored_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        assert await log.append_granted([], {GRANTS: {"bi/iom/1|k": b"grant"}}) == []
+        assert await log.get_grants(GRANTS, ["bi/iom/1|k"]) == {"bi/iom/1|k": b"grant"}
+        good = asyncio.ensure_future(log.append([entry("bi/iom/1")]))
+        with pytest.raises(ValueError, match="ASCII"):
+            await log.put_grants(GRANTS, {"bi/iom/\ud800|k": b"grant"})
+        placed(await good)
+        await log.close()
+
+    asyncio.run(scenario())
+
+
 # ---------------------------------------------------------------- power cuts
 
 
@@ -525,6 +571,29 @@ def test_copies_that_sqlite_left_of_deleted_grants_are_overwritten(tmp_path: Pat
         assert await log.get_grants(GRANTS, sorted(grants)) == kept
         await log.put_grants(GRANTS, {gone[0]: b"again"})
         assert await log.get_grants(GRANTS, gone) == {gone[0]: b"again"}
+        await log.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_copy_left_by_a_deletion_that_was_cut_short_is_overwritten_by_who_looks_for_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        grants, gone = moved(0)
+        await log.put_grants(GRANTS, grants)
+        other = apsw.Connection(str(tmp_path / "log.db"))
+        other.pragma("secure_delete", "ON")
+        other.execute("BEGIN")
+        other.executemany("DELETE FROM grant_value WHERE key = ?", [(key,) for key in gone])
+        other.execute("COMMIT")
+        other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        other.close()
+        assert stand(tmp_path, {key: grants[key] for key in gone})
+        assert await log.grants_left([key.partition("|")[0] for key in gone]) == set()
+        assert stand(tmp_path, {key: grants[key] for key in gone}) == []
+        assert await log.grants_left(["bi/iom/1"]) == set()
+        [kept] = [key for key in grants if key not in gone][:1]
+        assert await log.grants_left([kept.partition("|")[0]]) == {kept.partition("|")[0]}
         await log.close()
 
     asyncio.run(scenario())
