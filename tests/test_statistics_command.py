@@ -56,6 +56,15 @@ def test_a_release_is_six_files_to_publish_and_one_that_only_the_commission_read
     assert "61" in (tmp_path / "out" / "statistiques-2026-H1.csv").read_text(encoding="utf-8-sig")
 
 
+def test_a_release_says_in_json_what_it_wrote(tmp_path: Path) -> None:
+    done = released(folder_of(tmp_path), "2026-H1", "--json")
+    said = json.loads(done.stdout)
+    assert (said["period"], said["agencies"], said["known"]) == ("2026-H1", 2, False)
+    assert sorted(Path(one) for one in said["published"]) == sorted((tmp_path / "out").iterdir())
+    assert Path(said["kept"]).is_file()
+    assert json.loads(released(tmp_path, "2026-H1", "--json").stdout)["known"] is True
+
+
 def test_the_page_in_arabic_is_written_when_asked_for_and_is_marked_as_a_draft(tmp_path: Path) -> None:
     done = released(folder_of(tmp_path), "2026-H1", "--arabic")
     assert done.exit_code == 0, done.output

@@ -19,7 +19,7 @@ from adapters.connectors.places import write_durably
 from adapters.registry_sheets import Sheet
 from schemas.errors import Language
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.options import Folder
+from umuhuza.options import Folder, Json
 from umuhuza.words import language, result, say, t
 
 Format = Literal["xlsx", "csv", "json"]
@@ -62,6 +62,7 @@ def registry(
             )
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
         zone, words = ZoneInfo(parts.settings.timezone), language()
@@ -88,8 +89,8 @@ def registry(
     write_durably(path, data)
     rows = sum(len(sheet.rows) for sheet in made)
     result(
-        {},
-        as_json=False,
+        {"file": str(path), "format": form, "rows": rows},
+        as_json=as_json,
         lines=[
             t(
                 f"Écrit : {path} ({rows} lignes, lisible par vous seul).",

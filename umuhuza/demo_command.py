@@ -10,17 +10,18 @@ hours; what is told at the end is counted in the mailboxes and in the log.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.table import Table
 
 from schemas.lifecycle import state_label
@@ -59,6 +60,7 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
 
 def _where(stage: Stage) -> list[tuple[str, str]]:
     """What to look at, and where."""
+    program = _program()
     iom, shelter = stage.folder("bi/iom"), stage.folder("bi/k7t4")
     return [
         (t("Ce que reçoit un lieu protégé", "What a protected place receives"), f"{shelter / 'dossier' / 'recus'}"),
@@ -66,21 +68,21 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
             t("Le suivi de l'OIM, ligne par ligne", "IOM's follow-up, row by row"),
             f"{iom / 'dossier' / 'rapports' / 'suivi.xlsx'}",
         ),
-        (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"umuhuza agency consents --dir {iom}"),
-        (t("Où en est chaque envoi", "Where each item stands"), f"umuhuza agency outbox --dir {iom}"),
+        (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"{program} agency consents --dir {iom}"),
+        (t("Où en est chaque envoi", "Where each item stands"), f"{program} agency outbox --dir {iom}"),
         (
             t("Ce qui passe la frontière", "What passes the border"),
-            f"umuhuza bridge status --gateway {stage.root / GATEWAY}",
+            f"{program} bridge status --gateway {stage.root / GATEWAY}",
         ),
         (
             t("Qui a vu le registre de preuve", "Who has seen the ledger"),
-            f"umuhuza witness status --ledger {stage.root / GATEWAY / LEDGER}",
+            f"{program} witness status --ledger {stage.root / GATEWAY / LEDGER}",
         ),
-        (t("Les règles, une à une", "The rules, one by one"), "umuhuza policy show referral.requested"),
-        (t("Le registre de preuve", "The ledger"), f"umuhuza ledger status --dir {stage.root / GATEWAY / LEDGER}"),
+        (t("Les règles, une à une", "The rules, one by one"), f"{program} policy show referral.requested"),
+        (t("Le registre de preuve", "The ledger"), f"{program} ledger status --dir {stage.root / GATEWAY / LEDGER}"),
         (
             t("La preuve, en un fichier", "The evidence, in one file"),
-            f"umuhuza audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
+            f"{program} audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
         ),
         (t("Ce que disent les processus", "What the processes say"), f"{stage.root / LOGS}"),
     ]
@@ -148,23 +150,28 @@ def _folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
+def _program() -> str:
+    """What to type for `umuhuza`, here: it need not be on the PATH."""
+    typed, here = Path(sys.argv[0]), Path.cwd()
+    if shutil.which("umuhuza") is not None or typed.name != "umuhuza":
+        return "umuhuza"
+    return str(typed.relative_to(here) if typed.is_absolute() and typed.is_relative_to(here) else typed)
+
+
 def _stay(stage: Stage) -> None:
-    drop = stage.folder("bi/iom") / "dossier" / "a-envoyer"
-    stage.console.print(
-        Panel(
-            t(
-                f"Tout tourne encore. Essayez : remplissez un modèle\n"
-                f"  {sys.argv[0]} agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
-                f"puis déposez-le dans\n  {drop}\nCe que reçoit un lieu protégé :\n"
-                f"  {stage.folder('bi/k7t4') / 'dossier' / 'recus'}\nCtrl-C pour arrêter.",
-                f"Everything is still running. Try: fill in a form\n"
-                f"  {sys.argv[0]} agency template orientation.xlsx --dir {stage.folder('bi/iom')}\n"
-                f"then drop it into\n  {drop}\nWhat a protected place receives:\n"
-                f"  {stage.folder('bi/k7t4') / 'dossier' / 'recus'}\nCtrl-C to stop.",
-            ),
-            expand=False,
-        )
-    )
+    iom, shelter = stage.folder("bi/iom"), stage.folder("bi/k7t4")
+    print_line = partial(stage.console.print, soft_wrap=True, markup=False)  # a path is copied whole
+    print_line()
+    for line in (
+        t("Tout tourne encore. Essayez : remplissez un modèle", "Everything is still running. Try: fill in a form"),
+        f"  {_program()} agency template orientation.xlsx --dir {iom}",
+        t("puis déposez-le dans", "then drop it into"),
+        f"  {iom / 'dossier' / 'a-envoyer'}",
+        t("Ce que reçoit un lieu protégé :", "What a protected place receives:"),
+        f"  {shelter / 'dossier' / 'recus'}",
+        t("Ctrl-C pour arrêter.", "Ctrl-C to stop."),
+    ):
+        print_line(line)
     stopped = False
 
     def stop(_number: int, _frame: object) -> None:

@@ -26,7 +26,7 @@ from schemas.forms import validated
 from schemas.plain.statistics import StatisticsSubmitted
 from topics.policy_file import policy
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.options import Folder
+from umuhuza.options import Folder, Json
 from umuhuza.words import result, say, t
 
 app = typer.Typer(no_args_is_help=True)
@@ -90,6 +90,7 @@ def release(
             ),
         ),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     earlier = list(_releases(previous))
     known = any(one.period == period for one in earlier)
@@ -113,8 +114,16 @@ def release(
     agencies = len(found.sources.get(period, ()))
     revised = sum(table.revised for table in found.tables)
     result(
-        {},
-        as_json=False,
+        {
+            "period": period,
+            "tables": len(found.tables),
+            "agencies": agencies,
+            "revised": revised,
+            "known": known,
+            "published": [str(path) for path in written],
+            "kept": str(kept),
+        },
+        as_json=as_json,
         lines=[
             t(
                 f"Semestre {period} : {len(found.tables)} tableaux, {agencies} agences, {revised} révisés.",
@@ -237,6 +246,7 @@ def build(
         str | None, typer.Option(help=t("La commission qui reçoit.", "The commission that receives."))
     ] = None,
     out: Annotated[Path | None, typer.Option(help=t("Fichier à écrire.", "File to write."))] = None,
+    as_json: Json = False,
 ) -> None:
     with opened_agency(folder) as parts:
         opener = parts.inbox().opened
@@ -251,8 +261,8 @@ def build(
     path = out or folder / f"statistiques-{period}.json"
     write_durably(path, json.dumps(draft, ensure_ascii=False, indent=1).encode("utf-8"))
     result(
-        {},
-        as_json=False,
+        {"persons": said.persons, "file": str(path)},
+        as_json=as_json,
         lines=[
             t(f"{said.persons} comptés, dans {path}.", f"{said.persons} counted, in {path}."),
             t(
