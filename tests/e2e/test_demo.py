@@ -19,8 +19,10 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
+from openpyxl import load_workbook
 
 from tests.e2e.commands import Done, environment, umuhuza, until
+from tests.e2e.domain_on_disk import referral, words_of
 from tests.e2e.planted import every_file, forms, in_base64, traces
 from tests.kafka.conftest import needs_kafka
 from umuhuza.demo_clock import DemoClock
@@ -403,6 +405,42 @@ def test_ended_in_the_middle_it_leaves_no_broker_behind(tmp_path: Path) -> None:
         assert len(processes_of(root)) >= 2
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
+    assert processes_of(root) == []
+
+
+def test_left_alone_it_stays_and_takes_the_form_that_it_says_to_fill_in(tmp_path: Path) -> None:
+    root = tmp_path / "tout"
+    process = started("fr", root, "sqlite")
+    try:
+
+        def invited() -> list[str]:
+            assert process.poll() is None, "it ended by itself"
+            lines = (tmp_path / "stdout").read_text(encoding="utf-8").splitlines()
+            return lines if any("Ctrl-C" in line for line in lines) else []
+
+        said = [line.strip() for line in until("it says what to try", invited, LONGEST_S)]
+        command = next(line for line in said if "agency template" in line).split()
+        drop = Path(said[said.index("puis déposez-le dans") + 1])
+        form = tmp_path / command[3]
+        assert command[:3] == ["umuhuza", "agency", "template"]
+        assert umuhuza(*command[1:3], form, *command[4:]).code == 0
+        book = load_workbook(form)
+        sheet = book["Orientation"]
+        filled = referral("Ines Inventée")
+        for cells in sheet.iter_cols(min_row=2, max_row=4):
+            cells[2].value = filled.get(str(cells[0].value))
+        book.save(drop / "essai.xlsx")
+        kept = root / "iom" / "dossier"
+        report = kept / "rapports" / "essai.rapport.xlsx"
+        until("its report", report.exists)
+        assert "1 ligne envoyée" in words_of(report)
+        shelter = root / "k7t4" / "dossier" / "recus"
+        until("it is at the shelter", lambda: any("Ines Inventée" in words_of(path) for path in shelter.glob("*.xlsx")))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
