@@ -430,8 +430,9 @@ def test_left_alone_it_stays_and_takes_the_form_that_it_says_to_fill_in(tmp_path
         book = load_workbook(form)
         sheet = book["Orientation"]
         filled = referral("Ines Inventée")
-        for cells in sheet.iter_cols(min_row=2, max_row=4):
-            cells[2].value = filled.get(str(cells[0].value))
+        codes, _, row = sheet.iter_rows(min_row=2, max_row=4)
+        for code, cell in zip(codes, row, strict=True):
+            cell.value = filled.get(str(code.value))
         book.save(drop / "essai.xlsx")
         kept = root / "iom" / "dossier"
         report = kept / "rapports" / "essai.rapport.xlsx"

@@ -113,10 +113,10 @@ def test_a_record_crosses_the_border_and_the_sandbox_goes_on_where_it_was_ended(
         assert told["ok"]
         assert len(told["processes"]) == 9
         assert publish(told)["offset"] == 0
-        [arrived] = lines(told, "tn", "tn/inlctp", "bilateral")
+        [arrived] = until("it is across", lambda: lines(told, "tn", "tn/inlctp", "bilateral"))
         assert arrived["record"] == orjson.loads(Path(told["files"]["record"]).read_bytes())["record"]
         assert orjson.loads(arrived["headers"]["umuhuza-home"])["checkpoint"].startswith("bi.umuhuza/log\n")
-        [receipt] = lines(told, "bi", "bi/iom", "receipt")
+        [receipt] = until("its receipt", lambda: lines(told, "bi", "bi/iom", "receipt"))
         assert receipt["ident"].startswith("tn/inlctp/")
         # What is told can be typed, whatever the folder is called.
         words = told["try"]["refused"].split(maxsplit=1)[1]
