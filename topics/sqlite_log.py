@@ -225,8 +225,9 @@ class SqliteLog:
     async def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
         """As the contract; the bytes are gone from database and WAL as well.
 
-        Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds: the grants
-        are gone then, their bytes may not be; call again. Meanwhile others' calls go on, a second late at most.
+        Raises LogError `unavailable` also when a reader of another process held the WAL for ten seconds (for one,
+        after an earlier call that waited ten in vain): the grants are gone then, their bytes may not be; call again.
+        Meanwhile others' calls go on, a second late at most.
         """
         await self._to_its_end(self._erased(self._queued(lambda store: store.delete_grants(topic, keys))))
 
@@ -363,7 +364,8 @@ class SqliteLog:
         """What was deleted stands nowhere any more when it returns. What is committed while readers are in the way goes
         on between the tries. Raises LogError `unavailable`, `storage_full`; `log_closed`: the next to open does it."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + SCRUB_S
+        # Where a deletion has waited in vain, those after it try once each: their rows at least go, and at once.
+        give_up = loop.time() + (0.0 if self._scrub_owed else SCRUB_S)
         # One at a time: a commit waits for one try at most, however many wait for the reader.
         async with self._scrubbing:
             self._refuse_closed()

@@ -318,6 +318,7 @@ def test_a_child_that_takes_too_long_is_ended() -> None:
 def test_a_formula_in_a_cell_is_refused_and_never_believed(office: Office) -> None:
     office.drop(filled(row(nom_donne='=HYPERLINK("http://invente.example","Aline")')))
     [problem] = problems(office.go_round())
+    assert problem.code == "row_invalid"
     assert "formule" in problem.fr
     back = office.sheet("rapports/novembre.a-corriger.xlsx", "Orientation")
     assert "(formule)" in back[3]

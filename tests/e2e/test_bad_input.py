@@ -69,6 +69,7 @@ ITEMS: dict[str, tuple[str, ...]] = {
     "10,000 rows": (
         f"{READING}::test_ten_thousand_rows_are_read_in_seconds",
         f"{READING}::test_more_rows_than_the_limit_are_refused_whole_and_loudly",
+        f"{HERE_FILE}::test_of_ten_thousand_rows_the_good_one_goes_and_the_bad_ones_come_back",
     ),
     "wrong encoding": (
         f"{READING}::test_a_cp1252_csv_is_read_and_the_report_says_so",
@@ -151,6 +152,8 @@ PLANTED = {
     "Nizigiyimana": ("iom", "k7t4"),
     "عائشة الزهراء": ("iom", "k7t4"),
     "Hakizimana-Refusée": ("iom",),
+    "Ndikumana-Dixmille": ("iom",),
+    "Inamahoro-Dixmille": ("iom", "k7t4"),
     "Ntakarutimana-Illisible": ("iom",),
     "Bizimungu-Tronquée": ("police",),
     "Mukandayisenga-Porte": (),
@@ -159,7 +162,7 @@ PLANTED = {
     "Uwimana-Avant": ("gone", "iom"),
 }
 """Each planted name, and the folders of the agencies that may hold it."""
-BEFORE_THE_LOG = ("Ntakarutimana-Illisible", "Bizimungu-Tronquée")
+BEFORE_THE_LOG = ("Ndikumana-Dixmille", "Inamahoro-Dixmille", "Ntakarutimana-Illisible", "Bizimungu-Tronquée")
 """Those of them that stand in what is tried over one log only."""
 
 MEMBERS = (
@@ -261,6 +264,25 @@ def test_a_file_sent_by_command_beside_a_running_adapter_is_taken_by_one_of_them
 
 def received(domain: DomainOnDisk, agency: str) -> list[Path]:
     return sorted(domain.watched(agency, "recus").glob("orientation-*.xlsx"))
+
+
+@on_one_log
+def test_of_ten_thousand_rows_the_good_one_goes_and_the_bad_ones_come_back(domain: DomainOnDisk) -> None:
+    bad = "Ndikumana-Dixmille"
+    rows = [referral(f"{bad} {number}", services="Logement gratuit") for number in range(9_999)]
+    data = workbook([*rows, referral("Inamahoro-Dixmille")])
+    domain.drop("bi/iom", "dixmille.xlsx", data)
+    until("its report", (domain.watched("bi/iom", "rapports") / "dixmille.rapport.xlsx").exists, 300)
+    report = domain.report("bi/iom", "dixmille")
+    assert report.count("row_invalid") == 9_999
+    assert report.count("Envoyée") == 1
+    assert (domain.watched("bi/iom", "envoyes") / "dixmille.xlsx").read_bytes() == data
+    again = words_of(domain.watched("bi/iom", "rapports") / "dixmille.a-corriger.xlsx")
+    assert (again.count(bad), again.count("Inamahoro")) == (9_999, 0)
+    until(
+        "the good one is at the shelter",
+        lambda: any("Inamahoro-Dixmille" in words_of(path) for path in received(domain, "bi/k7t4")),
+    )
 
 
 @on_one_log

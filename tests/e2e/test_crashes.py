@@ -146,6 +146,7 @@ def test_a_gateway_killed_in_the_middle_of_two_hundred_loses_and_doubles_none(do
     assert "passerelle" not in domain.processes, "nothing reaches the gateway"
     assert sent_states(domain, wanted) & {"waiting", "signed"}, "it was not in the middle of them"
     until("the agency has noticed", lambda: "unavailable" in domain.log_of("iom") or troubled(domain, wanted))
+    until("it says what to do", lambda: CODES["unavailable"].advice_fr in domain.log_of("iom"))
     domain.start_gateway()
     assert umuhuza("agency", "retry", "--dir", domain.folder("bi/iom"), "--json").json["ok"]
     connect(domain, "bi/r5w2")
