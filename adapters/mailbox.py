@@ -28,6 +28,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -509,11 +510,27 @@ class Mailbox:
         if thread.state == after and before is None:
             self.drop_thread(thread.id)
         elif thread.state == after and before is not None:
-            self.put_thread(replace(thread, state=before), at)
+            self.put_thread(replace(thread, state=self._crossed(thread, after, before)), at)
         elif after is not None and before is not None:
             crossed = self._replayed(thread, after, before)
             if crossed is not None:
                 self.put_thread(replace(thread, state=crossed), at)
+
+    def _crossed(self, thread: Thread, after: str, before: str) -> str:
+        """`before` with what crossed since: said by the other side, which had not seen what is taken back, and without
+        effect here in `after`."""
+        peer: lifecycle.Party = "recipient" if thread.role == "initiator" else "initiator"
+        rows = self._file.rows(
+            "SELECT type, thread_state, crossed FROM incoming WHERE thread = ? AND thread_state IS NOT NULL"
+            " ORDER BY n DESC",
+            thread.id,
+        )
+        came = [str(type) for type, state, crossed in takewhile(lambda row: row[1] == after and row[2], rows)]
+        state = before
+        for type in reversed(came):
+            with suppress(OrderError):
+                state = lifecycle.step(thread.machine, state, type, peer).state
+        return state
 
     def _replayed(self, thread: Thread, after: str, before: str) -> str | None:
         """The thread's state had what came from the other side since it was in `after` found it in `before`; None
