@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +36,7 @@ from adapters.connectors.contract import Batch, Draft
 from adapters.keystore import read_keys
 from adapters.outbox import Outbox
 from adapters.sending import Sender
+from schemas.errors import AccessError
 from schemas.forms import Facts
 from schemas.keys import CLASSICAL, HYBRID
 from schemas.registry import Role
@@ -196,6 +198,9 @@ class Sandbox:
             self._until((folder / "connected").exists)
         for here in (self.bi, self.tn):
             self._until((here.ledger / ENDORSED_FILE).exists)
+        for agency in WITH_TOKEN:  # gateways look at their neighbours once a second
+            here, other = (self.bi, self.tn) if agency.startswith("bi/") else (self.tn, self.bi)
+            self._until(partial(_is_open, self.root / agency / "keys.json", agency, here, other.name))
         self.renew_tokens()
         replace_file(self.root / MARK, orjson.dumps({"v": VERSION}))
 
@@ -302,6 +307,23 @@ async def _token(keys: Path, agency: str, here: DomainFolders) -> str:
         return await log.access_token()
     finally:
         await log.close()
+
+
+def _is_open(keys: Path, agency: str, here: DomainFolders, other: str) -> bool:
+    """Whether that domain's gateway knows its neighbour by now."""
+
+    async def asked() -> bool:
+        log = HttpLog(here.address, agency, read_keys(keys).sig, domain=here.name, now=time.time, random=os.urandom)
+        try:
+            return bool(await log.fetch_neighbour(other))
+        except AccessError as exc:
+            if exc.code != "request_invalid":  # of a page that is not there yet
+                raise
+            return False
+        finally:
+            await log.close()
+
+    return asyncio.run(asked())
 
 
 def _write_private(path: Path, text: str) -> None:

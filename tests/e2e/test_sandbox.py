@@ -102,6 +102,7 @@ def publish(told: dict[str, Any]) -> dict[str, Any]:
         trust_env=False,
     )
     first: dict[str, Any] = orjson.loads(answer.content.splitlines()[0])
+    assert "offset" in first, first
     return first
 
 
@@ -110,7 +111,7 @@ def test_a_record_crosses_the_border_and_the_sandbox_goes_on_where_it_was_ended(
     first = started(tmp_path / "first.out", "--dir", root)
     try:
         told = first.told
-        assert told["ok"]
+        assert told["ok"], told
         assert len(told["processes"]) == 9
         assert publish(told)["offset"] == 0
         [arrived] = until("it is across", lambda: lines(told, "tn", "tn/inlctp", "bilateral"))
