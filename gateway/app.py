@@ -12,7 +12,6 @@ route's template, status, code, agency, duration and counts: never a path, a que
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -22,18 +21,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.bridge_routes import add_bridge_routes
 from gateway.bundle_routes import add_bundle_routes
 from gateway.checkers import Checkers
+from gateway.connection import Connection, Exchange
 from gateway.crossed_routes import add_crossed_routes
 from gateway.door import Door, open_door
 from gateway.log_routes import add_log_routes
@@ -41,7 +40,7 @@ from gateway.openapi import install
 from gateway.pages import add_pages
 from gateway.receipt_routes import add_receipt_routes
 from gateway.registry_routes import add_registry_pages
-from gateway.routes import IS_WHOLE, ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
+from gateway.routes import ClientGoneError, Message, Receive, Reply, Scope, Send, mailbox, records
 from gateway.settings import Settings, read_registry_root, read_sealing_key, read_signing_key
 from gateway.witness_routes import add_witness_routes
 from gateway.workers import Threads, seldom_collect
@@ -58,7 +57,6 @@ from topics.witness_folder import KEY_FILE, WITNESS, read_note_signers
 
 Hot = Callable[[Door, Scope, Receive, Send], Awaitable[tuple[int, dict[str, Any]]]]
 _HOT: dict[str, tuple[str, Hot]] = {"/v1/records": ("POST", records), "/v1/mailbox": ("GET", mailbox)}
-MAX_HEADER_BYTES = 32 * 1024
 _WAL = "-wal"
 _THREADS = 2
 """For compression and the index's file, and for what checkers do where there are none."""
@@ -143,9 +141,6 @@ class Gateway:
             facts = {"code": exc.code} | ({} if agency is None else {"agency": agency})
         except ClientGoneError:
             status = 499
-        except TimeoutError:
-            # The client takes nothing: an answer cut short closes the connection.
-            status = 499
         self._tell(route, status, facts, started)
 
     async def _ordinary(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
@@ -163,7 +158,7 @@ class Gateway:
                 message = {**message, "headers": fields}
             await send(message)
 
-        with contextlib.suppress(ClientDisconnect):
+        with contextlib.suppress(ClientDisconnect, ClientGoneError):
             await self.fastapi(scope, receive, finish)
         route = getattr(scope.get("route"), "path", "*")
         agency = scope.get("umuhuza.agency")
@@ -293,100 +288,6 @@ def _size_of(path: Path, *suffixes: str) -> float:
 # The server
 
 
-class _Joining:
-    """A transport that sends the head of an answer together with what is written behind it in the same turn of the
-    loop: uvicorn writes them one by one, and each write is a system call and a packet."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._loop.call_soon(self._send)  # an answer without a body has nothing behind it
-            return
-        self._transport.write(data)
-
-    def _send(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a bound on a request's head in bytes and in seconds; it has none of its own."""
-
-    header_seconds = 20.0
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_due: float | None = None
-    """When the head that is awaited has to be there, by the loop's clock; None: none is awaited."""
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is an asyncio.Transport, but does not say so; ours is one in all that is used of it.
-        super().connection_made(cast(asyncio.Transport, _Joining(cast(asyncio.Transport, transport), self.loop)))
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-        self._expect_head()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._head_due = None
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        # Nothing that leads back to the request: a ring would keep its body until the seldom collector comes by.
-        self.scope["state"][IS_WHOLE] = True
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEADER_BYTES:
-            raise ValueError("head too large")  # uvicorn answers 400 and closes
-
-    def _expect_head(self) -> None:
-        self._head_due = self.loop.time() + self.header_seconds
-        # One timer outlives many requests: most heads are there at once, and a timer for each costs more than they do.
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_at(self._head_due, self._too_slow)
-
-    def _too_slow(self) -> None:
-        self._head_timer = None
-        if self._head_due is None:
-            return
-        if self.loop.time() < self._head_due:  # that of a later request
-            self._head_timer = self.loop.call_at(self._head_due, self._too_slow)
-        elif not self.transport.is_closing():
-            self.transport.close()
-
-
 class _Server(uvicorn.Server):
     """uvicorn's, which tells when it is ready and wakes waiting reads when it stops."""
 
@@ -470,11 +371,11 @@ def serve(
     _server_log(sys.stderr)
     # With Python's 5 ms the log's threads wait that long for the lock, several times per commit.
     sys.setswitchinterval(0.0005)
-    _Protocol.header_seconds = settings.header_seconds
+    Connection.header_seconds, Exchange.send_seconds = settings.header_seconds, settings.send_seconds
     config = uvicorn.Config(
         gateway,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=_Protocol,
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -49,7 +49,7 @@ _READ_LIMIT = 1000
 
 
 class ClientGoneError(Exception):
-    """The client went away before its request was complete: nothing was done."""
+    """The client went away before its request was complete, and nothing was done; or before it had its answer."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -168,9 +168,8 @@ class Reply:
             chunk[start : start + _PIECE_BYTES] for chunk in chunks for start in range(0, len(chunk), _PIECE_BYTES)
         ]
         for chunk in chunks[:-1]:
-            # uvicorn waits here while the client takes nothing; not for ever.
-            async with asyncio.timeout(self._door.settings.send_seconds):
-                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            # Here the server waits while the client takes nothing; not for ever.
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": chunks[-1] if chunks else b"", "more_body": False})
 
     async def refuse(self, error: UmuhuzaError) -> int:
