@@ -114,7 +114,8 @@ def furnish(here: DomainFolders, *, asks_every_s: float = 1.0) -> None:
     with (here.gateway / GATEWAY_FILE).open("a", encoding="utf-8") as out:
         out.write(f'witness = "{here.witness.resolve()}"\n{neighbours}checkers = 0\n')
     with (here.ledger / LEDGER_FILE).open("a", encoding="utf-8") as out:
-        out.write(f"{neighbours}witness_seconds = {asks_every_s}\n")
+        ready = (here.ledger / here.ready.name).resolve()
+        out.write(f'{neighbours}witness_seconds = {asks_every_s}\nready_file = "{ready}"\n')
 
 
 def member(
@@ -194,6 +195,7 @@ def introduce(other: DomainFolders, ours: str, *folders: Path) -> None:
 
 
 def bridge(here: DomainFolders, other: DomainFolders) -> Callable[[], object]:
-    """Carries from here to there, looking twice a second."""
+    """Carries from here to there, looking twice a second; its own address stands beside the gateway's."""
     where = ("--url", other.address, "--gateway", str(here.gateway), "--every", "0.5")
-    return command("bridge", "run", other.name, *where)
+    health = ("--port", "0", "--ready-file", str(here.ready.with_name(f"{here.ready.name}-{other.name}")))
+    return command("bridge", "run", other.name, *where, *health)
