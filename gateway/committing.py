@@ -192,6 +192,11 @@ class Committer:
             await self._compare(unsure)
         return erasing
 
+    def erase_soon(self) -> None:
+        """Carry out what is commanded by now, beside everything else."""
+        if self._index.erasures_to_do():
+            self._erase_for([])
+
     def _erase_for(self, commands: Sequence[Pending]) -> None:
         """Beside the commits that follow: a reader of another process may hold up a deletion for seconds."""
         self._to_erase += commands
@@ -221,7 +226,7 @@ class Committer:
         """The log knew these events before we did: another gateway took them. The same signed bytes are a copy,
         signature twins included, which the log cannot see. With each: where the log has exactly these bytes."""
         try:
-            await self._follower.follow()
+            await self._follower.catch_up()
         except LogError as exc:
             for pending, _ in batch:
                 self._judge.settle(pending, LogError(exc.code))
@@ -234,7 +239,7 @@ class Committer:
                 self._judge.settle(pending, found)
             else:
                 self._judge.settle(pending, OrderError("evt_conflict", "L1.evt"))
-        self._erase_for([])  # what the others' records command
+        self.erase_soon()  # what the others' records command
 
     def _past_retention(self, pending: Pending, same: Appended | None) -> Placed | None:
         """Where a repeat stood whose first copy is removed, and which an index made again does not know any more: what

@@ -156,8 +156,9 @@ class Door:
                 if self.now() - measured >= _LAG_EVERY_S:
                     measured = self.now()
                     self.metrics.index_lag.set(await self.follower.lag())
-                await self.follower.follow()
+                await self.follower.catch_up()
                 self._followed = self.now()
+                self.intake.erase_soon()
                 self.metrics.log_up.set(1)
             except LogError:  # not now: the next round, and /readyz says so meanwhile
                 self.metrics.log_up.set(0)

@@ -60,7 +60,14 @@ class Follower:
         """Topic that could not be followed -> code: not made yet, or no longer the one that it was."""
 
     async def follow(self, topics: Sequence[str] | None = None) -> int:
-        """Apply what is in the log and not in the index; returns how many entries were read.
+        """As `catch_up`; then as `erase`."""
+        count = await self.catch_up(topics)
+        await self.erase()
+        return count
+
+    async def catch_up(self, topics: Sequence[str] | None = None) -> int:
+        """Apply what is in the log and not in the index; returns how many entries were read. What they command to
+        erase is not served from here on, and is not erased yet.
 
         A topic that the log does not have, or not as it was, is passed by and named in `troubled`: the others go on.
 
@@ -97,8 +104,6 @@ class Follower:
             if topics is None and (self._verified_with is not rules or self._behind):
                 await self._ask_again(rules)
                 self._verified_with = rules
-        if self._index.erasures_to_do():
-            await self.erase()
         return count
 
     async def _apply(self, rules: Rules, stored: Sequence[Stored]) -> None:
@@ -173,7 +178,8 @@ class Follower:
     async def erase(self) -> None:
         """Carry out the erasures that the log commands: every key of every holder of each target.
 
-        What could not be deleted now stays to be done; it is not served meanwhile.
+        What could not be deleted now stays to be done; it is not served meanwhile. A reader of another process may hold
+        up each for seconds: whoever has others waiting asks `Committer.erase_soon`.
         """
         rules, blind = self._checks.rules, False
         for ident in self._index.erasures_to_do():

@@ -101,6 +101,7 @@ class Intake:
         self._lookup: _Lookup | None = None
         self.pending = self._judge.pending
         self.drain = self._committer.drain
+        self.erase_soon = self._committer.erase_soon
 
     def busy(self, agency: str) -> bool:
         """Whether a request of this agency waits for its turn to be judged."""
@@ -299,4 +300,5 @@ class Intake:
                 topics |= set(mailboxes_of(self._checks.rules.registry.party(m.iss)))
             heads[m.topic] = max(m.seq, expected)
         if topics := topics & self._checks.rules.topics:
-            await self._follower.follow(sorted(topics))
+            await self._follower.catch_up(sorted(topics))
+            self.erase_soon()

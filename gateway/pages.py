@@ -141,13 +141,15 @@ def add_pages(app: FastAPI) -> None:
     ) -> Response:
         topics = sorted(name for name in door.checks.rules.topics if ".grants." not in name)
         if topic is None:
-            await door.follower.follow()
+            await door.follower.catch_up()
+            door.intake.erase_soon()
             heads = door.index.heads_of(caller.agency, topics)
             told = {name: {"seq": h.seq, "hash": h.hash, "offset": h.offset} for name, h in heads.items()}
             return Response(orjson.dumps({"heads": told}), media_type="application/json")
         if topic not in topics:
             raise LogError("topic_unknown", "query.topic")
-        await door.follower.follow([topic])
+        await door.follower.catch_up([topic])
+        door.intake.erase_soon()
         first = (await door.log.ends(topic)).first
         lines: list[bytes] = []
         while not lines and (links := door.index.links(caller.agency, topic, after, limit)):

@@ -3,15 +3,16 @@
 
 SQLite overwrites what it deletes. When it moves a row to another page of the same tree, it leaves the old copy where it
 was, in the gap between the page's cell pointers and its cells; deleting the row later does not reach that copy. Here it
-is found (`stands`), and `renew` writes the tables of grants anew: the pages of the old ones are overwritten when they
-are freed. Must never put what it looks for into an error.
+is found (`stands`; `bytes_left` looks for keys in whole files), and `renew` writes the tables of grants anew: the pages
+of the old ones are overwritten when they are freed. Must never put what it looks for into an error.
 
 Source: SQLite, fileformat2.html, section 1.6 (b-tree pages); btree.c, rebuildPage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import apsw
 import orjson
@@ -22,6 +23,9 @@ is shorter than two of them."""
 _MANY = 200
 """Traces; writing the grants anew is sooner done than looking for more."""
 _TABLES = {0x02: 12, 0x05: 12, 0x0A: 8, 0x0D: 8}  # kind of b-tree page: length of its header
+
+_PIECE = 4 << 20
+"""Bytes of a file that are looked through at a time."""
 
 Traces = frozenset[bytes] | None
 """What the bytes of deleted rows are recognised by; None: too many rows to look for each."""
@@ -86,3 +90,47 @@ def renew(connection: apsw.Connection) -> None:
     connection.execute("INSERT INTO grant_value (topic, key, value) SELECT topic, key, value FROM grant_old ORDER BY n")
     connection.execute("DROP TABLE grant_old")
     connection.execute(str(index[0]))
+
+
+@contextlib.contextmanager
+def opened(path: str, vfs: str | None, kind: int) -> Iterator[apsw.VFSFile]:
+    """A file of SQLite's to read from, through SQLite's own layer: another descriptor of the database, closed, would
+    take the locks of every connection in this process away (POSIX).
+
+    Args:
+        vfs: by name; None is the real disk.
+        kind: apsw.SQLITE_OPEN_MAIN_DB or SQLITE_OPEN_WAL.
+
+    Raises apsw.CantOpenError.
+    """
+    file = apsw.VFSFile(vfs or "", path, [kind | apsw.SQLITE_OPEN_READONLY, 0])
+    try:
+        yield file
+    finally:
+        file.xClose()
+
+
+def bytes_left(path: str, vfs: str | None, idents: Sequence[str]) -> set[str]:
+    """Those of these records of which the key of a grant stands anywhere in the database's file or its WAL, in use or
+    not. Uses no connection. Raises apsw.CantOpenError (no database), apsw.IOError."""
+    keys = {f"{ident}|".encode("ascii"): ident for ident in idents}
+    left: set[str] = set()
+    overlap = max(map(len, keys), default=1) - 1
+    for suffix, kind in (("", apsw.SQLITE_OPEN_MAIN_DB), ("-wal", apsw.SQLITE_OPEN_WAL)):
+        try:
+            with opened(path + suffix, vfs, kind) as file:
+                size, at, before = file.xFileSize(), 0, b""
+                while at < size and keys:
+                    read = file.xRead(min(_PIECE, size - at), at)
+                    if not read:
+                        break  # cut meanwhile, as the WAL is by a deletion
+                    at += len(read)
+                    piece = before + read
+                    found = {key for key in keys if key in piece}
+                    left |= {keys.pop(key) for key in found}
+                    before = piece[-overlap:]
+        except apsw.CantOpenError:
+            if not suffix:
+                raise
+            # The last connection removed it.
+    return left

@@ -75,6 +75,8 @@ class SqliteLog:
         self._scrubbing = asyncio.Lock()
         self._scrub_owed = False
         """An earlier deletion could not make sure of its bytes."""
+        self._out_of_reach: set[str] = set()
+        """Records of which writing the grants anew has left a key; doing so again would leave it too."""
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
 
@@ -202,11 +204,12 @@ class SqliteLog:
         left = await self._bytes_left([ident for ident in wanted if ident not in kept])
         with contextlib.suppress(LogError):
             for doubt in (False, True):  # it may be a deletion that is under way: then its end is enough
-                if left:
+                if left - (self._out_of_reach if doubt else set()):
                     if doubt:
                         await self._in(self._write_thread, self._writer.doubt)
                     await self._to_its_end(self._scrub())
                     left = await self._bytes_left(sorted(left))
+            self._out_of_reach = (self._out_of_reach - set(wanted)) | left
         self._refuse_closed()
         return kept | left
 

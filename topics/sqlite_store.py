@@ -40,7 +40,7 @@ from schemas.errors import LogError
 from topics.durable_file import sync_folder
 from topics.log import MAX_VALUE_BYTES, Appended, Ends, Entry, Stored
 from topics.settings import SettingsError
-from topics.sqlite_gaps import NO_TRACES, Traces, both, renew, stands, traces_of
+from topics.sqlite_gaps import NO_TRACES, Traces, both, bytes_left, opened, renew, stands, traces_of
 from topics.sqlite_transaction import code_of, plan_once, transaction
 from topics.sqlite_turn import Turn
 from topics.sqlite_wal import LOOK_AGAIN_S, PAGE_BYTES, SCRUB_S, Wal
@@ -55,7 +55,6 @@ TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
 _ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few steps
-_PIECE = 4 << 20  # of the file that is looked through for what was erased
 _TRIM = 500  # entries per transaction, so that writers get their turn during a long retention run
 
 MIGRATIONS: tuple[str, ...] = (
@@ -486,7 +485,7 @@ class Store:
 
         def look() -> None:
             nonlocal found
-            with self._file("", apsw.SQLITE_OPEN_MAIN_DB) as file:
+            with opened(self._path, self._vfs, apsw.SQLITE_OPEN_MAIN_DB) as file:
                 found = stands(self._connection, file, self._gone)
 
         with self._reporting():
@@ -666,43 +665,11 @@ class Store:
             }
 
     def bytes_left(self, idents: Sequence[str]) -> set[str]:
-        """Those of these records of which the key of a grant stands anywhere in the database's file or its WAL, in use
-        or not. Uses no connection: in any thread. Raises LogError `unavailable`.
-
-        The database is opened through SQLite's own layer: another descriptor of the file, closed, would take the locks
-        of every connection in this process away (POSIX)."""
-        keys = {f"{ident}|".encode("ascii"): ident for ident in idents}
-        left: set[str] = set()
-        overlap = max(map(len, keys), default=1) - 1
-        for suffix, kind in (("", apsw.SQLITE_OPEN_MAIN_DB), ("-wal", apsw.SQLITE_OPEN_WAL)):
-            try:
-                with self._file(suffix, kind) as file:
-                    size, at, before = file.xFileSize(), 0, b""
-                    while at < size and keys:
-                        read = file.xRead(min(_PIECE, size - at), at)
-                        if not read:
-                            break  # cut meanwhile, as the WAL is by a deletion
-                        at += len(read)
-                        piece = before + read
-                        found = {key for key in keys if key in piece}
-                        left |= {keys.pop(key) for key in found}
-                        before = piece[-overlap:]
-            except apsw.CantOpenError:
-                if not suffix:
-                    raise LogError("unavailable", "file") from None
-                # The last connection removed it.
-            except apsw.IOError:
-                raise LogError("unavailable", "file") from None
-        return left
-
-    @contextlib.contextmanager
-    def _file(self, suffix: str, kind: int) -> Iterator[apsw.VFSFile]:
-        """To read from. Raises apsw.CantOpenError."""
-        file = apsw.VFSFile(self._vfs or "", self._path + suffix, [kind | apsw.SQLITE_OPEN_READONLY, 0])
+        """As `sqlite_gaps.bytes_left`, of this file. In any thread. Raises LogError `unavailable`."""
         try:
-            yield file
-        finally:
-            file.xClose()
+            return bytes_left(self._path, self._vfs, idents)
+        except (apsw.CantOpenError, apsw.IOError):
+            raise LogError("unavailable", "file") from None
 
     def grant_topics(self) -> list[str]:
         """Grants topics in which something is kept, in order."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import orjson
 import pytest
 
+from gateway.app import Gateway
 from schemas.envelope import Acts, parse_record
 from schemas.errors import LogError
 from schemas.sealing import open_grant
@@ -142,38 +144,81 @@ def test_issuer_or_recipient_erase_and_a_repeat_brings_nothing_back(iss: str, to
     asyncio.run(run())
 
 
-def test_commits_go_on_while_an_erasure_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it does for a reader of another process that holds the embedded log's WAL."""
+@contextlib.asynccontextmanager
+async def erasures_held_up(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
+    """As a reader of another process that holds the embedded log's WAL does; the event: one has begun."""
+    begun, go_on, delete = asyncio.Event(), asyncio.Event(), gateway.door.log.delete_grants
 
+    async def held(topic: str, keys: Sequence[str]) -> None:
+        begun.set()
+        await go_on.wait()
+        await delete(topic, keys)
+
+    monkeypatch.setattr(gateway.door.log, "delete_grants", held)
+    try:
+        async with asyncio.timeout(60):
+            yield begun
+    finally:
+        go_on.set()
+
+
+def test_commits_go_on_while_an_erasure_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         world = World(tmp_path)
         async with world.opened() as gateway, world.caller(gateway) as iom:
             one = world.domain.record()
             await iom.send(one)
-            begun, go_on, delete = asyncio.Event(), asyncio.Event(), gateway.door.log.delete_grants
-
-            async def held(topic: str, keys: Sequence[str]) -> None:
-                begun.set()
-                await go_on.wait()
-                await delete(topic, keys)
-
-            monkeypatch.setattr(gateway.door.log, "delete_grants", held)
-            command = asyncio.create_task(iom.send(erasing(world, one, "bi/iom", "bi/k7t4")))
-            try:
-                async with asyncio.timeout(60):
-                    await begun.wait()
-                    for _ in range(3):
-                        [line, _] = await iom.send(world.domain.record())
-                        assert "offset" in line
+            async with erasures_held_up(gateway, monkeypatch) as begun:
+                command = asyncio.create_task(iom.send(erasing(world, one, "bi/iom", "bi/k7t4")))
+                await begun.wait()
+                for _ in range(3):
+                    [line, _] = await iom.send(world.domain.record())
+                    assert "offset" in line
                 assert not command.done()
                 assert await grants_kept(gateway, one) == 1
-            finally:
-                go_on.set()
             [line, _] = await command
             assert "offset" in line
             assert await grants_kept(gateway, one) == 0
 
     asyncio.run(run())
+
+
+def test_a_gateway_follows_and_answers_while_an_erasure_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a command that came by another gateway."""
+
+    async def run() -> None:
+        world = World(tmp_path)
+        async with (
+            world.opened() as other,
+            world.opened(index=tmp_path / "index2.db", follow_seconds=0.02) as gateway,
+            world.caller(other) as iom,
+            world.caller(gateway) as here,
+        ):
+            one = world.domain.record()
+            await iom.send(one)
+            async with erasures_held_up(gateway, monkeypatch) as begun:
+                with monkeypatch.context() as patched:  # what it does itself is not what is asked about
+                    patched.setattr(other.door.follower, "erase", lambda: asyncio.sleep(0))
+                    await iom.send(erasing(world, one, "bi/iom", "bi/k7t4"))
+                    await begun.wait()
+                    world.clock.at += 200  # it has long not followed the log, as it says
+                    while not await is_ready(gateway):
+                        await asyncio.sleep(0.02)
+                    assert (await here.get("/v1/sent")).status_code == 200
+                    assert await grants_kept(gateway, one) == 1
+            async with asyncio.timeout(60):
+                while await grants_kept(gateway, one):
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+
+
+async def is_ready(gateway: Gateway) -> bool:
+    try:
+        await gateway.door.ready()
+    except LogError:
+        return False
+    return True
 
 
 def test_a_third_party_erases_nothing(tmp_path: Path) -> None:
