@@ -184,15 +184,21 @@ def test_a_killed_checker_costs_a_repeat_and_is_replaced(tmp_path: Path) -> None
     assert children() == []
 
 
-def test_what_waits_for_a_checker_that_died_goes_to_another(tmp_path: Path) -> None:
-    """Few enough lines that the second is not woken for them while the first lives."""
-    domain = World(tmp_path).domain
+def asked_of_one_that_stands_still(
+    checkers: Checkers, domain: Domain
+) -> tuple[int, list[asyncio.Future[list[Examined | Refused]]]]:
+    """The first checker is stopped, and forty callers ask about a line each: too few to wake the second for."""
+    victim = min(children())
+    os.kill(victim, signal.SIGSTOP)
     lines = [line_of(domain.record()) for _ in range(40)]
+    return victim, [asyncio.ensure_future(checkers.examine(tasks_of(domain, [line]))) for line in lines]
+
+
+def test_what_waits_for_a_checker_that_died_goes_to_another(tmp_path: Path) -> None:
+    domain = World(tmp_path).domain
 
     async def work(checkers: Checkers) -> None:
-        victim = min(children())
-        os.kill(victim, signal.SIGSTOP)
-        asked = [asyncio.ensure_future(checkers.examine(tasks_of(domain, [line]))) for line in lines]
+        victim, asked = asked_of_one_that_stands_still(checkers, domain)
         await asyncio.sleep(0)
         os.kill(victim, signal.SIGKILL)
         async with asyncio.timeout(20):
@@ -205,12 +211,9 @@ def test_what_waits_for_a_checker_that_died_goes_to_another(tmp_path: Path) -> N
 
 def test_beside_a_checker_that_hangs_the_idle_one_takes_what_waits(tmp_path: Path) -> None:
     domain = World(tmp_path).domain
-    lines = [line_of(domain.record()) for _ in range(40)]
 
     async def work(checkers: Checkers) -> None:
-        victim = min(children())
-        os.kill(victim, signal.SIGSTOP)
-        asked = [asyncio.ensure_future(checkers.examine(tasks_of(domain, [line]))) for line in lines]
+        victim, asked = asked_of_one_that_stands_still(checkers, domain)
         done, waiting = await asyncio.wait(asked, timeout=OVERDUE_S / 2)
         assert len(done) >= 38
         os.kill(victim, signal.SIGCONT)
