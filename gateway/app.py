@@ -349,7 +349,8 @@ def serve(
         LogError: the log cannot be opened (as `KafkaLog.open`, `SqliteLog.open`); nothing was answered.
         OSError: the address is taken.
     """
-    gateway = build(settings, now=now, logger=json_line(sys.stderr.buffer), over=over, passphrase=passphrase)
+    logger = json_line(sys.stderr.buffer)
+    gateway = build(settings, now=now, logger=logger, over=over, passphrase=passphrase)
     listener = socket.create_server(
         (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET, backlog=2048
     )
@@ -366,6 +367,7 @@ def serve(
             os.replace(half, settings.ready_file)
         if on_ready is not None:
             on_ready(address)
+        logger({"event": "ready", "address": address})
         seldom_collect()
 
     _server_log(sys.stderr)

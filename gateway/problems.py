@@ -70,6 +70,7 @@ _BY_STATUS: Mapping[int, tuple[str, ...]] = {
         "consent_expired",
         "clock_ahead",
         "source_unreadable",
+        "folder_unusable",
         "row_invalid",
         "words_misheard",
         "words_differ",

@@ -14,7 +14,12 @@ from tests.agencies import PLANTED, Agencies, referral
 from tests.test_attachment_commands import Offices
 
 IOM, SHELTER = "bi/iom", "bi/k7t4"
-CONSENT = {"base": "Consentement de la personne", "consentement_date": "26/10/2026", "consentement_fin": "20/05/2027"}
+CONSENT = {
+    "base": "Consentement de la personne",
+    "consentement_date": "26/10/2026",
+    "consentement_fin": "20/05/2027",
+    "consentement_forme": "Signature",
+}
 
 
 @pytest.fixture

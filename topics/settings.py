@@ -120,9 +120,15 @@ def _from_file(model: type[BaseModel], file: Path, section: str | None) -> dict[
     try:
         with file.open("rb") as stream:
             raw = tomllib.load(stream)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SettingsError(
+            f"there is no {file.name} in {file.parent}: is it the right folder?",
+            f"pas de fichier {file.name} dans {file.parent} : est-ce le bon dossier ?",
+        ) from None
     except OSError:
         raise SettingsError(
-            f"the settings file {file.name} cannot be read", f"le fichier de réglages {file.name} ne peut pas être lu"
+            f"the settings file {file} cannot be read: this account needs the right to do so",
+            f"le fichier de réglages {file} ne peut pas être lu : ce compte doit en avoir le droit",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise SettingsError(

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One at a time, of any process on this machine: a file lock that the kernel queues."""
+"""One at a time, of any process on this machine: a file lock that the kernel queues, or that refuses."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from topics.settings import SettingsError
 
 if sys.platform != "win32":
     import fcntl
@@ -37,3 +42,32 @@ class Turn:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Be the only process on this machine that runs on this file. `path-running` beside it is the lock; it is freed
+    however the process ends. On Windows nobody is refused.
+
+    Raises SettingsError: another one runs, or this account may not write there.
+    """
+    lock = path.with_name(f"{path.name}-running")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError:
+        raise SettingsError(
+            f"{lock} cannot be written: the folder has to be there, and this account needs the right to write in it",
+            f"{lock} ne peut pas être écrit : le dossier doit exister, et ce compte avoir le droit d'y écrire",
+        ) from None
+    try:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SettingsError(
+                    f"another process runs on {path} already: end that one first",
+                    f"un autre processus tourne déjà sur {path} : arrêtez-le d'abord",
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)

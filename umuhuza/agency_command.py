@@ -38,6 +38,7 @@ from schemas.plain.attachment import CHUNK
 from schemas.registry import ROLES, dumps_agency
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError, load
+from topics.sqlite_turn import only_one
 from umuhuza import (
     agency_agree_command,
     agency_directory_command,
@@ -265,7 +266,7 @@ def run(
         Path | None, typer.Option(help=t("Créé quand l'agence est reliée.", "Made once the agency is connected."))
     ] = None,
 ) -> None:
-    with opened_agency(folder) as parts:
+    with opened_agency(folder) as parts, only_one(parts.settings.mailbox):
         parts.keys.sig.sign(b"")  # a wrong passphrase or PIN is said now, to whoever starts it
         if parts.settings.folder is not None:
             say(
@@ -619,12 +620,20 @@ def template(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
+    if file.suffix.lower() not in (".xlsx", ".csv"):
+        raise typer.BadParameter(t("un nom en .xlsx ou .csv", "a name that ends in .xlsx or .csv"), param_hint="FILE")
     with opened_agency(folder) as parts:
         asyncio.run(_fresh_registry(parts))
         if file.suffix.lower() == ".csv":
-            file.write_bytes(template_csv(language()))
+            form = template_csv(language())
         else:
-            file.write_bytes(template_xlsx(recipients=recipients_of(parts), language=language()))
+            form = template_xlsx(recipients=recipients_of(parts), language=language())
+        try:
+            with file.open("xb") as out:  # never over a form that somebody has filled in
+                out.write(form)
+        except FileExistsError:
+            taken = t(f"{file} existe déjà : choisissez un autre nom", f"{file} is there already: choose another name")
+            raise typer.BadParameter(taken, param_hint="FILE") from None
     lines = [t(f"Modèle écrit : {file}", f"Form written: {file}")]
     result({"ok": True, "file": str(file)}, as_json=as_json, lines=lines)
 

@@ -81,7 +81,7 @@ def _way_words(way: Way | None, now: float) -> str:
         )
     if not way.code:
         at = day_and_time(way.reached_at or way.tried_at)
-        return t(f"La passerelle répond ({at}).", f"The gateway answers ({at}).")
+        return t(f"La passerelle a répondu le {at}.", f"The gateway answered on {at}.")
     if way.reached_at is None:
         return t(f"La passerelle n'a encore jamais répondu ({way.code}).", f"It has never answered ({way.code}).")
     at = day_and_time(way.reached_at)

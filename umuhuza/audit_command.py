@@ -38,7 +38,7 @@ from umuhuza.audit_report import listed, report_sheet
 from umuhuza.audit_sources import Opened, opened_source
 from umuhuza.audit_words import verdict, what, where
 from umuhuza.options import Json
-from umuhuza.words import language, people, result, t, table
+from umuhuza.words import language, people, program, result, t, table
 
 CONTRADICTED, NOT_ALL = 1, 3
 SHOWN = 50
@@ -383,7 +383,7 @@ def export_command(
                 f"{out}: {done.records} record(s), {done.entries} entries, {done.promises} promise(s).",
             ),
             *verdict(report, opened.stated, language())[:1],
-            t(f"Ensuite : umuhuza audit verify {out}", f"Next: umuhuza audit verify {out}"),
+            t("Ensuite : ", "Next: ") + f"{program()} audit verify {out}",
         ],
     )
     if not report.faultless:

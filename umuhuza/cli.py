@@ -252,7 +252,7 @@ def _tell_version(wanted: bool) -> None:
 
 def _known_language(lang: str | None) -> str | None:
     if lang is not None and lang not in ("fr", "en"):
-        raise typer.BadParameter("fr, en")
+        raise typer.BadParameter(t("attendu fr ou en", "expected fr or en"))
     return lang
 
 

@@ -10,7 +10,6 @@ hours; what is told at the end is counted in the mailboxes and in the log.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from umuhuza.demo_neighbour import GATEWAY, LEDGER
 from umuhuza.demo_stage import LOGS, DemoError, Stage
 from umuhuza.demo_story import play
 from umuhuza.kafka_command import explained
-from umuhuza.words import labelled, language, result, t
+from umuhuza.words import labelled, language, program, result, t
 
 
 def show(console: Console, found: Mapping[str, Any]) -> None:
@@ -60,7 +59,7 @@ def show(console: Console, found: Mapping[str, Any]) -> None:
 
 def _where(stage: Stage) -> list[tuple[str, str]]:
     """What to look at, and where."""
-    program = _program()
+    here = program()
     iom, shelter = stage.folder("bi/iom"), stage.folder("bi/k7t4")
     return [
         (t("Ce que reçoit un lieu protégé", "What a protected place receives"), f"{shelter / 'dossier' / 'recus'}"),
@@ -68,21 +67,21 @@ def _where(stage: Stage) -> list[tuple[str, str]]:
             t("Le suivi de l'OIM, ligne par ligne", "IOM's follow-up, row by row"),
             f"{iom / 'dossier' / 'rapports' / 'suivi.xlsx'}",
         ),
-        (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"{program} agency consents --dir {iom}"),
-        (t("Où en est chaque envoi", "Where each item stands"), f"{program} agency outbox --dir {iom}"),
+        (t("Qui a confirmé le retrait", "Who confirmed the withdrawal"), f"{here} agency consents --dir {iom}"),
+        (t("Où en est chaque envoi", "Where each item stands"), f"{here} agency outbox --dir {iom}"),
         (
             t("Ce qui passe la frontière", "What passes the border"),
-            f"{program} bridge status --gateway {stage.root / GATEWAY}",
+            f"{here} bridge status --gateway {stage.root / GATEWAY}",
         ),
         (
             t("Qui a vu le registre de preuve", "Who has seen the ledger"),
-            f"{program} witness status --ledger {stage.root / GATEWAY / LEDGER}",
+            f"{here} witness status --ledger {stage.root / GATEWAY / LEDGER}",
         ),
-        (t("Les règles, une à une", "The rules, one by one"), f"{program} policy show referral.requested"),
-        (t("Le registre de preuve", "The ledger"), f"{program} ledger status --dir {stage.root / GATEWAY / LEDGER}"),
+        (t("Les règles, une à une", "The rules, one by one"), f"{here} policy show referral.requested"),
+        (t("Le registre de preuve", "The ledger"), f"{here} ledger status --dir {stage.root / GATEWAY / LEDGER}"),
         (
             t("La preuve, en un fichier", "The evidence, in one file"),
-            f"{program} audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
+            f"{here} audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
         ),
         (t("Ce que disent les processus", "What the processes say"), f"{stage.root / LOGS}"),
     ]
@@ -150,21 +149,13 @@ def _folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _program() -> str:
-    """What to type for `umuhuza`, here: it need not be on the PATH."""
-    typed, here = Path(sys.argv[0]), Path.cwd()
-    if shutil.which("umuhuza") is not None or typed.name != "umuhuza":
-        return "umuhuza"
-    return str(typed.relative_to(here) if typed.is_absolute() and typed.is_relative_to(here) else typed)
-
-
 def _stay(stage: Stage) -> None:
     iom, shelter = stage.folder("bi/iom"), stage.folder("bi/k7t4")
     print_line = partial(stage.console.print, soft_wrap=True, markup=False)  # a path is copied whole
     print_line()
     for line in (
         t("Tout tourne encore. Essayez : remplissez un modèle", "Everything is still running. Try: fill in a form"),
-        f"  {_program()} agency template orientation.xlsx --dir {iom}",
+        f"  {program()} agency template orientation.xlsx --dir {iom}",
         t("puis déposez-le dans", "then drop it into"),
         f"  {iom / 'dossier' / 'a-envoyer'}",
         t("Ce que reçoit un lieu protégé :", "What a protected place receives:"),

@@ -16,6 +16,7 @@ from umuhuza.audit_evidence import write_evidence
 from umuhuza.audit_sources import opened_source
 from umuhuza.demo_neighbour import ABROAD
 from umuhuza.demo_stage import DemoError, Stage
+from umuhuza.words import program
 
 EVIDENCE, POLICY = "preuve.zip", "confiance.policy"
 
@@ -34,7 +35,7 @@ def checked(stage: Stage) -> None:
             "All of it is in one file. An auditor, without a network and without a key that opens, checks "
             f"{report.records} records and {report.promises} promises again: nothing was altered, left out, put in or "
             f"backdated. The same for Tunisia's {abroad.records}.",
-            f"umuhuza audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
+            f"{program()} audit verify {stage.root / EVIDENCE} --policy {stage.root / POLICY}",
         )
         proof |= {
             "records": report.records,

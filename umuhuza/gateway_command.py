@@ -23,10 +23,11 @@ from topics.private_file import write_private
 from topics.registry_file import registry_pin
 from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
+from topics.sqlite_turn import only_one
 from umuhuza.asking import current_passphrase
 from umuhuza.gateway_stick_command import KEY_FILE, new_sealing_key
 from umuhuza.options import Json
-from umuhuza.words import result, t
+from umuhuza.words import program, result, t
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -124,8 +125,8 @@ def init(
         lines=[
             t(f"Passerelle préparée dans {folder}.", f"Gateway prepared in {folder}."),
             t("Empreinte : ", "Fingerprint: ") + fingerprint_of(operator.keys[0].public),
-            t(f"Ensuite : umuhuza registry add {request} --dir …", f"Next: umuhuza registry add {request} --dir …"),
-            t(f"Puis : umuhuza gateway run --dir {folder}", f"Then: umuhuza gateway run --dir {folder}"),
+            t("Ensuite : ", "Next: ") + f"{program()} registry add {request} --dir …",
+            t("Puis : ", "Then: ") + f"{program()} gateway run --dir {folder}",
         ],
     )
 
@@ -145,7 +146,8 @@ def run(
 
     settings = load_settings(folder / SETTINGS_FILE, {"host": host, "port": port, "ready_file": ready_file})
     try:
-        serve(settings, passphrase=cache(current_passphrase))
+        with only_one(settings.index):
+            serve(settings, passphrase=cache(current_passphrase))
     except OSError as exc:
         if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise

@@ -36,7 +36,7 @@ from umuhuza.sandbox_stage import (
     Sandbox,
     SandboxError,
 )
-from umuhuza.words import result, say, t
+from umuhuza.words import program, result, say, t
 
 _TOKENS_EVERY_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -143,11 +143,11 @@ def _lines(running: Sandbox) -> dict[str, str]:
         "publish": curl(SENDER, f"{posted} {running.bi.address}/v1/records"),
         "arrived": mailbox(RECIPIENT, running.tn, "bilateral"),
         "receipt": mailbox(SENDER, running.bi, "receipt"),
-        "send": f"umuhuza agency send {_quoted(root / DRAFT)} --dir {_quoted(root / FOCAL_POINT)}",
-        "inbox": f"umuhuza agency inbox --dir {_quoted(root / RECIPIENT)}",
-        "refused": f"umuhuza agency send {_quoted(root / REFUSED)} --dir {_quoted(root / FOCAL_POINT)}",
-        "bridge": f"umuhuza bridge status --gateway {_quoted(running.bi.gateway)}",
-        "audit": f"umuhuza audit verify --dir {_quoted(root / 'tn')}",
+        "send": f"{program()} agency send {_quoted(root / DRAFT)} --dir {_quoted(root / FOCAL_POINT)}",
+        "inbox": f"{program()} agency inbox --dir {_quoted(root / RECIPIENT)}",
+        "refused": f"{program()} agency send {_quoted(root / REFUSED)} --dir {_quoted(root / FOCAL_POINT)}",
+        "bridge": f"{program()} bridge status --gateway {_quoted(running.bi.gateway)}",
+        "audit": f"{program()} audit verify --dir {_quoted(root / 'tn')}",
     }
 
 

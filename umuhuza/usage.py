@@ -53,6 +53,10 @@ _FRENCH: Sequence[tuple[re.Pattern[str], str]] = [
             r"Invalid value for '?([^':]*)'?: .*does not match the formats '%Y-%m-%d'\.?",
             "Valeur refusée pour {0} : attendu un jour, AAAA-MM-JJ",
         ),
+        (
+            r"Invalid value for '?([^':]*)'?: (?:Value error, )?'.*' is not one of (.*?)\.?",
+            "Valeur refusée pour {0} : attendu {1}",
+        ),
         (r"Invalid value for '?([^':]*)'?: Input should be (.*)", "Valeur refusée pour {0} : attendu {1}"),
         (r"Invalid value for '?([^':]*)'?: (.*)", "Valeur refusée pour {0} : {1}"),
         (r"Invalid value: (.*)", "Valeur refusée : {0}"),

@@ -10,9 +10,11 @@ else's, is shown as U+FFFD.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -39,6 +41,14 @@ def language() -> Language:
 def t(fr: str, en: str) -> str:
     """The text in the language of this process."""
     return fr if language() == "fr" else en
+
+
+def program() -> str:
+    """What to type for `umuhuza`, here: it need not be on the PATH."""
+    typed, here = Path(sys.argv[0]), Path.cwd()
+    if shutil.which("umuhuza") is not None or typed.name != "umuhuza":
+        return "umuhuza"
+    return str(typed.relative_to(here) if typed.is_absolute() and typed.is_relative_to(here) else typed)
 
 
 def choices(known: Mapping[str, tuple[str, str]]) -> str:

@@ -173,7 +173,8 @@ class _Telling:
         self._say("besoins_acces", referral.access_needs)
         self._coded("enceinte", referral.pregnant_or_nursing)
         self._say("accompagnants", "; ".join(str(age) for age in referral.dependants))
-        self._coded("transport", referral.transport)
+        if referral.transport != "none":
+            self._coded("transport", referral.transport)
         self.safe_contact(referral.safe_contact)
         self.risk(referral.risk)
 
@@ -184,8 +185,10 @@ class _Telling:
         self._say("prs_SecondName", name.last)
 
     def interpreter(self, interpreter: Interpreter) -> None:
-        self._yes_no("interprete", interpreter.needed)
-        if interpreter.needed:
+        if not interpreter.needed:  # also where the sender has left it open
+            self._say("interprete", "Non, ou pas dit" if self._language == "fr" else "No, or not said", "false")
+        else:
+            self._yes_no("interprete", True)
             self._coded("interprete_langue", interpreter.language)
             self._coded("interprete_sexe", interpreter.sex_preferred)
 

@@ -103,7 +103,7 @@ class FolderConnector:
         """What was dropped and what was answered, then ends. Bad input is a Problem.
 
         Raises:
-            SourceError: `storage_full`, or `source_unreadable` where the folder itself cannot be used.
+            SourceError: `storage_full`, or `folder_unusable`.
         """
         try:
             async with self._lock:
@@ -376,7 +376,7 @@ def _to_call(known: Sequence[LastContact]) -> list[tuple[str, int | None, str | 
 def _of_the_folder(failed: OSError) -> SourceError:
     if failed.errno in (errno.ENOSPC, errno.EDQUOT):
         return SourceError("storage_full", path="folder")
-    return SourceError("source_unreadable", path="folder")
+    return SourceError("folder_unusable")
 
 
 def _read_me(names: Names, agency: str) -> bytes:

@@ -380,7 +380,17 @@ _OWN: tuple[Column, ...] = (
         f"Required with consent. {_DATE_EN}",
         width=18,
     ),
-    Column("consentement_forme", "Consentement : forme", "Consent: how", "lawful", "choice", choices=HOW, width=20),
+    Column(
+        "consentement_forme",
+        "Consentement : forme",
+        "Consent: how",
+        "lawful",
+        "choice",
+        "Obligatoire avec le consentement.",
+        "Required with consent.",
+        choices=HOW,
+        width=20,
+    ),
     Column(
         "consentement_langue",
         "Consentement : langue",

@@ -385,6 +385,8 @@ class Row:
     def _consent(self) -> dict[str, Any] | None:
         given_there = self.need("consentement_date", " avec le consentement", " with consent", "consent_missing")
         until_there = self.need("consentement_fin", " avec le consentement", " with consent", "consent_missing")
+        # Never taken for granted: the reader would be told that she signed.
+        how_there = self.need("consentement_forme", " avec le consentement", " with consent", "consent_missing")
         given, until = self.past_day("consentement_date"), self.day("consentement_fin", end=True)
         if until is not None and until <= self.now:
             self.wrong(
@@ -407,7 +409,7 @@ class Row:
             "form_version": self.text("consentement_version"),
             "scope": self.choices("consentement_portee") or None,
         }
-        return _present(consent) if given_there and until_there else None
+        return _present(consent) if given_there and until_there and how_there else None
 
     def _referral(self, birth: Birth | None) -> dict[str, Any]:
         for name in ("priorite", "services"):

@@ -119,8 +119,10 @@ def _too_many(max_rows: int) -> Problem:
 _NO_ROWS = Problem(
     "fichier",
     "row_invalid",
-    "Le fichier ne contient aucune ligne à envoyer : seul l'en-tête est rempli.",
-    "The file holds no row to send: only the header is filled in.",
+    "Le fichier ne contient aucune ligne à envoyer : seul l'en-tête est rempli. "
+    "Remplissez au moins une ligne sous les titres, enregistrez, puis redéposez le fichier.",
+    "The file holds no row to send: only the header is filled in. "
+    "Fill in at least one row under the titles, save, and drop the file again.",
     where_en="file",
 )
 
@@ -200,8 +202,10 @@ def _header(table: Table, form: Form, *, whole: bool = True) -> _Header | Proble
         return Problem(
             sheet,
             "source_unreadable",
-            "L'en-tête est introuvable : la première ligne doit porter les noms des colonnes du modèle.",
-            "No header found: the first row must hold the names of the template's columns.",
+            "L'en-tête est introuvable : la première ligne doit porter les noms des colonnes du modèle. "
+            "Recopiez vos lignes dans le modèle, enregistrez-le en XLSX ou en CSV, et déposez celui-là.",
+            "No header found: the first row must hold the names of the template's columns. "
+            "Copy your rows into the template, save it as XLSX or as CSV, and drop that.",
             where_en=sheet_en,
         )
     # The hidden row of technical names and the labels under it are one header; a third such row is data.

@@ -72,7 +72,10 @@ _HOW_TO: Mapping[Language, tuple[tuple[str, str], ...]] = {
             "N'inventez jamais un 1er janvier.",
         ),
         ("Nom", "Le nom tel que la personne le donne, dans son écriture. Un seul mot suffit."),
-        ("Consentement", "Demandez d'abord. Sans consentement : la base légale, qui a décidé et pourquoi."),
+        (
+            "Consentement",
+            "Demandez d'abord. Avec : ses deux dates et sa forme. Sans : la base légale, qui a décidé et pourquoi.",
+        ),
         ("Enfant", "Moins de 18 ans, ou âge inconnu : les rubriques « Tuteur » et la note d'intérêt supérieur."),
         (
             "Envoyer",
@@ -99,7 +102,10 @@ _HOW_TO: Mapping[Language, tuple[tuple[str, str], ...]] = {
             "Only what is known: 12/05/2008, May 2008, 2008, vers 2008, 17 ans or inconnue. Never invent a 1 January.",
         ),
         ("Name", "The name as the person gives it, in her script. One word is enough."),
-        ("Consent", "Ask first. Without consent: the lawful basis, who decided and why."),
+        (
+            "Consent",
+            "Ask first. With consent: its two dates, and how it was given. Without: the basis, who decided and why.",
+        ),
         ("Child", "Under 18, or age unknown: fill in « Caregiver » and the best-interest note."),
         (
             "Send",

@@ -37,6 +37,7 @@ ROW: Mapping[str, Any] = {
     "base": "Consentement de la personne",
     "consentement_date": "20/11/2026",
     "consentement_fin": "20/05/2027",
+    "consentement_forme": "Signature",
 }
 """A row that is good as it is; a change to None takes the cell out."""
 CASE: Mapping[str, Any] = {

@@ -347,7 +347,7 @@ def test_a_folder_that_cannot_be_used_is_said_with_a_code_and_no_path(tmp_path: 
     (tmp_path / "iom").write_text("a file where the folder should be")
     with pytest.raises(SourceError) as failed:
         Office(tmp_path / "iom").collected()
-    assert failed.value.code == "source_unreadable"
+    assert failed.value.code == "folder_unusable"
     assert str(tmp_path) not in str(failed.value)
     assert failed.value.__cause__ is None
 

@@ -162,13 +162,14 @@ def test_missing_columns_are_listed(office: Office) -> None:
 def test_a_column_that_stands_twice_is_refused(office: Office) -> None:
     names = [*ROW, "Destinataire"]
     problem = the_problem(office, table(names, [*ROW.values(), "bi/k7t4"]))
-    assert "« Destinataire » figure plusieurs fois (A, J)" in problem.fr
+    assert "« Destinataire » figure plusieurs fois (A, K)" in problem.fr
 
 
 def test_a_header_of_technical_names_alone_and_of_french_labels_alone_are_both_read(office: Office) -> None:
     labels = {column.name: column.fr for column in template_columns("Orientation")}
     office.drop(table(list(ROW), list(ROW.values())), "noms.xlsx")
-    office.drop(table([labels[name].upper() for name in ROW], [*list(ROW.values())[:-1], "21/05/2027"]), "titres.xlsx")
+    other = {**ROW, "consentement_fin": "21/05/2027"}
+    office.drop(table([labels[name].upper() for name in other], list(other.values())), "titres.xlsx")
     first, second = drafts(office.go_round())
     assert first.facts.referral == second.facts.referral
     assert first.line == "Orientation!2"
@@ -504,6 +505,7 @@ def test_a_full_row_arrives_in_the_facts_cell_by_cell(office: Office) -> None:
         ({"refus_partage": "adresse"}, "row_invalid", "n'est le nom d'aucune rubrique"),
         ({"base": None}, "consent_missing", "obligatoire"),
         ({"consentement_fin": None}, "consent_missing", "obligatoire"),
+        ({"consentement_forme": None}, "consent_missing", "obligatoire"),
         ({"consentement_fin": "20/11/2025", "consentement_date": "20/10/2025"}, "consent_expired", "expiré"),
         ({"consentement_date": "20/12/2026"}, "row_invalid", "futur"),
         ({"interprete_langue": "kirundi"}, "row_invalid", "obligatoire"),

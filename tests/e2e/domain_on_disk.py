@@ -334,6 +334,7 @@ def referral(name: str, to: str = "bi/k7t4", **changes: str) -> dict[str, str]:
         "base": "consent",
         "consentement_date": day(-1),
         "consentement_fin": day(180),
+        "consentement_forme": "signature",
         "con_Consent": "true",
         **changes,
     }

@@ -268,13 +268,13 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "too small a number": (["bench", "--events", "3"], "400 au moins", "greater than or equal to 400"),
     "a folder without an agency": (
         ["agency", "inbox", "--dir", "{empty}"],
-        "Réglages : le fichier de réglages agency.toml ne peut pas être lu",
-        "Settings: the settings file agency.toml cannot be read",
+        "Réglages : pas de fichier agency.toml dans {empty} : est-ce le bon dossier ?",
+        "Settings: there is no agency.toml in {empty}: is it the right folder?",
     ),
     "a folder without a gateway": (
         ["gateway", "run", "--dir", "{empty}"],
-        "le fichier de réglages gateway.toml ne peut pas être lu",
-        "the settings file gateway.toml cannot be read",
+        "pas de fichier gateway.toml dans {empty} : est-ce le bon dossier ?",
+        "there is no gateway.toml in {empty}: is it the right folder?",
     ),
     "a folder without a registry": (
         ["registry", "show", "--dir", "{empty}"],

@@ -401,7 +401,7 @@ def test_on_kafka_one_agency_reads_from_the_brokers_itself(on_kafka: dict[str, S
     [story] = on_kafka.values()
     assert "Le ministère lit sa boîte directement sur Kafka" in " ".join(story.done.err.split())
     door = [orjson.loads(line) for line in (story.root / "journaux" / "passerelle.log").read_bytes().splitlines()]
-    through = {line.get("agency") for line in door if line["route"] == "/v1/mailbox"}
+    through = {line.get("agency") for line in door if line.get("route") == "/v1/mailbox"}
     assert {"bi/k7t4", "bi/iom"} <= through
     assert "bi/min-solidarity" not in through
 
