@@ -23,13 +23,19 @@ class AgencySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    agency: str = Field(pattern=r"^[a-z]{2}/[a-z0-9][a-z0-9-]{0,31}$", description="This agency's id, bi/iom.")
-    gateway: str = Field(pattern=r"^https?://", description="Address of the domain's gateway.")
+    agency: str = Field(
+        pattern=r"^[a-z]{2}/[a-z0-9][a-z0-9-]{0,31}$", description="This agency's id, bi/iom.", examples=["bi/iom"]
+    )
+    gateway: str = Field(
+        pattern=r"^https?://", description="Address of the domain's gateway.", examples=["https://gateway.example:8440"]
+    )
     registry_root: str = Field(
         pattern=r"^[A-Za-z0-9_-]{43}$", description="Fingerprint of the domain's root; compare it by telephone."
     )
     gateway_agency: str = Field(
-        pattern=r"^[a-z]{2}/[a-z0-9-]+$", description="The agency whose registry entry holds the gateway's key."
+        pattern=r"^[a-z]{2}/[a-z0-9-]+$",
+        description="The agency whose registry entry holds the gateway's key.",
+        examples=["bi/operator"],
     )
     keys: Path = Field(Path("keys.json"), description="Private keys of this agency, mode 0600.")
     mailbox: Path = Field(Path("mailbox.db"), description="Outbox, inbox and cursors: one SQLite file. Back it up.")

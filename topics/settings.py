@@ -60,9 +60,7 @@ def load(
         return model(**values)
     except ValidationError as exc:
         where = sorted({(".".join(map(str, error["loc"])), error["type"]) for error in exc.errors()})
-        en, fr = (
-            ", ".join(f"{name} ({_KINDS.get(kind, (kind, kind))[word]})" for name, kind in where) for word in (0, 1)
-        )
+        en, fr = (", ".join(f"{name} ({_said(model, name, kind)[word]})" for name, kind in where) for word in (0, 1))
         raise SettingsError(f"settings are missing or wrong: {en}", f"réglages absents ou fautifs : {fr}") from None
 
 
@@ -85,6 +83,14 @@ _KINDS = {
     "literal_error": ("not one of the choices", "pas l'un des choix"),
 }
 """What pydantic calls the usual mistakes, in words; what is not here is told as pydantic calls it."""
+
+
+def _said(model: type[BaseModel], name: str, kind: str) -> tuple[str, str]:
+    en, fr = _KINDS.get(kind, (kind, kind))
+    field = model.model_fields.get(name)
+    if kind == "string_pattern_mismatch" and field is not None and field.examples:
+        return f"{en}, such as {field.examples[0]}", f"{fr}, par exemple {field.examples[0]}"
+    return en, fr
 
 
 def merged(

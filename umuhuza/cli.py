@@ -25,16 +25,19 @@ from umuhuza.usage import french_frame, show_usage, system_words, take_ids_with_
 from umuhuza.words import language, problem, result, say, t
 
 REFUSED, USAGE, NOT_NOW, WRONG_SECRET, INTERRUPTED, UNREAD = 1, 2, 3, 4, 130, 141
+_LANGUAGES = ("fr", "en")
 _SECRETS = ("passphrase_wrong", "key_device_pin_wrong", "key_device_locked")
 
 
 def _language_from(arguments: list[str]) -> None:
-    """Help texts are made when the commands are imported: `--lang` has to be known before."""
+    """Help texts are made when the commands are imported: `--lang` has to be known before. A language that is none is
+    refused later, in the one that holds without it."""
     for index, argument in enumerate(arguments):
+        asked = argument.partition("=")[2]
         if argument == "--lang" and index + 1 < len(arguments):
-            os.environ["UMUHUZA_LANG"] = arguments[index + 1]
-        elif argument.startswith("--lang="):
-            os.environ["UMUHUZA_LANG"] = argument.partition("=")[2]
+            asked = arguments[index + 1]
+        if argument.partition("=")[0] == "--lang" and asked in _LANGUAGES:
+            os.environ["UMUHUZA_LANG"] = asked
 
 
 def _help(name: str) -> str:
@@ -251,7 +254,7 @@ def _tell_version(wanted: bool) -> None:
 
 
 def _known_language(lang: str | None) -> str | None:
-    if lang is not None and lang not in ("fr", "en"):
+    if lang is not None and lang not in _LANGUAGES:
         raise typer.BadParameter(t("attendu fr ou en", "expected fr or en"))
     return lang
 

@@ -156,8 +156,14 @@ def _stay(stage: Stage) -> None:
     for line in (
         t("Tout tourne encore. Essayez : remplissez un modèle", "Everything is still running. Try: fill in a form"),
         f"  {program()} agency template orientation.xlsx --dir {iom}",
+        t(
+            "(feuille « Orientation », ligne 4 : destinataire bi/k7t4, et les titres sur fond jaune)",
+            "(sheet « Orientation », row 4: recipient bi/k7t4, and the titles on yellow)",
+        ),
         t("puis déposez-le dans", "then drop it into"),
         f"  {iom / 'dossier' / 'a-envoyer'}",
+        t("Le rapport, ligne par ligne, arrive dans", "The report, row by row, comes into"),
+        f"  {iom / 'dossier' / 'rapports'}",
         t("Ce que reçoit un lieu protégé :", "What a protected place receives:"),
         f"  {shelter / 'dossier' / 'recus'}",
         t("Ctrl-C pour arrêter.", "Ctrl-C to stop."),

@@ -267,8 +267,8 @@ def birth(cell: Cell, today: datetime.date) -> tuple[Birth, str | None]:
         raise MistypedError(
             "La naissance n'est pas comprise. Écrivez ce qui est connu, pas plus : 12/05/2008, mai 2008, 2008, "
             "vers 2008, 17 ans ou inconnue.",
-            "The birth is not understood. Write what is known, no more: 12/05/2008, May 2008, 2008, vers 2008, "
-            "17 ans or inconnue.",
+            "The birth is not understood. Write what is known, no more: 12/05/2008, May 2008, 2008, about 2008, "
+            "17 years or unknown.",
         ) from None
     _not_later(day.day, today)
     return Birth(precision="day", basis=basis, date=day.day.isoformat()), day.read_as

@@ -130,7 +130,7 @@ _OWN: tuple[Column, ...] = (
         "person",
         "birth",
         "Ce qui est connu, pas plus : 12/05/2008, mai 2008, 2008, vers 2008, 17 ans ou inconnue.",
-        "What is known, no more: 12/05/2008, May 2008, 2008, vers 2008, 17 ans or inconnue.",
+        "What is known, no more: 12/05/2008, May 2008, 2008, about 2008, 17 years or unknown.",
         field="prs_Birthdate",
         required=True,
         width=16,

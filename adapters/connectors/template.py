@@ -51,6 +51,12 @@ EXAMPLE: Mapping[str, str] = {
     "motif": "Hébergement et suivi médical demandés par la personne.",
 }
 """An invented person; ignored on import because its reference begins with « EXEMPLE »."""
+_IN_ENGLISH: Mapping[str, str] = {
+    "nom_donne": "Nshimirimana Chantal (invented person)",
+    "prs_Birthdate": "about 2001",
+    "motif": "Accommodation and medical follow-up, asked for by the person.",
+}
+"""What of it is no code of a list."""
 
 _HOW_TO: Mapping[Language, tuple[tuple[str, str], ...]] = {
     "fr": (
@@ -99,7 +105,8 @@ _HOW_TO: Mapping[Language, tuple[tuple[str, str], ...]] = {
         ("Dates", "Day, month, year: 03/04/2026 is 3 April 2026. The report says every date again in words."),
         (
             "Birth",
-            "Only what is known: 12/05/2008, May 2008, 2008, vers 2008, 17 ans or inconnue. Never invent a 1 January.",
+            "Only what is known: 12/05/2008, May 2008, 2008, about 2008, 17 years or unknown. "
+            "Never invent a 1 January.",
         ),
         ("Name", "The name as the person gives it, in her script. One word is enough."),
         (
@@ -277,6 +284,20 @@ def _write_lists(
             sheet.data_validation(FIRST_ROW, index, FIRST_ROW + ROWS - 1, index, options)
 
 
+def _example(language: Language) -> dict[str, str]:
+    """As somebody fills in the form of that language: with the labels of its lists."""
+    if language == "fr":
+        return dict(EXAMPLE)
+    found = {}
+    for name, value in EXAMPLE.items():
+        column = columns.column(name)
+        codes = {label: code for code, label in column.options("fr")}
+        labels = dict(column.options(language))
+        parts = [labels[codes[part]] if part in codes else part for part in value.split("; ")]
+        found[name] = _IN_ENGLISH.get(name, "; ".join(parts))
+    return found
+
+
 def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], language: Language) -> None:
     sheet = sheet_of.book.add_worksheet("Lisez-moi" if language == "fr" else "Read me")
     sheet.set_column(0, 0, 34)
@@ -301,7 +322,7 @@ def _write_how_to(sheet_of: Paper, recipients: Sequence[tuple[str, str]], langua
         sheet_of.title,
     )
     sheet.set_row(row, 30)
-    shown = dict(EXAMPLE)
+    shown = _example(language)
     if recipients:
         shown = {"destinataire": columns.shown(recipients)[0]} | shown
     for number, (name, value) in enumerate(shown.items(), row + 1):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openpyxl import load_workbook
 
 from adapters.connectors import as_typed, columns, sheets, template
 from adapters.connectors.as_typed import MistypedError
@@ -29,6 +30,7 @@ from tests.adapters.folder_office import (
     filled,
     problems,
     row,
+    saved,
     table,
     with_member,
 )
@@ -530,6 +532,28 @@ def test_what_is_wrong_in_a_row_is_said_with_its_code(
     assert words in problem.fr
     assert problem.at("fr").startswith("ligne 2, colonne ")
     assert problem.at("en").startswith("row 2, column ")
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_the_example_in_a_form_is_taken_as_it_stands_in_the_form_of_its_language(
+    office: Office, language: Language
+) -> None:
+    form = load_workbook(io.BytesIO(template.template_xlsx(recipients=RECIPIENTS, language=language)))
+    rows = form["Lisez-moi" if language == "fr" else "Read me"].iter_rows()
+    guide = [(str(label.value), value.value) for label, value, *_ in rows]
+    begins = next(number for number, (label, _) in enumerate(guide) if label.startswith(("Exemple", "Example")))
+    shown = {label.rstrip(" *"): value for label, value in guide[begins:]}
+    sheet = form["Orientation"]
+    for cell in sheet[3]:
+        value = shown.get(str(cell.value).rstrip(" *"))
+        sheet.cell(4, cell.column, "D-1" if value == "EXEMPLE-1" else value)
+    office.drop(saved(form))
+    [draft] = drafts(office.go_round())
+    assert draft.facts.referral is not None
+    assert draft.facts.referral.services == ("SocialCare", "Health")
+    assert draft.facts.lawful is not None
+    assert draft.facts.lawful.consent is not None
+    assert (draft.facts.lawful.consent.how, draft.facts.lawful.consent.language) == ("thumbprint", "rn")
 
 
 def test_another_basis_than_consent_needs_who_and_why(office: Office) -> None:

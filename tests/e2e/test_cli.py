@@ -268,13 +268,18 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "too small a number": (["bench", "--events", "3"], "400 au moins", "greater than or equal to 400"),
     "a folder without an agency": (
         ["agency", "inbox", "--dir", "{empty}"],
-        "Réglages : pas de fichier agency.toml dans {empty} : est-ce le bon dossier ?",
-        "Settings: there is no agency.toml in {empty}: is it the right folder?",
+        "Réglages : pas de fichier agency.toml dans",
+        "Settings: there is no agency.toml in",
     ),
     "a folder without a gateway": (
         ["gateway", "run", "--dir", "{empty}"],
-        "pas de fichier gateway.toml dans {empty} : est-ce le bon dossier ?",
-        "there is no gateway.toml in {empty}: is it the right folder?",
+        "pas de fichier gateway.toml dans",
+        "there is no gateway.toml in",
+    ),
+    "a gateway that runs already": (
+        ["gateway", "run", "--dir", "{gateway}", "--port", "0"],
+        "arrêtez-le d'abord",
+        "end that one first",
     ),
     "a folder without a registry": (
         ["registry", "show", "--dir", "{empty}"],
@@ -329,8 +334,8 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     ),
     "a wrong agency": (
         ["agency", "init", "--dir", "{empty}/a", "--agency", "O I M", *["--name", "X", "--role", "assistance"], "{to}"],
-        "réglages absents ou fautifs : agency",
-        "settings are missing or wrong: agency",
+        "réglages absents ou fautifs : agency (pas de la forme voulue, par exemple bi/iom)",
+        "settings are missing or wrong: agency (not of its form, such as bi/iom)",
     ),
     "a wrong registry key": (
         [
@@ -348,6 +353,13 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
         "aucun envoi de ce nom",
         "no such item",
     ),
+    "a form of another kind": (
+        ["agency", "template", "{empty}/f.docx", "--dir", "{iom}"],
+        "un nom en .xlsx ou .csv",
+        "a name that ends in .xlsx or .csv",
+    ),
+    "another language": (["--lang", "de", "bench"], "attendu fr ou en", "expected fr or en"),
+    "another part": (["bench", "--part", "foo"], "attendu 'all', 'audit', 'link'", "'all', 'audit', 'link'"),
     "a form into nowhere": (
         ["agency", "template", "{empty}/rien/f.xlsx", "--dir", "{iom}"],
         "Le système refuse : ce fichier ou ce dossier n'existe pas",
@@ -402,6 +414,30 @@ def test_an_id_that_begins_with_a_dash_is_no_option(sh: Shell, domain: DomainOnD
             assert (done.code, "aucune question de ce nom" in done.err) == (2, True), done.err
     assert "L'option -T n'existe pas." in sh("agency", "expertise", "answer", "-TbYn", *rest).err
     assert "L'option --txt n'existe pas" in sh("agency", "expertise", "answer", "-TbYnQ3l", "--txt", "oui").err
+
+
+@on_one_log
+def test_a_form_that_is_filled_in_is_never_written_over(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
+    for name in ("orientation.xlsx", "orientation.csv"):
+        form = tmp_path / name
+        assert sh("agency", "template", form, "--dir", domain.folder("bi/iom")).code == 0
+        form.write_bytes(filled := form.read_bytes() + b"filled in")
+        done = sh("agency", "template", form, "--dir", domain.folder("bi/iom"))
+        assert (done.code, "existe déjà" in said(done)) == (2, True)
+        assert form.read_bytes() == filled
+
+
+@on_one_log
+def test_a_second_adapter_on_one_mailbox_is_refused_and_the_first_goes_on(sh: Shell, domain: DomainOnDisk) -> None:
+    domain.start_agency("bi/iom")
+    try:
+        done = sh("agency", "run", "--dir", domain.folder("bi/iom"))
+        assert (done.code, "arrêtez-le d'abord" in said(done)) == (2, True)
+        assert sh("agency", "status", "--dir", domain.folder("bi/iom")).code == 0
+    finally:
+        domain.stop("iom")
+    domain.start_agency("bi/iom")  # what ended is not in the way
+    domain.stop("iom")
 
 
 def test_a_command_group_alone_shows_its_help(sh: Shell) -> None:
@@ -465,7 +501,8 @@ def test_what_has_to_wait_ends_with_3(sh: Shell, domain: DomainOnDisk, tmp_path:
 @on_one_log
 def test_a_gateway_that_cannot_start_says_why(sh: Shell, domain: DomainOnDisk, tmp_path: Path) -> None:
     port = domain.address.rpartition(":")[2]
-    done = sh("gateway", "run", "--dir", domain.gateway_folder, "--port", port)
+    other = shutil.copytree(domain.gateway_folder, tmp_path / "other")
+    done = sh("gateway", "run", "--dir", other, "--port", port)
     assert done.code == 2
     assert "pris par un autre programme" in said(done)
     words: list[str | Path] = [
