@@ -145,14 +145,16 @@ class Checkers:
         return await job.future
 
     def _hand_over(self) -> None:
-        another_from, late = _ANOTHER_FROM, self._loop.time() + OVERDUE_S - _IMPATIENT_S
-        for place, checker in enumerate(self._alive):
-            if place and sum(stop - start for _, start, stop in self._waiting) < another_from:
+        late = self._loop.time() + OVERDUE_S - _IMPATIENT_S
+        used = 0
+        for checker in self._alive:
+            if checker.trips and checker.trips[0].overdue.when() <= late:
+                continue  # it hangs, or the machine swaps: nothing more is put behind what it has
+            if used and sum(stop - start for _, start, stop in self._waiting) < _ANOTHER_FROM:
                 break
+            used += 1
             while self._waiting and len(checker.trips) < _AHEAD:
                 self._send(checker)
-            if checker.trips and checker.trips[0].overdue.when() <= late:
-                another_from = 1  # it hangs, or the machine swaps
         if self._waiting and self._impatient is None and not self._closing.is_set():
             self._impatient = self._loop.call_later(_IMPATIENT_S, self._hand_over_again)
 

@@ -439,7 +439,12 @@ class SqliteLog:
     async def _in(self, thread: ThreadPoolExecutor | None, work: Callable[..., _T], *arguments: object) -> _T:
         if thread is None:
             return work(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(thread, lambda: work(*arguments))
+        try:
+            waiting = asyncio.get_running_loop().run_in_executor(thread, lambda: work(*arguments))
+        except RuntimeError:  # closed while the caller was about something else
+            self._refuse_closed()
+            raise
+        return await waiting
 
     def _refuse_closed(self) -> None:
         if self._closed:

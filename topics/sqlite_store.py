@@ -54,6 +54,7 @@ BUSY_MS = 10_000
 TOPIC = re.compile(r"[a-z]{2}\.(?:[a-z]+\.[a-z0-9-]+|ledger|registry)")
 GRANTS = re.compile(r"[a-z]{2}\.grants\.[a-z0-9-]+")
 _APPLICATION = 0x556D756C  # "Umul": a mailbox opened as a log by mistake is refused
+_MARK = "erasing-"
 _ROWS = (64, 8, 1)  # rows or keys per statement: few statements to prepare, few steps
 _TRIM = 500  # entries per transaction, so that writers get their turn during a long retention run
 
@@ -188,6 +189,8 @@ class Store:
         self._rotation = 0
         self._gone: Traces = NO_TRACES
         """Of what was deleted and not scrubbed yet."""
+        self._mark: str | None = None
+        """Name of the row in `meta` that tells the next to open of it, should we not get to its end."""
         self.log_id = ""
         with contextlib.ExitStack() as undo:
             try:
@@ -231,8 +234,9 @@ class Store:
             if vfs is None:
                 with store._reporting("file"):
                     sync_folder(Path(path).resolve().parent)
-            # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL: they go now. Readers of
-            # other processes may be in the way; then the next one to open or delete does it.
+            # A cut between a deletion and its checkpoint leaves deleted bytes in the WAL, and perhaps copies in gaps:
+            # they go now. Readers of other processes may be in the way; then the next one to open or delete does it.
+            store._heed_marks()
             give_up = time.monotonic() + SCRUB_S
             with contextlib.suppress(LogError):
                 while not store.scrub() and time.monotonic() < give_up:
@@ -365,7 +369,10 @@ class Store:
     def _together(self, calls: Sequence[Append | Put]) -> list[Done]:
         done: list[Done] = []
         rows: list[tuple[object, ...]] = []
+        settled = self._mark if self._gone == NO_TRACES else None
         with self._transaction():
+            if settled is not None:
+                self._connection.execute("DELETE FROM meta WHERE name = ?", (settled,))
             now = self._clock_ms()
             tails = self._ends_of(calls)
             known = self._known([entry.ident for call in calls if isinstance(call, Append) for entry in call.entries])
@@ -393,6 +400,8 @@ class Store:
                        FROM json_each(?) j WHERE topic.id = j.value ->> 0""",
                     (orjson.dumps(grown).decode(),),
                 )
+        if settled is not None:
+            self._mark = None
         return done
 
     def _ends_of(self, calls: Sequence[Append | Put]) -> dict[str, _Tail]:
@@ -455,14 +464,28 @@ class Store:
 
     def delete_grants(self, topic: str, keys: Sequence[str]) -> None:
         """The rows are gone, durably; their bytes once `scrub` has said so. Crash in between: opening cuts the WAL, and
-        whoever asks for `bytes_left` finds a copy in a gap."""
+        writes the grants anew."""
         with self._transaction():
             for many in _chunks(keys):
                 which = f"FROM grant_value WHERE topic = ? AND key IN ({','.join('?' * len(many))})"
-                self._gone = both(
-                    self._gone, traces_of(self._connection.execute(f"SELECT key, value {which}", [topic, *many]))
-                )
+                found = self._connection.execute(f"SELECT key, value {which}", [topic, *many])
+                self._leave(list(found))
                 self._connection.execute(f"DELETE {which}", [topic, *many])
+
+    def _leave(self, grants: Sequence[tuple[str, bytes]]) -> None:
+        """Inside the transaction that deletes them: what the next `scrub` has to look for, of this process or, should
+        it not get there, of the next one."""
+        if not grants:
+            return
+        if self._mark is None:
+            self._mark = self._connection.execute(f"SELECT '{_MARK}' || lower(hex(randomblob(8)))").get
+        self._connection.execute("INSERT OR IGNORE INTO meta VALUES (?, '')", (self._mark,))
+        self._gone = both(self._gone, traces_of(grants))
+
+    def _heed_marks(self) -> None:
+        with self._reporting():
+            if self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM meta WHERE name GLOB '{_MARK}*')").get:
+                self._gone = None
 
     @property
     def checkpoint_due(self) -> bool:
@@ -495,6 +518,8 @@ class Store:
                 self._gone = None  # what is looked for is cut with the table; a crash leaves the old one whole
                 with self._transaction():
                     renew(self._connection)
+                    # Also others': what they deleted before is not among what was written anew.
+                    self._connection.execute(f"DELETE FROM meta WHERE name GLOB '{_MARK}*'")
                 self._gone = NO_TRACES
                 return self._wal.scrub(lambda: None)
         self._gone = NO_TRACES
@@ -554,7 +579,7 @@ class Store:
             for topic, keys in _grants_of(self._connection, row[0], topics).items():
                 for key in keys:
                     which = "FROM grant_value WHERE topic = ? AND key = ?"
-                    self._gone = both(self._gone, traces_of(((key, run(f"SELECT value {which}", (topic, key)).get),)))
+                    self._leave([(key, run(f"SELECT value {which}", (topic, key)).get)])
                     run(f"DELETE {which}", (topic, key))
         run("DELETE FROM entry WHERE topic = ? AND offset < ?", (place, before))
         run("UPDATE topic SET first = ? WHERE id = ?", (before, place))

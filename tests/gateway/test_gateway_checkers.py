@@ -224,6 +224,25 @@ def test_beside_a_checker_that_hangs_the_idle_one_takes_what_waits(tmp_path: Pat
     checking(2, work)
 
 
+def test_nothing_more_is_put_behind_a_checker_that_is_seen_to_hang(tmp_path: Path) -> None:
+    domain = World(tmp_path).domain
+
+    async def work(checkers: Checkers) -> None:
+        victim = min(children())
+        os.kill(victim, signal.SIGSTOP)
+        first = asyncio.ensure_future(checkers.examine(tasks_of(domain, [line_of(domain.record())])))
+        await asyncio.wait([first], timeout=1.0)
+        async with asyncio.timeout(OVERDUE_S / 2):
+            for _ in range(3):
+                [one] = await checkers.examine(tasks_of(domain, [line_of(domain.record())]))
+                assert isinstance(one, Examined)
+        assert not first.done()
+        os.kill(victim, signal.SIGCONT)
+        await first
+
+    checking(2, work)
+
+
 def test_a_checker_that_hangs_is_ended_and_nobody_waits_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,53 @@ def test_a_copy_left_by_a_deletion_that_was_cut_short_is_overwritten_by_who_look
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_copy_that_a_deletion_could_not_look_for_is_gone_when_the_log_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    """A reader was in the way of its end, or it was killed before: whoever asks again has no row to go by."""
+    monkeypatch.setattr(sqlite_log, "SCRUB_S", 0.1)
+    grants, gone = moved(0)
+    deleted = {key: grants[key] for key in gone}
+
+    async def first() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        await log.put_grants(GRANTS, grants)
+        reading = apsw.Connection(str(tmp_path / "log.db"))
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM grant_value").get == len(grants)
+        assert (await refusal(log.delete_grants(GRANTS, gone))).code == "unavailable"
+        if cut:
+            os._exit(0)
+        reading.close()
+        await log.close()
+
+    async def again() -> None:
+        log = open_log(str(tmp_path / "log.db"))
+        assert stand(tmp_path, deleted) == []
+        assert await log.get_grants(GRANTS, sorted(grants)) == {
+            key: value for key, value in grants.items() if key not in gone
+        }
+        # Done with: the next to open has nothing to do.
+        placed(await log.append([entry("bi/iom/1")]))
+        await log.delete_grants(GRANTS, [next(key for key in grants if key not in gone)])
+        placed(await log.append([entry("bi/iom/2")]))
+        await log.close()
+        other = apsw.Connection(str(tmp_path / "log.db"))
+        before = other.pragma("schema_version")
+        log = open_log(str(tmp_path / "log.db"))
+        assert other.pragma("schema_version") == before
+        other.close()
+        await log.close()
+
+    if (child := os.fork()) == 0:
+        asyncio.run(first())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert stand(tmp_path, deleted)
+    asyncio.run(again())
+
+
 def test_what_is_out_of_reach_is_told_each_time_and_not_worked_for_each_time(tmp_path: Path) -> None:
     """A program without `secure_delete` has left a key in pages that no table has any more."""
 
