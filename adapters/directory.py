@@ -191,6 +191,12 @@ class Directory:
         thread = self._desk.mailbox.thread(one.thread)
         return "unsent" if thread is None else thread.state
 
+    def told(self, one: Asked) -> str:
+        """`state`, but `asked` until the answer itself is here: its record is taken in just before what it says."""
+        state = self.state(one)
+        unread = state in ("offered", "refused") and one.hold_until is None and one.reason is None
+        return "asked" if unread else state
+
     def take(self, thread: str) -> list[str]:
         """Take the place offered on that thread, and release every other question asked with it. Returns whom it
         released.

@@ -241,7 +241,7 @@ def _show(parts: AgencyParts, directory: Directory, asks: list[Asked], *, as_jso
                 "ask": one.ask,
                 "thread": one.thread,
                 "agency": one.peer,
-                "state": directory.state(one),
+                "state": directory.told(one),
                 "hold_until": one.hold_until,
                 "reason": one.reason,
                 "telephone": one.telephone,
@@ -257,7 +257,7 @@ def _show(parts: AgencyParts, directory: Directory, asks: list[Asked], *, as_jso
 
 
 def _words(directory: Directory, one: Asked, now: float) -> list[str]:
-    state = directory.state(one)
+    state = directory.told(one)
     if state == "unsent":
         return [t("Refusée avant l'envoi", "Refused before it was sent")]
     words = state_label("availability", state, language())

@@ -86,13 +86,15 @@ def test_an_agency_is_enrolled_works_is_robbed_and_works_again(domain: DomainOnD
     holders = sh("registry", "words", "--dir", registry, "--json").json["words"]
     assert holders == made.json["domain_words"]
 
-    # At work; what only looks asks for no passphrase, a wrong one ends with its own exit code.
+    # At work; none or a wrong passphrase ends with its own exit code, what only looks asks for none.
+    assert sh("agency", "run", "--dir", folder).code == 1
+    assert sh("agency", "run", "--dir", folder, UMUHUZA_PASSPHRASE="une autre").code == 4
     domain.start_agency(IOM, UMUHUZA_AGENCY_REGISTRY_SECONDS="2")
     start(domain, FIRST)
     arrived(domain, "un.xlsx", "Aline Inventée")
     assert sh("agency", "inbox", "--dir", folder, "--json").code == 0
-    assert sh("agency", "run", "--dir", folder).code == 1
-    assert sh("agency", "run", "--dir", folder, UMUHUZA_PASSPHRASE="une autre").code == 4
+    again = sh("agency", "run", "--dir", folder, UMUHUZA_PASSPHRASE=FIRST)
+    assert (again.code, "un autre processus tourne déjà" in again.err) == (2, True)
 
     # Another passphrase while it runs.
     changed = sh(
