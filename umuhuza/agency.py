@@ -59,6 +59,7 @@ from topics.registry_file import RegistryFile, registry_pin, take_registry_file
 from topics.settings import SettingsError
 from topics.sqlite_turn import Turn
 from umuhuza.asking import current_passphrase, current_pin
+from umuhuza.words import times_in
 
 if TYPE_CHECKING:
     from adapters.mail_sending import MailNotices
@@ -133,7 +134,7 @@ def open_agency(folder: Path) -> AgencyParts:
             "kobo_to is missing: the agency that Kobo submissions are sent to",
             "kobo_to manque : l'agence à qui les soumissions Kobo sont envoyées",
         )
-    zone_of(settings)
+    times_in(zone_of(settings))
     try:
         file = read_key_file(settings.keys)
     except OSError:

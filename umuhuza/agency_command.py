@@ -57,10 +57,10 @@ from umuhuza.agency import (
     refresh_registry,
     run_agency,
 )
-from umuhuza.agency_items import arrived_words, clock_words, going_words, incoming_json, outgoing_json
+from umuhuza.agency_items import arrived_words, going_words, incoming_json, outgoing_json
 from umuhuza.options import Folder, Json, outgoing_named
 from umuhuza.overdue import alarm_json, alarm_words, of_item
-from umuhuza.words import advice_for, entries, language, result, say, t
+from umuhuza.words import advice_for, clock_words, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True)
 agency_agree_command.add_to(app)

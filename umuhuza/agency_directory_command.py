@@ -21,7 +21,7 @@ from schemas.lifecycle import state_label
 from schemas.plain.directory import MAX_PLACES, AvailabilityAsked, ServicePublished, ServiceType
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.options import Folder, Json
-from umuhuza.words import advice_for, entries, language, result, say, t
+from umuhuza.words import advice_for, entries, language, local, result, say, t
 
 _BANDS = {
     "none": ("complet", "full"),
@@ -262,7 +262,7 @@ def _words(directory: Directory, one: Asked, now: float) -> list[str]:
         return [t("Refusée avant l'envoi", "Refused before it was sent")]
     words = state_label("availability", state, language())
     if state == "offered" and one.hold_until is not None:
-        until = datetime.fromtimestamp(one.hold_until, UTC).astimezone().strftime("%H:%M")
+        until = local(one.hold_until).strftime("%H:%M")
         words += (
             t(f", jusqu'à {until}", f", until {until}")
             if one.hold_until > now

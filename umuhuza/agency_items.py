@@ -6,7 +6,6 @@ Must never: show a name, a case number or a place; only what a mailbox knows of 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from adapters.crossed_book import Abroad, CrossedBook
@@ -17,12 +16,7 @@ from schemas.lifecycle import state_label
 from topics.ledger_entries import GOOD_KINDS
 from topics.receipts import Kept
 from umuhuza.agency import AgencyParts
-from umuhuza.words import advice_for, language, t
-
-
-def clock_words(at: float) -> str:
-    """Day and time here; `at`: seconds since the epoch."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
+from umuhuza.words import advice_for, clock_words, language, t
 
 
 def going_words(parts: AgencyParts, item: Outgoing) -> list[str]:

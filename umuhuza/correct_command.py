@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,7 +29,7 @@ from adapters.outbox import Outbox
 from schemas.errors import SourceError
 from schemas.forms import Facts
 from schemas.plain.record import RecordCorrected
-from umuhuza.agency import AgencyParts, opened_agency
+from umuhuza.agency import AgencyParts, opened_agency, zone_of
 from umuhuza.words import choices, language, result, t
 
 Reason = Literal["misheard", "misread", "interpreter", "not-known-then", "changed-since", "other"]
@@ -123,7 +123,7 @@ def _read(
     tables = asyncio.run(read_tables(data, file.name, sheets=FORMS))
     if isinstance(tables, Problem):
         return (tables,)
-    now = datetime.fromtimestamp(int(parts.now()), UTC).astimezone()
+    now = datetime.fromtimestamp(int(parts.now()), zone_of(parts.settings))
     return read_correction(tables, evt=item.evt, of=item.type, reason=reason, source=source, wrong=wrong, now=now)
 
 

@@ -196,7 +196,7 @@ class Stage:
     def tell(self, fr: str, en: str, detail: str = "") -> None:
         """The next step of the story; `detail`: where to look."""
         self.steps += 1
-        at = self.today().astimezone().strftime("%H:%M")
+        at = self.today().strftime("%H:%M")
         line = Table.grid(padding=(0, 1))
         line.add_row(Text(f"{self.steps:>2}", style="bold cyan"), Text(at, style="dim"), Text(t(fr, en)))
         self.console.print(line)

@@ -315,7 +315,7 @@ def _departure(stage: Stage, her: Her) -> None:
 
 
 def _clock(at: datetime) -> str:
-    return at.astimezone().strftime("%H:%M")
+    return at.astimezone(ZONE).strftime("%H:%M")
 
 
 def _sent(stage: Stage, agency: str, evt: str) -> str:

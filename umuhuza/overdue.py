@@ -4,19 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from adapters.connectors.contract import Escalation
 from adapters.deadlines import Alarm
 from adapters.mailbox_rows import Outgoing
-from umuhuza.words import t
-
-
-def when(at: float) -> str:
-    """A moment in this machine's zone, 24 hours."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m %H:%M")
+from umuhuza.words import clock_words, t
 
 
 def alarm_words(alarm: Alarm | Escalation, telephones: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -25,7 +19,7 @@ def alarm_words(alarm: Alarm | Escalation, telephones: Mapping[str, str] = Mappi
     Args:
         telephones: agency -> the number to call.
     """
-    at, peer = when(alarm.due_at), alarm.peer
+    at, peer = clock_words(alarm.due_at), alarm.peer
     if peer in telephones:
         peer = f"{peer} ({telephones[peer]})"
     match alarm.kind:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from adapters.refusal_book import Refusal, RefusalBook
 from umuhuza.agency import opened_agency
 from umuhuza.options import Folder, Json
-from umuhuza.words import advice_for, entries, result, t
+from umuhuza.words import advice_for, day_and_time, entries, result, t
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ def refusals(
 
 def _head(one: Refusal) -> str:
     way = t("à l'envoi", "sending") if one.direction == "outgoing" else t("à la réception", "receiving")
-    at = datetime.fromtimestamp(one.at, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
+    at = day_and_time(one.at)
     return "  ".join(each for each in (at, way, one.type, one.peer, one.code) if each)
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,32 @@ def choices(known: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(code if said == code.replace("-", " ") else f"{code} ({said})" for code, said in words.items())
 
 
+_zones: dict[str, tzinfo] = {}
+
+
+def times_in(zone: tzinfo) -> None:
+    """From here on this process shows times in that zone, as its agency's workbooks do; before, in the machine's."""
+    _zones["shown"] = zone
+
+
+def local(at: float) -> datetime:
+    """A moment in seconds since the epoch, in the zone in which this process shows times."""
+    return datetime.fromtimestamp(at, UTC).astimezone(_zones.get("shown"))
+
+
 def day(at: float) -> str:
     """The local day of a moment in seconds since the epoch: 12/05/2026."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y")
+    return local(at).strftime("%d/%m/%Y")
 
 
 def day_and_time(at: float) -> str:
     """The same with its hour: 12/05/2026 14:05."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d/%m/%Y %H:%M")
+    return local(at).strftime("%d/%m/%Y %H:%M")
+
+
+def clock_words(at: float) -> str:
+    """Day and hour of these days: 12/05 14:05."""
+    return local(at).strftime("%d/%m %H:%M")
 
 
 def labelled(fr: str, en: str, value: str) -> str:

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -62,6 +63,7 @@ def _run(arguments: list[str], more: dict[str, str], out: int, err: int) -> NoRe
     code: object = 1
     try:
         os.environ.update(more)
+        time.tzset()
         sys.argv = ["umuhuza", *arguments]
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
