@@ -93,8 +93,8 @@ class FolderConnector:
         self._erased = False
         """What was erased stands in `suivi.xlsx` until it is written anew, and that cannot wait."""
         self._tracking_at = float("-inf")
-        self._pages: tuple[str, ...] = ()
-        """Pages of erasures that nobody has done yet, as `A-TRAITER.txt` names them."""
+        self._by_hand: tuple[str, ...] = ()
+        """What people have to do with files, as `A-TRAITER.txt` says it."""
         self._contacts: tuple[LastContact, ...] = ()
         """As last told: nobody before the clock was first looked at."""
         self._lock = asyncio.Lock()
@@ -285,15 +285,15 @@ class FolderConnector:
     async def _write_tracking(self) -> None:
         """`suivi.xlsx` and `A-TRAITER.txt` anew; the table not while somebody has it open: then at a later look."""
         path = self.places.reports / TRACKING
-        pages = await asyncio.to_thread(self._pages_left)
-        if pages != self._pages:
+        left = await asyncio.to_thread(self._left_by_hand)
+        if left != self._by_hand:
             self._tracking_stale = True
         if not self._tracking_stale:
             return
         silent = any(one.silent_since is not None for one in self._contacts)
         empty = not (self._journal.rows or self._journal.came or self._journal.noticed or silent)
         if empty and not await asyncio.to_thread(path.exists):
-            if pages != self._pages:
+            if left != self._by_hand:
                 await asyncio.to_thread(self._write_to_do)
             return
         now = self._now().timestamp()
@@ -336,19 +336,33 @@ class FolderConnector:
             where = kept.file if kept is not None else sent.line.replace("!", " ") if sent is not None else ""
             lines.append(f"{words} ({where})" if where else words)
             to_do[one.evt] = "\n".join(filter(None, (to_do.get(one.evt), words)))
-        pages = self._pages_left()
-        for name in pages:
-            what = "Effacement à finir par une personne" if self._language == "fr" else "Erasure for a person to finish"
-            lines.append(f"{what} : {self.places.reports.name}/{name}")
+        left = self._left_by_hand()
+        lines.extend(left)
         if lines:
             places.write_durably(path, notices.file_of(lines, self._now(), self._language))
         else:
             path.unlink(missing_ok=True)
-        self._pages = pages
+        self._by_hand = left
         return to_do
 
-    def _pages_left(self) -> tuple[str, ...]:
-        return tuple(sorted(path.name for path in self.places.reports.glob(f"{by_hand.PAGE}*.txt")))
+    def _left_by_hand(self) -> tuple[str, ...]:
+        """Pages of erasures that nobody has done yet; what was dropped and is never read, without its name: it may be
+        somebody's."""
+        french = self._language == "fr"
+        what = "Effacement à finir par une personne : " if french else "Erasure for a person to finish: "
+        pages = sorted(path.name for path in self.places.reports.glob(f"{by_hand.PAGE}*.txt"))
+        lines = [f"{what}{self.places.reports.name}/{name}" for name in pages]
+        count = places.not_files(self.places.to_send)
+        if count:
+            name = self.places.to_send.name
+            lines.append(
+                f"Dossiers ou raccourcis déposés dans {name} : {count}. Ils ne sont pas lus : déposez les fichiers "
+                "eux-mêmes, puis retirez-les."
+                if french
+                else f"Folders or shortcuts dropped into {name}: {count}. They are not read: drop the files "
+                "themselves, then take them away."
+            )
+        return tuple(lines)
 
     def _prepare(self) -> None:
         """Folders, words and templates, once per process. Never replaces a file: it may have been filled in."""

@@ -120,14 +120,18 @@ def look(path: Path) -> Look | None:
 
 def dropped(folder: Path) -> list[Path]:
     """The plain files that someone put there, by name; without locks, hidden and unfinished ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith((".", "~$"))
-        and not path.name.lower().endswith(_UNFINISHED)
-        and path.name.lower() not in _OURS
-        and look(path) is not None
-    )
+    return sorted(path for path in folder.iterdir() if _is_meant(path) and look(path) is not None)
+
+
+def not_files(folder: Path) -> int:
+    """How many things somebody put there that are never read: folders, links."""
+    return sum(_is_meant(path) and (path.is_symlink() or path.is_dir()) for path in folder.iterdir())
+
+
+def _is_meant(path: Path) -> bool:
+    """Not a program's own: a lock, a hidden or unfinished file."""
+    name = path.name.lower()
+    return not name.startswith((".", "~$")) and not name.endswith(_UNFINISHED) and name not in _OURS
 
 
 def is_open_elsewhere(path: Path) -> bool:

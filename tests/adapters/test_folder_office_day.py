@@ -353,3 +353,25 @@ def test_what_the_other_country_does_not_take_stands_beside_its_row(
     asyncio.run(sender.connector.changed("evt-1", "Orientation!4", "sha256:0", "refused", "not_permitted"))
     sender.go_round()
     assert (words in to_do(sender)) is (kind == "refused-abroad"), "refused for good, it waits no longer"
+
+
+# -- what is not a file -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_or_a_shortcut_that_was_dropped_is_said_without_its_name_until_it_is_taken_away(
+    tmp_path: Path,
+) -> None:
+    office = Office(tmp_path / "iom")
+    office.go_round()
+    place = office.root / "a-envoyer"
+    (place / "Aline Inventée").mkdir()
+    (place / "Bella Inventée.xlsx").symlink_to(tmp_path / "ailleurs.xlsx")
+    (place / ".cache").mkdir()
+    office.go_round()
+    told = (office.root / TO_DO).read_text(encoding="utf-8-sig")
+    assert "Dossiers ou raccourcis déposés dans a-envoyer : 2. Ils ne sont pas lus" in told
+    assert "Invent" not in told
+    (place / "Aline Inventée").rmdir()
+    (place / "Bella Inventée.xlsx").unlink()
+    office.go_round()
+    assert not (office.root / TO_DO).exists()
