@@ -33,10 +33,10 @@ from schemas.registry import empty_registry
 from tests.command_lines import parse
 from tests.domain import NOW, seeded
 from tests.test_deploy import bridge_names, ledger_names, sample_names
-from umuhuza import reference
 from umuhuza.cli import build
 from umuhuza.ledger_settings import LedgerSettings
 from umuhuza.publish import DOCS, pages_differing
+from umuhuza.settings_words import SETTINGS_FR
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = {
@@ -139,7 +139,7 @@ def test_what_an_operator_does_is_told_with_its_command(pages_told: tuple[str, .
 def test_every_setting_is_described_in_both_languages() -> None:
     rows = text("settings.md")
     for model, kind in ((AgencySettings, "agency"), (GatewaySettings, "gateway"), (LedgerSettings, "ledger")):
-        assert reference.SETTINGS_FR[kind].keys() == set(model.model_fields)
+        assert SETTINGS_FR[kind].keys() == set(model.model_fields)
         for name, field in model.model_fields.items():
             assert field.description
             assert re.search(rf"^\| `{name}` \|.*{re.escape(field.description)} \|$", rows, re.MULTILINE), name

@@ -14,7 +14,15 @@ from gateway import settings as gateway_settings
 from topics.settings import SettingsError, merged
 from umuhuza import ledger_settings
 from umuhuza.options import Json
+from umuhuza.settings_words import SETTINGS_FR
 from umuhuza.words import result, t, table
+
+_FROM = {
+    "default": ("d'office", "default"),
+    "environment": ("environnement", "environment"),
+    "file": ("fichier", "file"),
+    "missing": ("manque", "missing"),
+}
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,13 +50,17 @@ def show(
         (folder / ledger_settings.FILE_NAME, ledger_settings.LedgerSettings, ledger_settings.PREFIX, "ledger"),
     ):
         if file.exists():
-            rows = _rows(model, prefix, file)
+            rows = _rows(model, prefix, file, kind)
             result({"ok": True, "kind": kind, "file": str(file), "settings": rows}, as_json=as_json)
             if not as_json:
+                from_words = {name: t(*words) for name, words in _FROM.items()}
                 table(
                     str(file),
                     (t("Réglage", "Setting"), t("Valeur", "Value"), t("D'où", "From"), t("Sens", "Meaning")),
-                    [(row["name"], str(row["value"]), row["source"], row["meaning"]) for row in rows],
+                    [
+                        (row["name"], str(row["value"]), from_words.get(row["source"], row["source"]), row["meaning"])
+                        for row in rows
+                    ],
                 )
             return
     raise SettingsError(
@@ -57,7 +69,7 @@ def show(
     )
 
 
-def _rows(model: type[BaseModel], prefix: str, file: Path) -> list[dict[str, Any]]:
+def _rows(model: type[BaseModel], prefix: str, file: Path, kind: str) -> list[dict[str, Any]]:
     values, sources = merged(model, prefix=prefix, file=file)
     rows = []
     for name, field in model.model_fields.items():
@@ -68,7 +80,7 @@ def _rows(model: type[BaseModel], prefix: str, file: Path) -> list[dict[str, Any
                 "name": name,
                 "value": str(value) if isinstance(value, Path) else value,
                 "source": sources.get(name, "missing" if missing else "default"),
-                "meaning": field.description or "",
+                "meaning": t(SETTINGS_FR[kind][name], field.description or ""),
             }
         )
     return rows

@@ -2,7 +2,7 @@
 """The reference pages of `docs/`, as text made from the code: errors, settings, events, commands (French and English).
 
 Made from the tables that run, so they cannot say something else; `umuhuza.publish` writes them and says which differ.
-Words are only here where the code has none of its own: French meanings of settings and names of events.
+Words are only here where the code has none of its own: names of events.
 
 Invariant: a code, setting, event or command without its words is an exception here, not a gap in a page.
 Must never: read or write a file. Commands are described in a process of its own for each language, since help texts
@@ -34,6 +34,7 @@ from schemas.registry import ROLES
 from topics.policy_file import EventRule, policy
 from umuhuza.ledger_settings import PREFIX as LEDGER_PREFIX
 from umuhuza.ledger_settings import LedgerSettings
+from umuhuza.settings_words import SETTINGS_FR
 
 _MADE = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Made by `python -m umuhuza.publish` from {source}. -->\n"
 
@@ -42,100 +43,6 @@ _WHO: Mapping[str, tuple[str, str]] = {
     "recipient": ("qui l'a reçu", "who received it"),
     "holder": ("l'un ou l'autre", "either"),
 }
-
-SETTINGS_FR: Mapping[str, Mapping[str, str]] = {
-    "agency": {
-        "agency": "Identifiant de cette agence, bi/iom.",
-        "gateway": "Adresse de la passerelle du domaine.",
-        "registry_root": "Empreinte de la racine du domaine ; comparez-la par téléphone.",
-        "gateway_agency": "Agence dont l'inscription au registre porte la clé de la passerelle.",
-        "keys": "Clés privées de cette agence, mode 0600.",
-        "mailbox": "Boîte d'envoi, boîte de réception et curseurs : un fichier SQLite. À sauvegarder.",
-        "registry": "Copie du registre du domaine ; se renouvelle d'elle-même.",
-        "folder": "Dossier surveillé pour les classeurs, avec ses sous-dossiers.",
-        "kobo": "Dossier où l'on dépose les soumissions KoboToolbox (JSON).",
-        "kobo_to": "Agence à laquelle les soumissions Kobo sont envoyées.",
-        "language": "Langue des rapports et des classeurs.",
-        "timezone": "Fuseau dans lequel se lisent et s'affichent les dates sans fuseau.",
-        "quiet_seconds": "Un fichier déposé ne doit pas avoir changé depuis ce temps.",
-        "collect_seconds": "Fréquence à laquelle les dossiers sont regardés.",
-        "wait_seconds": "Durée d'une attente de courrier auprès de la passerelle.",
-        "idle_seconds": "Fréquence à laquelle la boîte d'envoi est regardée.",
-        "attachments_mib": "Mébioctets de pièces jointes par événement, envoyés ou acceptés ; 0 : aucune.",
-        "watch_seconds": "Fréquence à laquelle l'heure est regardée : échéances, arrivées.",
-        "arrival_grace_minutes": "Passé l'heure attendue, délai après lequel une arrivée non signalée alerte.",
-        "registry_seconds": "Fréquence à laquelle un registre plus récent est demandé.",
-        "trust": "Clés du registre de preuve et de ses témoins (witnesses.policy) ; ses preuves sont alors gardées, et "
-        "décident des clés révoquées.",
-        "neighbours": "Dossier de ce que l'on tient d'autres domaines ; sans lui, rien ne passe de frontière.",
-        "receipt_seconds": "Fréquence à laquelle ces preuves sont demandées, avec `trust`.",
-        "mail_host": "Serveur de courriel pour les avis sans contenu ; sans lui, aucun.",
-        "mail_port": "Son port ; par défaut 587, ou 465 avec `tls`.",
-        "mail_security": "Son chiffrement ; `none` seulement pour un serveur sur cette machine même.",
-        "mail_from": "Adresse d'où partent les avis ; choisissez-en une qui ne dit rien.",
-        "mail_to": "Adresses auxquelles vont les avis.",
-        "mail_user": "Identifiant auprès du serveur de courriel.",
-        "mail_password": "Fichier de son mot de passe, une ligne, mode 0600.",
-        "mail_ca_file": "PEM de l'autorité qui a signé le certificat du serveur de courriel.",
-        "mail_minutes": "À peu près tous les combien un avis peut partir ; quand au juste, c'est tiré d'avance.",
-        "ca_file": "PEM de l'autorité qui a signé le certificat TLS de la passerelle.",
-        "kafka": "Pour lire les boîtes dans Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
-        "kafka_write": "Écrire aussi dans Kafka, si le registre le permet à cette agence (`direct`).",
-    },
-    "gateway": {
-        "registry": "Registre du domaine, un fichier ou un dossier ; relu quand il change.",
-        "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
-        "signing_key": "Fichier de la clé privée de cette passerelle (scalaire base64url), mode 0600.",
-        "sealing_key": "Fichier de la clé privée qui ouvre les lots des clés USB, mode 0600 ; sans lui, aucun.",
-        "agency": "Agence dont l'inscription au registre porte la clé de cette passerelle, bi/operator.",
-        "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
-        "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
-        "index": "L'index propre à cette passerelle ; refait quand il manque ou est abîmé.",
-        "neighbours": "Dossier de ce que l'on tient d'autres domaines ; sans lui, rien ne passe de frontière.",
-        "witness": "Dossier du témoin de ce domaine, qui cosigne les registres de preuve d'autrui ; sinon, aucun.",
-        "ledger": "Dossier du registre de preuve du domaine, pour en servir les tuiles aux auditeurs.",
-        "host": "Adresse d'écoute.",
-        "port": "Port d'écoute ; 0 en choisit un libre.",
-        "ready_file": "Reçoit l'adresse une fois que la passerelle répond.",
-        "tls_certificate": "Chaîne PEM ; sans elle, TLS se termine à un mandataire placé devant.",
-        "tls_key": "Clé privée PEM du certificat.",
-        "checkers": "Processus qui vérifient les signatures ; par défaut un par cœur, au plus 4 (un seul : aucun).",
-        "body_max_bytes": "Plus grande requête, décompressée.",
-        "lines_max": "Nombre maximal d'enregistrements dans une requête.",
-        "body_seconds": "Durée pendant laquelle le corps d'une requête peut ne pas avancer.",
-        "send_seconds": "Un client qui ne prend rien pendant ce temps est abandonné.",
-        "header_seconds": "Temps dans lequel une connexion doit envoyer l'en-tête de sa requête.",
-        "keep_alive_seconds": "Durée pendant laquelle une connexion inactive est gardée.",
-        "stop_seconds": "Temps laissé aux requêtes en cours lors de l'arrêt.",
-        "wait_max_seconds": "Plus longue attente d'une lecture de boîte.",
-        "token_seconds": "Durée de validité d'un jeton d'accès.",
-        "records_per_minute": "Remplace le quota de la politique.",
-        "megabytes_per_hour": "Remplace le quota de la politique.",
-        "waiting_reads": "Remplace le quota de la politique.",
-        "follow_seconds": "Fréquence à laquelle les enregistrements d'autres passerelles sont cherchés.",
-        "log_requests": "Écrit une ligne JSON par requête (aucune valeur).",
-    },
-    "ledger": {
-        "registry": "Fichier du registre du domaine ; chaque version devient une entrée.",
-        "registry_root": "Empreinte de la racine du domaine, 43 caractères ; comparez-la par téléphone.",
-        "log": "Le journal du domaine en un fichier SQLite ; ceci ou `kafka`.",
-        "kafka": "Le journal du domaine sur Apache Kafka : dossier avec bootstrap, ca.pem, certificate.pem et key.pem.",
-        "neighbours": "Dossier de ce que l'on tient d'autres domaines, celui de la passerelle ; sinon rien ne passe.",
-        "store": "Le registre de preuve lui-même en un fichier SQLite, à sauvegarder ; sans lui, le sujet de Kafka.",
-        "keys": "Clés privées de signature du registre de preuve, mode 0600.",
-        "view": "Tuiles, paquets et positions ; refait quand il manque ou est abîmé.",
-        "registries": "Chaque version du registre, par son empreinte ; à sauvegarder.",
-        "checkpoint_seconds": "Intervalle minimal entre deux points de contrôle signés.",
-        "witness_seconds": "Fréquence à laquelle les témoins de witnesses.policy sont priés de cosigner.",
-        "erasure_seconds": "Intervalle maximal entre deux lectures de tout le journal, tant qu'un effacement attend.",
-        "retention_hours": "Fréquence du retrait de ce qui est remis et dépasse sa durée ; sans elle, à la main.",
-        "retention_kafka": "Sur Kafka : dossier d'un administrateur du cluster, qui seul peut retirer.",
-        "host": "Adresse à laquelle l'état et les métriques sont donnés.",
-        "port": "Port pour l'état et les métriques ; 0 en choisit un libre.",
-        "ready_file": "Reçoit cette adresse une fois que le registre de preuve est à jour.",
-    },
-}
-"""French meanings of the settings, by kind of process."""
 
 
 def files() -> dict[str, str]:

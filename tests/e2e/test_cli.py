@@ -553,6 +553,10 @@ def test_the_environment_wins_over_the_file_and_config_says_so(sh: Shell, domain
     assert after["ca_file"]["source"] == "default"
     shown = said(sh("config", "show", "--dir", folder))
     assert "registry_seconds" in shown
+    assert "d'office" in shown
+    assert before["language"]["meaning"] == "Langue des rapports et des classeurs."
+    in_english = sh("config", "show", "--dir", folder, "--json", language="en").json["settings"]
+    assert "Language of reports and workbooks." in {row["meaning"] for row in in_english}
     secrets = json.loads((folder / "keys.json").read_text())
     assert secrets["sig"] not in shown
     gateway = sh("config", "show", "--dir", domain.gateway_folder, "--json", UMUHUZA_GATEWAY_PORT="9999").json
