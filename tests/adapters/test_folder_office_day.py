@@ -375,3 +375,13 @@ def test_a_folder_or_a_shortcut_that_was_dropped_is_said_without_its_name_until_
     (place / "Bella Inventée.xlsx").unlink()
     office.go_round()
     assert not (office.root / TO_DO).exists()
+
+
+def test_what_arrives_and_what_is_erased_does_not_need_the_folder_of_what_is_sent(tmp_path: Path) -> None:
+    shelter = Office(tmp_path / "k7t4")
+    shelter.go_round()
+    (shelter.root / "a-envoyer").rmdir()
+    shelter.deliver(arrived())
+    assert shelter.names("recus") == [WORKBOOK]
+    asyncio.run(shelter.connector.erase(arrived().ident))
+    assert shelter.names("recus") == []
