@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +59,7 @@ from umuhuza.agency import (
 from umuhuza.agency_items import arrived_words, going_words, incoming_json, outgoing_json
 from umuhuza.options import Folder, Json, outgoing_named
 from umuhuza.overdue import alarm_json, alarm_words, of_item
+from umuhuza.stopping import stop_asked
 from umuhuza.words import advice_for, clock_words, entries, language, result, say, t
 
 app = typer.Typer(no_args_is_help=True)
@@ -312,11 +312,8 @@ async def _until_stopped(parts: AgencyParts, ready_file: Path | None) -> None:
         if ready_file is not None:
             ready_file.write_text("ready\n", encoding="ascii")
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
-    await run_agency(parts, stop, trouble, ready, escalated)
+    with stop_asked() as stop:
+        await run_agency(parts, stop, trouble, ready, escalated)
 
 
 @app.command(

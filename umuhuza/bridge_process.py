@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -49,6 +48,7 @@ from topics.settings import SettingsError
 from topics.sqlite_log import SqliteLog
 from umuhuza.asking import current_passphrase
 from umuhuza.guarded_server import answering
+from umuhuza.stopping import stop_asked
 
 LONGEST_PAUSE_S = 600.0
 
@@ -311,11 +311,9 @@ async def run(settings: Settings, domain: str, running: Running, told: Told) -> 
     Raises:
         As `opened`; LogError (path `bridge`): the book fails; OSError: it cannot listen there.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     health = Health(domain)
     with ExitStack() as listening:
+        stop = listening.enter_context(stop_asked())
         address = ""
         if running.port is not None:
             address = listening.enter_context(answering(health.answer, running.host, running.port, "bridge-health"))

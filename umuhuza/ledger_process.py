@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ from topics.sqlite_log import SqliteLog
 from umuhuza.guarded_server import answering
 from umuhuza.ledger_settings import LedgerSettings, read_root, read_signers
 from umuhuza.ledger_witnesses import Witnesses
+from umuhuza.stopping import stop_asked
 
 ROUND_S = 1.0
 """Longest wait for a record; and between two attempts."""
@@ -249,12 +249,12 @@ def _scheduled(parts: Parts, settings: LedgerSettings) -> Scheduled | None:
 
 async def run(settings: LedgerSettings) -> None:
     """Sequence until SIGTERM or SIGINT. Raises as `opened`; LogError `log_inconsistent`, `root_mismatch`; OSError."""
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     health = Health()
-    with answering(health.answer, settings.host, settings.port, "ledger-health") as address:
+    with (
+        stop_asked() as stop,
+        answering(health.answer, settings.host, settings.port, "ledger-health") as address,
+    ):
         async with opened(settings) as parts:
             health.parts = parts
             await parts.sequencer.start()
