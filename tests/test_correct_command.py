@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_what_was_misheard_is_corrected_at_its_reader_by_one_row_of_the_form(off
     )
     assert [(one.field, one.values) for one in said.right.htcds or ()] == [("prs_Citizenship", ("RW",))]
     assert (said.reason, said.source) == ("misheard", "person")
+
+
+def test_a_day_that_a_correction_names_is_the_agencys_own(offices: Offices) -> None:
+    for zone, hours in (("Africa/Bujumbura", 2), ("Asia/Tokyo", 9)):
+        evt = sent(offices)
+        file = sheet(offices, langues="swahili")
+        offices.json(IOM, "correct", evt, "--file", file, *RIGHT, more=f'timezone = "{zone}"\n')
+        offices.town.open(IOM)
+        offices.town.settle()
+        opened = offices.town[SHELTER].opened("record.corrected")[-1]
+        assert opened.facts.occurred_at.utcoffset() == timedelta(hours=hours)
 
 
 def test_what_cannot_be_corrected_is_told_in_words_and_nothing_leaves(offices: Offices) -> None:

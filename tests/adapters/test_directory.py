@@ -191,6 +191,21 @@ def test_two_say_yes_one_is_taken_and_the_other_is_released_and_free_again(town:
         assert book.free(book.services()[0]) == free
 
 
+def test_a_question_is_told_as_answered_only_with_what_the_answer_says(town: Town) -> None:
+    town.publish(SHELTER, 1)
+    [asked] = town.ask(IOM)
+    town.settle((IOM,))
+    town.settle((SHELTER,))
+    town[IOM].receive()  # and the lights go out
+    directory = town.directory(IOM)
+    assert (directory.state(asked), directory.told(asked)) == ("offered", "asked")
+    town.again(IOM)
+    town.settle()
+    [asked] = town.directory(IOM).book.asks()
+    assert town.directory(IOM).told(asked) == "offered"
+    assert asked.hold_until == town.now + HOLD_S
+
+
 def test_who_does_not_answer_is_released_with_the_others_and_answers_nobody(town: Town) -> None:
     town.publish(SHELTER, 1)
     town.publish(SHELTER2, 1)
