@@ -25,7 +25,7 @@ from schemas.lifecycle import state_label
 from schemas.plain.rights import AccessRequested
 from umuhuza.agency import AgencyParts, opened_agency
 from umuhuza.consent_command import read_code
-from umuhuza.options import Folder, Json
+from umuhuza.options import Folder, Json, require_file
 from umuhuza.words import advice_for, day, entries, language, result, say, t
 
 app = typer.Typer(
@@ -152,8 +152,7 @@ def ask(
 
 def _request_in(file: Path, *, by_ticket: bool) -> AccessRequested:
     """Raises SourceError, PayloadError."""
-    if not file.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="--file")
+    require_file(file, "--file")
     try:
         raw = ijson.loads(file.read_bytes(), max_bytes=1 << 20, max_depth=8)
     except OSError:

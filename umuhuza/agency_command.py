@@ -57,7 +57,7 @@ from umuhuza.agency import (
     run_agency,
 )
 from umuhuza.agency_items import arrived_words, going_words, incoming_json, outgoing_json
-from umuhuza.options import Folder, Json, outgoing_named
+from umuhuza.options import Folder, Json, outgoing_named, require_file
 from umuhuza.overdue import alarm_json, alarm_words, of_item
 from umuhuza.stopping import stop_asked
 from umuhuza.words import advice_for, clock_words, entries, language, result, say, t
@@ -346,8 +346,7 @@ def send(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    if not file.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="FILE")
+    require_file(file, "FILE")
     attached = attach or []
     if attached and file.suffix.lower() != ".json":
         raise typer.BadParameter(
@@ -357,8 +356,8 @@ def send(
             ),
             param_hint="--attach",
         )
-    if not all(one.is_file() for one in attached):
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="--attach")
+    for one in attached:
+        require_file(one, "--attach")
     with opened_agency(folder) as parts:
         outcomes = asyncio.run(_send(parts, file, attached))
     sent = [outcome for outcome in outcomes if outcome.problem is None]

@@ -36,6 +36,7 @@ from schemas.registry_trust import TrustedRegistry, trusted
 from schemas.spoken import grouped
 from topics.durable_file import replace_file
 from umuhuza.asking import line
+from umuhuza.options import require_file
 from umuhuza.registry_holder import held
 from umuhuza.registry_words import protocol_json, protocol_line
 from umuhuza.words import language, result, t, table
@@ -304,13 +305,9 @@ def _root(text: str) -> tuple[str, str]:
 
 
 def _digest(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        raise typer.BadParameter(
-            t("ce fichier n'existe pas", "there is no such file"), param_hint="--document"
-        ) from None
+    require_file(file, "--document")
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def require_ours(agreement: Agreement, mine: TrustedRegistry) -> None:

@@ -23,7 +23,7 @@ from schemas.registry import Agency, Registry
 from schemas.spoken import WORDS, fingerprint_words, grouped
 from umuhuza.asking import line
 from umuhuza.entry_public import Endpoint, TlsCertificate, with_public
-from umuhuza.options import Json
+from umuhuza.options import Json, require_file
 from umuhuza.registry_holder import change_agencies, held, read_enrolment_request, with_request
 from umuhuza.registry_words import published_lines
 from umuhuza.words import language, result, say, t
@@ -70,8 +70,7 @@ def approve(
     tls_certificate: TlsCertificate = None,
     as_json: Json = False,
 ) -> None:
-    if not request.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
+    require_file(request, "REQUEST")
     asked = read_enrolment_request(request)
     mine = held(folder)
     registry = mine.registry

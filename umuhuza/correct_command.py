@@ -30,6 +30,7 @@ from schemas.errors import SourceError
 from schemas.forms import Facts
 from schemas.plain.record import RecordCorrected
 from umuhuza.agency import AgencyParts, opened_agency, zone_of
+from umuhuza.options import outgoing_named
 from umuhuza.words import choices, language, result, t
 
 Reason = Literal["misheard", "misread", "interpreter", "not-known-then", "changed-since", "other"]
@@ -88,7 +89,7 @@ def correct(
     as_json: Annotated[bool, typer.Option("--json", help=t("Résultat en JSON.", "Result as JSON."))] = False,
 ) -> None:
     with opened_agency(folder) as parts:
-        item = _sent(parts, evt)
+        item = outgoing_named(parts, evt)
         said = _read(parts, item, file, reason, source, wrong or ())
         outcome = said if isinstance(said, tuple) else _put(parts, item, said)
     problems = outcome if isinstance(outcome, tuple) else ()
@@ -135,11 +136,3 @@ def _put(parts: AgencyParts, item: Outgoing, facts: Facts) -> str | tuple[Proble
     if outcome.problem is not None:
         return (outcome.problem,)
     return outcome.evt or ""
-
-
-def _sent(parts: AgencyParts, evt: str) -> Outgoing:
-    """The item of that id, or whose id ends so, as `outbox` shows it."""
-    found = [item for item in parts.mailbox.outbox() if item.evt == evt or (len(evt) >= 6 and item.evt.endswith(evt))]
-    if len(found) != 1:
-        raise typer.BadParameter(t("aucun envoi de ce nom", "no such item"), param_hint="EVT")
-    return found[0]

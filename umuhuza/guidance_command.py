@@ -23,7 +23,7 @@ from schemas.plain.knowledge import (
     chunks_of,
 )
 from umuhuza.agency import AgencyParts, opened_agency
-from umuhuza.options import Folder, Json, one_of
+from umuhuza.options import Folder, Json, one_of, require_file
 from umuhuza.words import advice_for, choices, day, entries, result, t
 
 Name = Annotated[
@@ -166,8 +166,7 @@ def publish_guidance(
 
 
 def bytes_in(file: Path, hint: str) -> bytes:
-    if not file.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint=hint)
+    require_file(file, hint)
     try:
         return file.read_bytes()
     except OSError:

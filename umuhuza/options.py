@@ -38,6 +38,17 @@ def one_of(value: str, known: Collection[str], option: str) -> None:
         raise typer.BadParameter(t("connus : ", "known: ") + ", ".join(known), param_hint=option)
 
 
+def require_file(file: Path, option: str) -> None:
+    """Raises typer.BadParameter: there is none of that name, or it is a folder."""
+    if file.is_dir():
+        raise typer.BadParameter(
+            t("c'est un dossier ; nommez un de ses fichiers", "this is a folder; name one of its files"),
+            param_hint=option,
+        )
+    if not file.is_file():
+        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint=option)
+
+
 def outgoing_named(parts: AgencyParts, evt: str) -> Outgoing:
     """The outgoing item with that id, or whose id ends so (six characters at least), as `outbox` shows it.
 

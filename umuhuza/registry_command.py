@@ -24,7 +24,7 @@ from umuhuza import registry_carry_command, registry_ledger_command, registry_ro
 from umuhuza.asking import new_passphrase
 from umuhuza.entry_public import Endpoint, TlsCertificate, with_public
 from umuhuza.holder_keys import HOLDERS
-from umuhuza.options import Json, NoPassphrase, one_of
+from umuhuza.options import Json, NoPassphrase, one_of, require_file
 from umuhuza.registry_holder import (
     HOLDERS_OF_PRODUCTION,
     Changed,
@@ -214,8 +214,7 @@ def add(
     tls_certificate: TlsCertificate = None,
     as_json: Json = False,
 ) -> None:
-    if not request.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="REQUEST")
+    require_file(request, "REQUEST")
     agency = read_enrolment(request)
     mine = held(folder)
     entry = with_public(with_request(mine.registry, agency, direct), endpoint, tls_certificate)

@@ -195,12 +195,17 @@ def held(folder: Path) -> Held:
     """A holder's folder.
 
     Raises:
-        SettingsError: there is no registry in this folder.
+        SettingsError: there is no registry in this folder, or it is a member's.
         RegistryError: registry_invalid and what else `trusted` finds.
     """
     file = folder / REGISTRY_FILE
     if not file.exists():
         raise SettingsError("no registry in this folder", "pas de registre dans ce dossier")
+    if not (folder / ROOT_FILE).exists():  # members have a copy of the registry
+        raise SettingsError(
+            f"this folder is not that of a holder of the registry: there is no {ROOT_FILE} beside it",
+            f"ce dossier n'est pas celui d'un détenteur du registre : pas de {ROOT_FILE} à côté",
+        )
     try:
         pin = RootPin.read((folder / ROOT_FILE).read_text(encoding="ascii").strip())
         found = trusted(file.read_bytes(), pin)

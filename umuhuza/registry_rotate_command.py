@@ -26,7 +26,7 @@ from schemas.registry_trust import TrustedRegistry
 from umuhuza.agreement_command import names_in, words_lines
 from umuhuza.asking import new_passphrase
 from umuhuza.holder_keys import HOLDERS, HolderKeys
-from umuhuza.options import Json, NoPassphrase
+from umuhuza.options import Json, NoPassphrase, require_file
 from umuhuza.registry_holder import PROPOSAL_FILE, REGISTRY_FILE, change_registry, held, sign_proposal
 from umuhuza.registry_words import (
     missing_words,
@@ -175,8 +175,7 @@ def sign(
     folder: Folder,
     as_json: Json = False,
 ) -> None:
-    if not proposal.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="PROPOSAL")
+    require_file(proposal, "PROPOSAL")
     data = proposal.read_bytes()
     change, _ = read_proposal(data)
     changed = sign_proposal(folder, data)
@@ -198,8 +197,7 @@ def sign(
 
 def show_proposal(folder: Path, file: Path, as_json: bool) -> None:
     """What a proposal would change, before one signs it. Raises RegistryError `registry_invalid`."""
-    if not file.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="PROPOSAL")
+    require_file(file, "PROPOSAL")
     change, contents = read_proposal(file.read_bytes())
     before = held(folder).trusted if (folder / REGISTRY_FILE).exists() else None
     said = differences(Contents({}, {}) if before is None else contents_now(before), contents)

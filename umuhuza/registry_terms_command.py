@@ -20,7 +20,7 @@ from schemas.spoken import require_same
 from topics.policy_target import policy_document
 from umuhuza import agreement_command
 from umuhuza.agreement_command import names_in, read_signed_text, require_ours, words_lines
-from umuhuza.options import Json
+from umuhuza.options import Json, require_file
 from umuhuza.registry_holder import change_registry, held
 from umuhuza.registry_words import protocol_line, published_lines
 from umuhuza.words import language, result, t
@@ -52,8 +52,8 @@ def agree(
     end: Annotated[bool, typer.Option("--end", help=t("Met fin à l'accord.", "End the agreement."))] = False,
     as_json: Json = False,
 ) -> None:
-    if file is not None and not file.is_file():
-        raise typer.BadParameter(t("ce fichier n'existe pas", "there is no such file"), param_hint="--file")
+    if file is not None:
+        require_file(file, "--file")
     if (file is None) is not end:
         raise typer.BadParameter(t("--file ou --end", "--file or --end"), param_hint="--file")
     mine = held(folder)

@@ -301,6 +301,16 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
         "ce fichier n'existe pas",
         "there is no such file",
     ),
+    "a folder where a file is wanted": (
+        ["agency", "send", "{empty}", "--dir", "{iom}"],
+        "c'est un dossier ; nommez un de ses fichiers",
+        "this is a folder; name one of its files",
+    ),
+    "a registry in the folder of an agency": (
+        ["registry", "show", "--dir", "{iom}"],
+        "ce dossier n'est pas celui d'un détenteur du registre",
+        "this folder is not that of a holder of the registry",
+    ),
     "a wrong domain": (
         ["registry", "init", "--dir", "{empty}/r", "--domain", "Burundi"],
         "deux lettres minuscules, comme bi",
