@@ -82,7 +82,7 @@ def test_what_was_misheard_is_corrected_at_its_reader_by_one_row_of_the_form(off
     assert (said.reason, said.source) == ("misheard", "person")
 
 
-def test_a_day_that_a_correction_names_is_the_agencys_own(offices: Offices) -> None:
+def test_a_correction_is_dated_in_the_agencys_own_zone(offices: Offices) -> None:
     for zone, hours in (("Africa/Bujumbura", 2), ("Asia/Tokyo", 9)):
         evt = sent(offices)
         file = sheet(offices, langues="swahili")
