@@ -203,8 +203,8 @@ def held(folder: Path) -> Held:
         raise SettingsError("no registry in this folder", "pas de registre dans ce dossier")
     if not (folder / ROOT_FILE).exists():  # members have a copy of the registry
         raise SettingsError(
-            f"this folder is not that of a holder of the registry: there is no {ROOT_FILE} beside it",
-            f"ce dossier n'est pas celui d'un détenteur du registre : pas de {ROOT_FILE} à côté",
+            f"this folder is not that of a holder of the registry: the file `{ROOT_FILE}` is not in it",
+            f"ce dossier n'est pas celui d'un détenteur du registre : le fichier « {ROOT_FILE} » n'y est pas",
         )
     try:
         pin = RootPin.read((folder / ROOT_FILE).read_text(encoding="ascii").strip())
